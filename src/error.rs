@@ -1,0 +1,167 @@
+//! Why a launch did not happen: one typed error for the library, worded for people.
+//!
+//! `Display` is one line, lower case, without the cause; the cause comes through `source()`.
+//! [`Error::hint`] says what to do about it where that is known.
+
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use crate::exit;
+use crate::step::Step;
+
+/// A result whose error is a [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a launch did not happen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A step after the clone failed; the command was not run.
+    #[error("cannot {step}{}", on(.object))]
+    #[non_exhaustive]
+    Step {
+        /// The step that failed.
+        step: Step,
+        /// What the step was done to (a path, a limit), empty where the step says it all.
+        object: String,
+        /// The kernel's reason.
+        #[source]
+        errno: Errno,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// Something that the launcher does before the clone, or around the sandbox, failed.
+    #[error("cannot {action}{}", on(.object))]
+    #[non_exhaustive]
+    Host {
+        /// What was being done, as a verb phrase ("open", "listen on").
+        action: &'static str,
+        /// To what.
+        object: String,
+        /// The kernel's reason.
+        #[source]
+        errno: Errno,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// A policy, profile or set file is not valid.
+    #[error("{}:{line}:{column}: {reason}", .file.display())]
+    #[non_exhaustive]
+    Policy {
+        /// The file, or the name of a built-in one.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+        /// What is wrong, with the nearest known word where there is one.
+        reason: String,
+    },
+    /// A value given on the command line or to the builder makes no sense.
+    #[error("{what}: {reason}")]
+    #[non_exhaustive]
+    Usage {
+        /// The option or key and its value, quoted ("--net bridge").
+        what: String,
+        /// What is wrong with it and what would be right.
+        reason: String,
+    },
+    /// A protection that was asked for cannot be had on this host.
+    #[error("this host cannot give {layer}: {reason}")]
+    #[non_exhaustive]
+    Unsupported {
+        /// The protection.
+        layer: String,
+        /// Why not.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The command is nowhere in `PATH`, or the path given does not exist.
+    #[error("{command}: command not found")]
+    #[non_exhaustive]
+    NotFound {
+        /// The word that was looked up.
+        command: String,
+    },
+    /// The command exists but cannot be executed.
+    #[error("cannot execute {command}")]
+    #[non_exhaustive]
+    NotExecutable {
+        /// The command's path.
+        command: String,
+        /// The kernel's reason.
+        #[source]
+        errno: Errno,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+}
+
+fn on(object: &str) -> String {
+    if object.is_empty() { String::new() } else { format!(" {object}") }
+}
+
+impl Error {
+    /// A failed step with its object.
+    pub(crate) fn step(step: Step, object: impl Into<String>, errno: Errno) -> Self {
+        Self::Step { step, object: object.into(), errno, hint: None }
+    }
+
+    /// Something that failed before the clone.
+    pub(crate) fn host(action: &'static str, object: impl Into<String>, errno: Errno) -> Self {
+        Self::Host { action, object: object.into(), errno, hint: None }
+    }
+
+    /// A value that makes no sense.
+    pub(crate) fn usage(what: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self::Usage { what: what.into(), reason: reason.into() }
+    }
+
+    /// The same error with advice, where it has none yet.
+    pub(crate) fn with_hint(mut self, advice: Option<String>) -> Self {
+        if let Self::Step { hint, .. }
+        | Self::Host { hint, .. }
+        | Self::Unsupported { hint, .. }
+        | Self::NotExecutable { hint, .. } = &mut self
+        {
+            if hint.is_none() {
+                *hint = advice;
+            }
+        }
+        self
+    }
+
+    /// What to do about it, where that is known.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Step { hint, .. }
+            | Self::Host { hint, .. }
+            | Self::Unsupported { hint, .. }
+            | Self::NotExecutable { hint, .. } => hint.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// The step of the launch that failed, if it had come that far.
+    #[must_use]
+    pub fn failed_step(&self) -> Option<Step> {
+        match self {
+            Self::Step { step, .. } => Some(*step),
+            Self::NotExecutable { .. } => Some(Step::Exec),
+            _ => None,
+        }
+    }
+
+    /// The status with which `sandbox` exits for this error ([`crate::exit`]).
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::NotExecutable { .. } => exit::NOT_EXECUTABLE,
+            _ => exit::LAUNCHER_FAILED,
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! The exit statuses of `sandbox`: one table, quoted by `--help`, the man page and the README.
+//!
+//! Pure data; used by the launcher after everything else is over. The numbers are those of
+//! env(1), timeout(1) and the container engines, so that scripts need not learn new ones.
+
+/// The time limit given with `--timeout` ran out.
+pub const TIMED_OUT: u8 = 124;
+/// The launcher failed; the command was not run, or its end could not be learnt.
+pub const LAUNCHER_FAILED: u8 = 125;
+/// The command was found but could not be executed.
+pub const NOT_EXECUTABLE: u8 = 126;
+/// The command was not found.
+pub const NOT_FOUND: u8 = 127;
+/// Added to the number of the signal that killed the command.
+pub const SIGNAL_BASE: u8 = 128;
+
+/// Each status and its meaning, in the order in which documents list them.
+pub const TABLE: &[(&str, &str)] = &[
+    ("0-123", "the command's own status"),
+    ("124", "the command was ended because --timeout ran out"),
+    ("125", "sandbox itself failed; the command was not run"),
+    ("126", "the command was found but could not be executed"),
+    ("127", "the command was not found"),
+    ("128+N", "the command was killed by signal N (159: by the system-call filter)"),
+];
+
+/// The status for a command that signal `signal` killed.
+#[must_use]
+pub fn for_signal(signal: i32) -> u8 {
+    SIGNAL_BASE.saturating_add(u8::try_from(signal).unwrap_or(u8::MAX))
+}

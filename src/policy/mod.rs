@@ -1,0 +1,191 @@
+//! What a sandbox may do, as a validated value: no I/O here, no system calls.
+//!
+//! A policy is made of layers (built-in profile, system file, user file, command line), read by
+//! `parse`, laid over each other by `merge`, and turned into a [`Policy`], which cannot hold a
+//! wrong value. The plan ([`crate::plan`]) turns it into what one launch does.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// What the sandbox has of the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// A fresh namespace with `lo` up: 127.0.0.1 and ::1, the sandbox's own.
+    Loopback,
+    /// A fresh namespace with `lo` down.
+    None,
+    /// A fresh namespace with `lo` down and no way to make a socket: only passed descriptors.
+    Fds,
+    /// The existing network namespace at this path (a name means `/run/netns/NAME`).
+    Namespace(PathBuf),
+    /// The host's own network: no isolation.
+    Host,
+}
+
+/// Whether the sandbox gets a user namespace of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserNamespace {
+    /// Yes, except for root on a host that has none.
+    Auto,
+    /// Always.
+    Yes,
+    /// Never; needs root.
+    No,
+}
+
+/// Which namespaces, besides network and user, the sandbox gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "one independent switch a namespace, as the kernel has them")]
+pub struct Namespaces {
+    /// pid_namespaces(7).
+    pub pid: bool,
+    /// mount_namespaces(7).
+    pub mount: bool,
+    /// ipc_namespaces(7).
+    pub ipc: bool,
+    /// uts_namespaces(7).
+    pub uts: bool,
+    /// cgroup_namespaces(7).
+    pub cgroup: bool,
+}
+
+/// Whether a kernel file system is the sandbox's own or the host's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum View {
+    /// Mounted afresh, showing only what is the sandbox's.
+    Own,
+    /// The host's, left as it is.
+    Host,
+}
+
+/// Which files the sandbox sees, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// `/proc`.
+    pub proc: View,
+    /// `/sys`.
+    pub sys: View,
+    /// `/dev`: own means a minimal one.
+    pub dev: View,
+    /// A `/tmp` of its own instead of the host's.
+    pub private_tmp: bool,
+    /// Trees covered with nothing. A missing one is skipped if it came from a shipped profile.
+    pub hide: Vec<PathBuf>,
+    /// Hide every Unix socket of the host that has a path the sandbox could see.
+    pub hide_sockets: bool,
+    /// Trees made read-only.
+    pub read_only: Vec<PathBuf>,
+    /// Trees kept writable below read-only ones.
+    pub read_write: Vec<PathBuf>,
+}
+
+/// The system-call filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seccomp {
+    /// A profile shipped with the program (`policies/seccomp/NAME.toml`), or a file, ours or in the
+    /// OCI JSON format.
+    Profile(String),
+    /// None.
+    Off,
+}
+
+/// How the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// The system-call filter.
+    pub seccomp: Seccomp,
+    /// Capabilities kept, by number (capabilities(7)); empty by default.
+    pub cap_add: Vec<u8>,
+    /// Leave out our init: the command is pid 1 itself.
+    pub as_pid_1: bool,
+    /// A new session, without the caller's terminal.
+    pub new_session: bool,
+    /// Run as this user (name or number); needs root.
+    pub user: Option<String>,
+    /// Run as this group (name or number); needs root.
+    pub group: Option<String>,
+    /// Working directory inside.
+    pub chdir: Option<PathBuf>,
+    /// Host name inside.
+    pub hostname: Option<String>,
+    /// End everything after this long.
+    pub timeout: Option<Duration>,
+    /// After the time-out's SIGTERM, this long until SIGKILL.
+    pub kill_after: Duration,
+}
+
+/// The command's environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment {
+    /// Start from nothing instead of the caller's environment.
+    pub clear: bool,
+    /// With `clear`, variables kept all the same; `*` at the end matches any rest.
+    pub keep: Vec<String>,
+    /// Variables removed; `*` at the end matches any rest.
+    pub unset: Vec<String>,
+    /// Variables set.
+    pub set: BTreeMap<String, String>,
+}
+
+/// One resource limit (prlimit(2)); `None` is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// `RLIMIT_*`.
+    pub resource: u32,
+    /// Its name in lower case without the prefix ("nofile").
+    pub name: &'static str,
+    /// Soft limit.
+    pub soft: Option<u64>,
+    /// Hard limit.
+    pub hard: Option<u64>,
+}
+
+/// Limits by control group (cgroups(7), version 2).
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Cgroup {
+    /// `memory.max`, bytes.
+    pub memory: Option<u64>,
+    /// `pids.max`.
+    pub pids: Option<u64>,
+    /// `cpu.max`, in processors (1.5 is one and a half).
+    pub cpu: Option<f64>,
+}
+
+/// How much protection is demanded of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Strictness {
+    /// Accept less, and say what was lost. The only way to weaken.
+    BestEffort,
+    /// Every protection of the policy, save the second walls that only newer kernels have.
+    Standard,
+    /// Those too: Landlock scopes, a user namespace also for root.
+    Full,
+}
+
+/// A validated policy: what one launch may do.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// The name or file it came from.
+    pub name: String,
+    /// One line saying for whom it is.
+    pub description: String,
+    /// Network.
+    pub network: Network,
+    /// User namespace.
+    pub user_namespace: UserNamespace,
+    /// Other namespaces.
+    pub namespaces: Namespaces,
+    /// Files.
+    pub filesystem: Filesystem,
+    /// Process.
+    pub process: Process,
+    /// Environment.
+    pub environment: Environment,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// Control-group limits.
+    pub cgroup: Cgroup,
+    /// Strictness.
+    pub strictness: Strictness,
+}

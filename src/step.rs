@@ -1,0 +1,125 @@
+//! The steps of a launch, in the order in which they happen: their names, their words for people
+//! and the byte that stands for each on the report channel. Defined once, here.
+
+use std::fmt;
+
+macro_rules! steps {
+    ($($(#[$doc:meta])* $name:ident = $words:literal,)*) => {
+        /// One step between the clone and the command's first instruction.
+        ///
+        /// Displayed as a verb phrase, so that every message reads "cannot …".
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        #[repr(u8)]
+        pub enum Step { $($(#[$doc])* $name,)* }
+
+        impl Step {
+            /// Every step, in launch order.
+            pub const ALL: &'static [Step] = &[$(Step::$name,)*];
+
+            /// What the step does, as a verb phrase.
+            #[must_use]
+            pub const fn words(self) -> &'static str {
+                match self { $(Step::$name => $words,)* }
+            }
+        }
+    };
+}
+
+steps! {
+    /// clone3(2) of the sandbox's first process, with all namespaces at once.
+    Clone = "create the namespaces",
+    /// setns(2) into an existing network namespace (`--net ns:`).
+    JoinNetwork = "join the network namespace",
+    /// `/proc/PID/uid_map` and `gid_map` (user_namespaces(7)).
+    IdMaps = "map user and group ids",
+    /// clone of the command's process under the init.
+    CloneCommand = "create the command's process",
+    /// `lo` up, read back.
+    Loopback = "bring up the loopback interface",
+    /// Make every mount private to the new mount namespace.
+    PrivateMounts = "make the mounts private",
+    /// Mount a fresh `/proc` for the new process namespace.
+    Proc = "mount a fresh /proc",
+    /// Make `/proc/sys` and its like read-only, and mask what shows the host.
+    ProcMasks = "protect parts of /proc",
+    /// Mount a fresh `/sys` for the new network namespace.
+    Sys = "mount a fresh /sys",
+    /// A `/dev` with the harmless nodes only.
+    Dev = "mount a minimal /dev",
+    /// Cover a path with nothing.
+    Hide = "hide a path",
+    /// Make a path read-only.
+    ReadOnly = "make a path read-only",
+    /// Make a path writable below a read-only one.
+    ReadWrite = "make a path writable",
+    /// A `/tmp` of its own.
+    PrivateTmp = "mount a private /tmp",
+    /// sethostname(2) in the new uts namespace.
+    Hostname = "set the host name",
+    /// `user.max_user_namespaces` = 0 inside.
+    ForbidUserNamespaces = "forbid nested user namespaces",
+    /// A new, empty session keyring (keyctl(2)).
+    Keyring = "join a new session keyring",
+    /// prlimit(2).
+    Limits = "set resource limits",
+    /// Put passed descriptors in their places and close all others.
+    Descriptors = "arrange the descriptors",
+    /// setsid(2).
+    Session = "start a new session",
+    /// Working directory.
+    Chdir = "change to the working directory",
+    /// Bounding set, securebits.
+    BoundingSet = "drop the capability bounding set",
+    /// setgroups(2), setresgid(2), setresuid(2).
+    Identity = "change user and group",
+    /// Effective, permitted, inheritable and ambient sets, read back.
+    Capabilities = "drop capabilities",
+    /// prctl(PR_SET_NO_NEW_PRIVS), read back.
+    NoNewPrivs = "set no_new_privs",
+    /// landlock_restrict_self(2).
+    Landlock = "enter the Landlock domain",
+    /// prctl(PR_SET_PDEATHSIG).
+    ParentDeath = "tie the sandbox to the launcher's life",
+    /// The init program takes its place as pid 1.
+    Init = "start the sandbox's init",
+    /// seccomp(2).
+    Seccomp = "install the system-call filter",
+    /// rt_sigprocmask(2), signal dispositions.
+    Signals = "restore the signal mask",
+    /// execve(2) of the command.
+    Exec = "execute the command",
+}
+
+impl Step {
+    /// The step that stands for `byte` on the report channel; `None` for a byte that no step has.
+    #[must_use]
+    pub fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(byte)).copied()
+    }
+
+    /// The byte that stands for this step on the report channel.
+    #[must_use]
+    pub const fn to_byte(self) -> u8 {
+        self as u8
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_survives_the_wire() {
+        for &step in Step::ALL {
+            assert_eq!(Step::from_byte(step.to_byte()), Some(step));
+        }
+        assert_eq!(Step::from_byte(u8::MAX), None);
+    }
+}
