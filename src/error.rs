@@ -100,23 +100,40 @@ pub enum Error {
 }
 
 fn on(object: &str) -> String {
-    if object.is_empty() { String::new() } else { format!(" {object}") }
+    if object.is_empty() {
+        String::new()
+    } else {
+        format!(" {object}")
+    }
 }
 
 impl Error {
     /// A failed step with its object.
     pub(crate) fn step(step: Step, object: impl Into<String>, errno: Errno) -> Self {
-        Self::Step { step, object: object.into(), errno, hint: None }
+        Self::Step {
+            step,
+            object: object.into(),
+            errno,
+            hint: None,
+        }
     }
 
     /// Something that failed before the clone.
     pub(crate) fn host(action: &'static str, object: impl Into<String>, errno: Errno) -> Self {
-        Self::Host { action, object: object.into(), errno, hint: None }
+        Self::Host {
+            action,
+            object: object.into(),
+            errno,
+            hint: None,
+        }
     }
 
     /// A value that makes no sense.
     pub(crate) fn usage(what: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self::Usage { what: what.into(), reason: reason.into() }
+        Self::Usage {
+            what: what.into(),
+            reason: reason.into(),
+        }
     }
 
     /// The same error with advice, where it has none yet.

@@ -21,7 +21,10 @@ pub const TABLE: &[(&str, &str)] = &[
     ("125", "sandbox itself failed; the command was not run"),
     ("126", "the command was found but could not be executed"),
     ("127", "the command was not found"),
-    ("128+N", "the command was killed by signal N (159: by the system-call filter)"),
+    (
+        "128+N",
+        "the command was killed by signal N (159: by the system-call filter)",
+    ),
 ];
 
 /// The status for a command that signal `signal` killed.

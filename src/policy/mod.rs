@@ -36,7 +36,10 @@ pub enum UserNamespace {
 
 /// Which namespaces, besides network and user, the sandbox gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "one independent switch a namespace, as the kernel has them")]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "one independent switch a namespace, as the kernel has them"
+)]
 pub struct Namespaces {
     /// pid_namespaces(7).
     pub pid: bool,
