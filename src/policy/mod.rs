@@ -73,7 +73,7 @@ pub struct Filesystem {
     pub dev: View,
     /// A `/tmp` of its own instead of the host's.
     pub private_tmp: bool,
-    /// Trees covered with nothing. A missing one is skipped if it came from a shipped profile.
+    /// Trees and files covered with nothing.
     pub hide: Vec<PathBuf>,
     /// Hide every Unix socket of the host that has a path the sandbox could see.
     pub hide_sockets: bool,
@@ -81,6 +81,9 @@ pub struct Filesystem {
     pub read_only: Vec<PathBuf>,
     /// Trees kept writable below read-only ones.
     pub read_write: Vec<PathBuf>,
+    /// Which of `hide`, `read_only` and `read_write` may be missing on the host (what a shipped
+    /// profile names); any other missing path is an error.
+    pub optional: Vec<PathBuf>,
 }
 
 /// The system-call filter.

@@ -1,0 +1,1 @@
+//! System-call sets as data, compiled to BPF.

@@ -1,0 +1,1 @@
+//! One system call a function; the only home of `unsafe`.
