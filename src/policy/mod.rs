@@ -1,10 +1,25 @@
 //! What a sandbox may do, as a validated value: no I/O here, no system calls.
 //!
-//! A policy is made of layers (built-in profile, system file, user file, command line), read by
-//! `parse`, laid over each other by `merge`, and turned into a [`Policy`], which cannot hold a
-//! wrong value. The plan ([`crate::plan`]) turns it into what one launch does.
+//! A policy is made of layers (built-in profile, system file, user file, command line), found by
+//! [`find`], read by [`parse`], laid over each other by [`merge`], and turned into a [`Policy`],
+//! which cannot hold a wrong value. Every key of a policy file is one row of [`key::KEYS`]: the
+//! parser, the schema, the documents and `sandbox policy` are all made from it.
+
+pub mod describe;
+pub mod environment;
+pub mod find;
+pub mod key;
+pub mod layer;
+pub mod merge;
+pub mod parse;
+pub mod schema;
+pub mod spec;
+pub mod value;
+
+pub use layer::{Layer, Origin};
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -127,11 +142,11 @@ pub struct Environment {
     /// Start from nothing instead of the caller's environment.
     pub clear: bool,
     /// With `clear`, variables kept all the same; `*` at the end matches any rest.
-    pub keep: Vec<String>,
+    pub keep: Vec<OsString>,
     /// Variables removed; `*` at the end matches any rest.
-    pub unset: Vec<String>,
-    /// Variables set.
-    pub set: BTreeMap<String, String>,
+    pub unset: Vec<OsString>,
+    /// Variables set; values may be any bytes.
+    pub set: BTreeMap<OsString, OsString>,
 }
 
 /// One resource limit (prlimit(2)); `None` is unlimited.

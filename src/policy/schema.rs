@@ -1,0 +1,1 @@
+//! The published JSON Schema, made from the key table.

@@ -1,0 +1,1 @@
+//! A key's value as people and programs read it.
