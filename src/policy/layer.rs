@@ -73,8 +73,8 @@ pub struct Layer {
     pub limits: Vec<Limit>,
     /// `[cgroup]`.
     pub cgroup: Cgroup,
-    /// The line on which a file says each thing, by key, or by `key=element` for lists.
-    pub(crate) lines: BTreeMap<String, usize>,
+    /// Line and column at which a file says each thing, by key, or by `key=element` for lists.
+    pub(crate) places: BTreeMap<String, (usize, usize)>,
 }
 
 /// `[namespaces]` of a layer.
@@ -154,6 +154,18 @@ pub struct EnvironmentLayer {
 }
 
 impl Layer {
+    /// Every path that `[filesystem]` names.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        let filesystem = &self.filesystem;
+        [
+            &filesystem.hide,
+            &filesystem.read_only,
+            &filesystem.read_write,
+        ]
+        .into_iter()
+        .flatten()
+    }
+
     /// The same layer with every path absolute: `~` is `home`, a relative path is below `base` (the
     /// directory of the file that names it, or the working directory for the command line).
     ///
@@ -168,12 +180,12 @@ impl Layer {
         ];
         for path in paths.into_iter().flatten() {
             let resolved = absolute(path, base, home)?;
-            // Lines are filed under the path as written; file them under what it became too.
+            // Places are filed under the path as written; file them under what it became too.
             for key in ["hide", "read-only", "read-write"] {
                 let written = format!("filesystem.{key}={}", path.display());
-                if let Some(line) = self.lines.get(&written).copied() {
+                if let Some(place) = self.places.get(&written).copied() {
                     let became = format!("filesystem.{key}={}", resolved.display());
-                    self.lines.insert(became, line);
+                    self.places.insert(became, place);
                 }
             }
             *path = resolved;

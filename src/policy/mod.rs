@@ -19,9 +19,11 @@ pub mod value;
 pub use layer::{Layer, Origin};
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 /// What the sandbox has of the network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -209,4 +211,88 @@ pub struct Policy {
     pub cgroup: Cgroup,
     /// Strictness.
     pub strictness: Strictness,
+}
+
+impl Policy {
+    /// The strictest policy that still runs programs, with no layer at all: a network of its own, all
+    /// namespaces, no capability, the default system-call filter; no path is hidden by name, no
+    /// variable removed. What a file with `extends = "nothing"` starts from.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            name: find::NOTHING.to_owned(),
+            description: String::new(),
+            network: Network::Loopback,
+            user_namespace: UserNamespace::Auto,
+            namespaces: Namespaces {
+                pid: true,
+                mount: true,
+                ipc: true,
+                uts: true,
+                cgroup: true,
+            },
+            filesystem: Filesystem {
+                proc: View::Own,
+                sys: View::Own,
+                dev: View::Own,
+                private_tmp: false,
+                hide: Vec::new(),
+                hide_sockets: true,
+                read_only: Vec::new(),
+                read_write: Vec::new(),
+                optional: Vec::new(),
+            },
+            process: Process {
+                seccomp: Seccomp::Profile("default".to_owned()),
+                cap_add: Vec::new(),
+                as_pid_1: false,
+                new_session: false,
+                user: None,
+                group: None,
+                chdir: None,
+                hostname: None,
+                timeout: None,
+                kill_after: Duration::from_secs(10),
+            },
+            environment: Environment {
+                clear: false,
+                keep: Vec::new(),
+                unset: Vec::new(),
+                set: BTreeMap::new(),
+            },
+            limits: Vec::new(),
+            cgroup: Cgroup::default(),
+            strictness: Strictness::Standard,
+        }
+    }
+
+    /// The profile `name` as shipped, whatever files of that name the host has.
+    ///
+    /// # Errors
+    /// When no shipped profile is called so, or it names a path below `~` and `HOME` is not set.
+    pub fn built_in(name: &str) -> Result<Self> {
+        if find::BUILT_IN.iter().all(|(known, _)| *known != name) {
+            let known = find::BUILT_IN.iter().map(|(known, _)| *known);
+            return Err(Error::usage(
+                format!("policy \"{}\"", name.escape_debug()),
+                format!(
+                    "no shipped profile is called so{}",
+                    spec::advice(name, known)
+                ),
+            ));
+        }
+        let places = find::Places::of_this_process()?.without_directories();
+        merge::merge(&find::load_from(&places, OsStr::new(name))?)
+    }
+
+    /// The policy in the file at `path`, with all that it extends.
+    ///
+    /// # Errors
+    /// When it, or one that it extends, cannot be read or is not valid.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let places = find::Places::of_this_process()?;
+        // Joined, so that a bare word is a file here and not a policy's name.
+        let path = places.working.join(path);
+        merge::merge(&find::load_from(&places, path.as_os_str())?)
+    }
 }

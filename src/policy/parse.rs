@@ -1,14 +1,341 @@
-//! Reads one policy file.
+//! Reads one policy file into a layer, and says exactly where it is wrong.
+//!
+//! Pure, and fuzzed: it must not panic for any text. Which keys there are is [`super::key`]'s;
+//! how values are written is [`super::spec`]'s; this file knows TOML and places.
 
+use std::ffi::OsStr;
+use std::ops::Range;
 use std::path::Path;
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
 use super::Layer;
+use super::key::{self, Key};
+use super::spec::{self, Parsed};
 use crate::error::{Error, Result};
+
+/// What is wrong, and at which bytes of the text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fault {
+    at: Range<usize>,
+    reason: String,
+}
+
+type Faulty<T> = std::result::Result<T, Fault>;
 
 /// The layer that `text`, the contents of `file`, describes.
 ///
 /// # Errors
-/// [`Error::Policy`] with the place.
-pub fn parse(_file: &Path, _text: &str) -> Result<Layer> {
-    Err(Error::usage("policy", "not in this build yet"))
+/// [`Error::Policy`] with line and column: for text that is no TOML, an unknown section or key (with
+/// the nearest known one), a value of the wrong type, or a value that makes no sense.
+pub fn parse(file: &Path, text: &str) -> Result<Layer> {
+    read(text).map_err(|fault| {
+        let (line, column) = place(text, fault.at.start);
+        Error::Policy {
+            file: file.to_owned(),
+            line,
+            column,
+            reason: fault.reason,
+        }
+    })
+}
+
+fn read(text: &str) -> Faulty<Layer> {
+    let table = DeTable::parse(text).map_err(|error| Fault {
+        at: error.span().unwrap_or(0..0),
+        reason: error.message().lines().collect::<Vec<_>>().join("; "),
+    })?;
+    let mut layer = Layer::default();
+    for (name, value) in in_order(table.get_ref()) {
+        if let Some(key) = key::find("", name.get_ref()) {
+            set(&mut layer, key, value, text)?;
+            continue;
+        }
+        if !key::sections().any(|section| section == name.get_ref().as_ref()) {
+            return Err(unknown(name, ""));
+        }
+        let DeValue::Table(section) = value.get_ref() else {
+            return Err(Fault {
+                at: value.span(),
+                reason: format!(
+                    "\"{0}\" is a section; write [{0}] on a line",
+                    name.get_ref()
+                ),
+            });
+        };
+        for (inner, value) in in_order(section) {
+            let Some(key) = key::find(name.get_ref(), inner.get_ref()) else {
+                return Err(unknown(inner, name.get_ref()));
+            };
+            set(&mut layer, key, value, text)?;
+        }
+    }
+    layer.limits.sort_by_key(|limit| limit.resource);
+    Ok(layer)
+}
+
+type Entry<'a, 'i> = (
+    &'a Spanned<std::borrow::Cow<'i, str>>,
+    &'a Spanned<DeValue<'i>>,
+);
+
+/// A table's entries as they stand in the text, so that the first mistake is the one reported.
+fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
+    let mut entries: Vec<_> = table.iter().collect();
+    entries.sort_by_key(|(name, _)| name.span().start);
+    entries
+}
+
+fn set(layer: &mut Layer, key: &Key, value: &Spanned<DeValue<'_>>, text: &str) -> Faulty<()> {
+    let item = Item { key, value };
+    (key.read)(layer, &item)?;
+    let path = key.path();
+    for (element, at) in item.elements() {
+        let element = format!("{path}={element}");
+        layer.places.insert(element, place(text, at.start));
+    }
+    layer.places.insert(path, place(text, value.span().start));
+    Ok(())
+}
+
+fn unknown(name: &Spanned<std::borrow::Cow<'_, str>>, section: &str) -> Fault {
+    let word = name.get_ref().as_ref();
+    let shown = word.escape_debug();
+    let here: Vec<&str> = key::KEYS
+        .iter()
+        .filter(|key| key.section == section)
+        .map(|key| key.name)
+        .chain(key::sections().filter(|_| section.is_empty()))
+        .collect();
+    let advice = match spec::nearest(word, here.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None => match key::KEYS.iter().find(|key| key.name == word) {
+            Some(key) if key.section.is_empty() => {
+                format!("\"{word}\" stands before the first section")
+            }
+            Some(key) => format!("\"{word}\" belongs in [{}]", key.section),
+            None => format!("use one of {}", here.join(", ")),
+        },
+    };
+    Fault {
+        at: name.span(),
+        reason: format!("unknown key \"{shown}\"; {advice}"),
+    }
+}
+
+/// Line and column (in characters), both from 1, of byte `offset`.
+fn place(text: &str, offset: usize) -> (usize, usize) {
+    let before: &str = text
+        .char_indices()
+        .take_while(|(at, _)| *at < offset)
+        .last()
+        .map_or("", |(at, c)| &text[..at + c.len_utf8()]);
+    let line = before.matches('\n').count() + 1;
+    let column = before
+        .rsplit('\n')
+        .next()
+        .map_or(0, |line| line.chars().count())
+        + 1;
+    (line, column)
+}
+
+/// One key's value in the text, to be read as what the key takes.
+pub(crate) struct Item<'a, 'i> {
+    pub(crate) key: &'a Key,
+    value: &'a Spanned<DeValue<'i>>,
+}
+
+impl Item<'_, '_> {
+    fn wrong(&self, value: &Spanned<DeValue<'_>>, takes: &str) -> Fault {
+        Fault {
+            at: value.span(),
+            reason: format!(
+                "\"{}\" takes {takes}, not {}",
+                self.key.name,
+                kind_of(value.get_ref())
+            ),
+        }
+    }
+
+    fn at<T>(&self, value: &Spanned<DeValue<'_>>, parsed: Parsed<T>) -> Faulty<T> {
+        parsed.map_err(|reason| Fault {
+            at: value.span(),
+            reason: format!("\"{}\": {reason}", self.key.name),
+        })
+    }
+
+    /// True or false.
+    pub(crate) fn flag(&self) -> Faulty<bool> {
+        match self.value.get_ref() {
+            DeValue::Boolean(flag) => Ok(*flag),
+            _ => Err(self.wrong(self.value, "true or false")),
+        }
+    }
+
+    /// A string that `parse` understands.
+    pub(crate) fn text<T>(&self, parse: impl Fn(&str) -> Parsed<T>) -> Faulty<T> {
+        match self.value.get_ref() {
+            DeValue::String(text) => self.at(self.value, parse(text)),
+            _ => Err(self.wrong(self.value, "a string")),
+        }
+    }
+
+    /// A string or a number, which `parse` understands as text.
+    pub(crate) fn number<T>(&self, parse: impl Fn(&str) -> Parsed<T>) -> Faulty<T> {
+        let text = match self.value.get_ref() {
+            DeValue::String(text) => text.to_string(),
+            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
+                .map_or_else(|_| number.to_string(), |number| number.to_string()),
+            DeValue::Float(number) => number.as_str().to_owned(),
+            _ => return Err(self.wrong(self.value, "a number or a string")),
+        };
+        self.at(self.value, parse(&text))
+    }
+
+    /// A list of strings, each of which `parse` understands.
+    pub(crate) fn list<T>(&self, parse: impl Fn(&OsStr) -> Parsed<T>) -> Faulty<Vec<T>> {
+        let DeValue::Array(items) = self.value.get_ref() else {
+            return Err(self.wrong(self.value, "a list of strings"));
+        };
+        let mut list = Vec::with_capacity(items.len());
+        for item in items.iter() {
+            let DeValue::String(text) = item.get_ref() else {
+                return Err(self.wrong(item, "a list of strings"));
+            };
+            list.push(self.at(item, parse(OsStr::new(text.as_ref())))?);
+        }
+        Ok(list)
+    }
+
+    /// A table of strings; `parse` gets name and value.
+    pub(crate) fn pairs<T>(&self, parse: impl Fn(&OsStr, &OsStr) -> Parsed<T>) -> Faulty<Vec<T>> {
+        let DeValue::Table(table) = self.value.get_ref() else {
+            return Err(self.wrong(self.value, "a table of strings"));
+        };
+        let mut pairs = Vec::with_capacity(table.len());
+        for (name, value) in in_order(table) {
+            let DeValue::String(text) = value.get_ref() else {
+                return Err(self.wrong(value, "a table of strings"));
+            };
+            let (name, text) = (
+                OsStr::new(name.get_ref().as_ref()),
+                OsStr::new(text.as_ref()),
+            );
+            pairs.push(self.at(value, parse(name, text))?);
+        }
+        Ok(pairs)
+    }
+
+    /// The parts of a list or table, with their places.
+    fn elements(&self) -> Vec<(String, Range<usize>)> {
+        match self.value.get_ref() {
+            DeValue::Array(items) => items
+                .iter()
+                .filter_map(|item| Some((item.get_ref().as_str()?.to_owned(), item.span())))
+                .collect(),
+            DeValue::Table(table) => table
+                .iter()
+                .map(|(name, _)| (name.get_ref().to_string(), name.span()))
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn kind_of(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a string",
+        DeValue::Integer(_) | DeValue::Float(_) => "a number",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn refusal(text: &str) -> String {
+        parse(Path::new("p.toml"), text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_its_place() {
+        let table = [
+            (
+                "[network]\n  mod = \"fds\"",
+                "p.toml:2:3: unknown key \"mod\"; did you mean \"mode\"?",
+            ),
+            (
+                "[netwrok]\nmode = \"fds\"",
+                "p.toml:1:2: unknown key \"netwrok\"; did you mean \"network\"?",
+            ),
+            (
+                "hide = []",
+                "p.toml:1:1: unknown key \"hide\"; \"hide\" belongs in [filesystem]",
+            ),
+            (
+                "[network]\nextends = \"default\"",
+                "p.toml:2:1: unknown key \"extends\"; \"extends\" stands before the first section",
+            ),
+            (
+                "[namespaces]\npid = \"no\"",
+                "p.toml:2:7: \"pid\" takes true or false, not a string",
+            ),
+            (
+                "[filesystem]\nhide = [\n  \"/é\", 7,\n]",
+                "p.toml:3:9: \"hide\" takes a list of strings, not a number",
+            ),
+            (
+                "[filesystem]\nproc = \"won\"",
+                "p.toml:2:8: \"proc\": no view is called \"won\"; did you mean \"own\"?; use one of own, host",
+            ),
+            (
+                "network = 1",
+                "p.toml:1:11: \"network\" is a section; write [network] on a line",
+            ),
+            (
+                "[limits]\nnofile = \"20:10\"",
+                "p.toml:2:10: \"nofile\": the soft limit cannot be above the hard limit",
+            ),
+            (
+                "[egress]\nallow = []",
+                "p.toml:1:2: unknown key \"egress\"; use one of description, extends, require, \
+                 network, namespaces, filesystem, process, environment, limits, cgroup",
+            ),
+        ];
+        for (text, expected) in table {
+            assert_eq!(refusal(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_toml_is_reported_at_its_place() {
+        assert!(refusal("a = 1\nb = = 2").starts_with("p.toml:2:5: "));
+        assert!(refusal("[network]\nmode=\"fds\"\nmode=\"fds\"").starts_with("p.toml:3:1: "));
+        assert!(!refusal("x = \"").contains('\n'));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in ".{0,300}") {
+            let _ = parse(Path::new("p"), &text);
+        }
+
+        #[test]
+        fn no_value_of_a_known_key_makes_it_panic(
+            index in 0..key::KEYS.len(),
+            value in r#"[-0-9a-z"\[\]{}=.,:\\~ é]{0,40}"#,
+        ) {
+            let key = &key::KEYS[index];
+            let section = if key.section.is_empty() { String::new() } else { format!("[{}]\n", key.section) };
+            let _ = parse(Path::new("p"), &format!("{section}{} = {value}", key.name));
+            let _ = parse(Path::new("p"), &format!("{section}{} = \"{value}\"", key.name));
+        }
+    }
 }
