@@ -69,7 +69,8 @@ impl Places {
         let working = std::env::current_dir()
             .map_err(|error| Error::host("find", "the working directory", errno_of(&error)))?;
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let home = variable("HOME").map(PathBuf::from);
+        // Services often run without HOME; then the user database has it.
+        let home = variable("HOME").map(PathBuf::from).or_else(home_by_id);
         // Relative directories are to be ignored (XDG Base Directory Specification).
         let absolute = |path: &PathBuf| path.is_absolute();
         let user = variable("XDG_CONFIG_HOME")
@@ -96,6 +97,24 @@ impl Places {
         self.directories.clear();
         self
     }
+}
+
+/// This user's home in `/etc/passwd` (passwd(5)). Read here: a static binary has no name services.
+fn home_by_id() -> Option<PathBuf> {
+    let database = std::fs::read_to_string("/etc/passwd").ok()?;
+    home_in(&database, nix::unistd::geteuid().as_raw())
+}
+
+/// The home of user number `id` in the text of a passwd(5) file.
+fn home_in(database: &str, id: u32) -> Option<PathBuf> {
+    let id = id.to_string();
+    let fields = database
+        .lines()
+        .map(|line| line.split(':').collect::<Vec<_>>());
+    fields
+        .filter(|fields| fields.get(2) == Some(&id.as_str()))
+        .find_map(|fields| fields.get(5).copied().filter(|home| home.starts_with('/')))
+        .map(PathBuf::from)
 }
 
 /// The layers of a policy, lowest first, found from this process's places.
@@ -368,6 +387,14 @@ mod tests {
     fn refusal(places: &Places, word: &str) -> String {
         let error = load_from(places, OsStr::new(word)).unwrap_err().to_string();
         error.replace(&format!("{}/", places.working.display()), "")
+    }
+
+    #[test]
+    fn a_home_is_found_in_the_user_database() {
+        let database = "root:x:0:0:root:/root:/bin/sh\nbroken\nu:x:1000:1000::/home/u:/bin/sh\n";
+        assert_eq!(home_in(database, 1000), Some("/home/u".into()));
+        assert_eq!(home_in(database, 1), None);
+        assert_eq!(home_in("", 0), None);
     }
 
     #[test]

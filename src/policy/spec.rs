@@ -781,3 +781,414 @@ pub fn cgroup_cpu(text: &str) -> Parsed<f64> {
         _ => invalid("a limit of processors is a number from 0.01 up (1.5)"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What `parse` makes of each text: the value shown again, or its whole refusal.
+    fn check<T>(
+        parse: impl Fn(&str) -> Parsed<T>,
+        show: impl Fn(T) -> String,
+        table: &[(&str, std::result::Result<&str, &str>)],
+    ) {
+        for (text, expected) in table {
+            let got = parse(text).map(&show).map_err(|reason| reason.to_string());
+            let expected = expected.map(str::to_owned).map_err(str::to_owned);
+            assert_eq!(got, expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn durations() {
+        let help = "write a length of time as 30s, 5m, 1h30m or 500ms";
+        let order =
+            "write a length of time as 30s, 5m, 1h30m or 500ms, largest unit first and each once";
+        let long = "a length of time is a century at most";
+        check(
+            duration,
+            show_duration,
+            &[
+                ("30s", Ok("30s")),
+                ("30", Ok("30s")),
+                ("5m", Ok("5m")),
+                ("1h30m", Ok("1h30m")),
+                ("90m", Ok("1h30m")),
+                ("1d", Ok("24h")),
+                ("1s500ms", Ok("1s500ms")),
+                ("", Err(help)),
+                ("s", Err(help)),
+                ("1x", Err(help)),
+                ("1h30", Err(help)),
+                ("-1s", Err(help)),
+                ("1.5s", Err(help)),
+                ("1 s", Err(help)),
+                ("30m1h", Err(order)),
+                ("1s1s", Err(order)),
+                (
+                    "0",
+                    Err("a length of time cannot be zero; leave it out for none"),
+                ),
+                (
+                    "0h0s",
+                    Err("a length of time cannot be zero; leave it out for none"),
+                ),
+                ("40000d", Err(long)),
+                ("18446744073709551615d", Err(long)),
+                ("99999999999999999999s", Err(help)),
+            ],
+        );
+    }
+
+    #[test]
+    fn sizes() {
+        let help = "write a size as a number of bytes, or with K, M, G or T (512M)";
+        check(
+            size,
+            show_size,
+            &[
+                ("0", Ok("0")),
+                ("1000", Ok("1000")),
+                ("1024", Ok("1K")),
+                ("512M", Ok("512M")),
+                ("512MiB", Ok("512M")),
+                ("2T", Ok("2T")),
+                ("18446744073709551615", Ok("18446744073709551615")),
+                ("", Err(help)),
+                ("M", Err(help)),
+                ("1MB", Err(help)),
+                ("1m", Err(help)),
+                ("1iB", Err(help)),
+                ("-1", Err(help)),
+                ("18446744073709551616", Err(help)),
+                ("18446744073709551615K", Err("a size has to fit 64 bits")),
+            ],
+        );
+    }
+
+    #[test]
+    fn limits() {
+        let numbers = "a limit is a number or \"unlimited\", as SOFT or SOFT:HARD";
+        check(
+            limit,
+            |limit| format!("{}={}", limit.name, show_limit(&limit)),
+            &[
+                ("nofile=1024", Ok("nofile=1024")),
+                ("NOFILE=1024:4096", Ok("nofile=1024:4096")),
+                ("RLIMIT_AS=2G", Ok("as=2G")),
+                ("core=0:unlimited", Ok("core=0:unlimited")),
+                ("stack=unlimited", Ok("stack=unlimited")),
+                ("cpu=1m30s", Ok("cpu=90")),
+                ("rttime=200000", Ok("rttime=200000")),
+                (
+                    "nofile",
+                    Err("write a limit as NAME=SOFT or NAME=SOFT:HARD (nofile=1024)"),
+                ),
+                (
+                    "nofiles=1",
+                    Err("no resource limit is called \"nofiles\"; did you mean \"nofile\"?"),
+                ),
+                ("nofile=", Err(numbers)),
+                ("nofile=1K", Err(numbers)),
+                ("nofile=1:", Err(numbers)),
+                ("nofile=1:2:3", Err(numbers)),
+                (
+                    "nofile=2:1",
+                    Err("the soft limit cannot be above the hard limit"),
+                ),
+                (
+                    "nofile=unlimited:1",
+                    Err("the soft limit cannot be above the hard limit"),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn networks() {
+        let namespace = "write an existing network namespace as ns:NAME or ns:/PATH";
+        check(
+            |text| network(OsStr::new(text)),
+            |mode| {
+                show_network(&mode)
+                    .into_string()
+                    .expect("UTF-8 in, UTF-8 out")
+            },
+            &[
+                ("loopback", Ok("loopback")),
+                ("none", Ok("none")),
+                ("fds", Ok("fds")),
+                ("host", Ok("host")),
+                ("ns:blue", Ok("ns:blue")),
+                ("ns:/run/netns/blue", Ok("ns:blue")),
+                ("ns:/proc/1/ns/net", Ok("ns:/proc/1/ns/net")),
+                ("ns:", Err(namespace)),
+                ("ns:..", Err(namespace)),
+                (
+                    "bridge",
+                    Err(
+                        "no network mode is called \"bridge\"; use one of loopback, none, fds, ns:NAME, ns:/PATH, host",
+                    ),
+                ),
+                (
+                    "lopback",
+                    Err(
+                        "no network mode is called \"lopback\"; did you mean \"loopback\"?; use one of loopback, none, fds, ns:NAME, ns:/PATH, host",
+                    ),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn capabilities() {
+        check(
+            capability,
+            |number| format!("{number} {}", show_capability(number)),
+            &[
+                ("chown", Ok("0 chown")),
+                ("CAP_NET_BIND_SERVICE", Ok("10 net_bind_service")),
+                ("21", Ok("21 sys_admin")),
+                ("cap_checkpoint_restore", Ok("40 checkpoint_restore")),
+                (
+                    "41",
+                    Err("no capability is called \"41\"; see capabilities(7)"),
+                ),
+                (
+                    "net_bnd_service",
+                    Err(
+                        "no capability is called \"net_bnd_service\"; did you mean \"net_bind_service\"?; see capabilities(7)",
+                    ),
+                ),
+                ("", Err("no capability is called \"\"; see capabilities(7)")),
+            ],
+        );
+    }
+
+    #[test]
+    fn capabilities_have_the_numbers_that_the_caps_crate_knows() {
+        for (number, name) in CAPABILITIES.iter().enumerate() {
+            let upper = format!("CAP_{}", name.to_ascii_uppercase());
+            let known: caps::Capability = upper.parse().unwrap();
+            assert_eq!(usize::from(known.index()), number, "{name}");
+        }
+        assert_eq!(CAPABILITIES.len(), caps::all().len());
+    }
+
+    #[test]
+    fn endpoints() {
+        let help = "write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH";
+        let port = "a port is a number from 0 to 65535";
+        let long = format!("unix:/{}", "x".repeat(107));
+        check(
+            |text| endpoint(OsStr::new(text)),
+            |endpoint| {
+                show_endpoint(&endpoint)
+                    .into_string()
+                    .expect("UTF-8 in, UTF-8 out")
+            },
+            &[
+                ("tcp:127.0.0.1:80", Ok("tcp:127.0.0.1:80")),
+                ("tcp:localhost:0", Ok("tcp:localhost:0")),
+                ("tcp::8080", Ok("tcp::8080")),
+                ("tcp:[::1]:80", Ok("tcp:[::1]:80")),
+                ("unix:/run/x.sock", Ok("unix:/run/x.sock")),
+                ("unix:a:b", Ok("unix:a:b")),
+                ("", Err(help)),
+                ("80", Err(help)),
+                ("udp:1.2.3.4:5", Err(help)),
+                ("tcp:80", Err(help)),
+                ("tcp:[::1:80", Err(help)),
+                ("tcp:h:", Err(port)),
+                ("tcp:h:65536", Err(port)),
+                ("tcp:h:+1", Err(port)),
+                (
+                    "tcp:::1:80",
+                    Err("put an IPv6 address in brackets, as tcp:[::1]:PORT"),
+                ),
+                (
+                    "tcp:[x]:80",
+                    Err(
+                        "\"x\" is no IPv6 address; write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH",
+                    ),
+                ),
+                (
+                    "tcp:a b:80",
+                    Err("\"a b\" is neither a host name nor an IPv4 address"),
+                ),
+                ("unix:", Err("a path cannot be empty")),
+                (
+                    "unix:@x",
+                    Err("an abstract Unix socket has no path; name one in the file system"),
+                ),
+                (
+                    &long,
+                    Err("the path of a Unix socket has 107 bytes at most"),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn an_endpoint_may_be_named_before_its_scheme_only() {
+        let named = |text| named_endpoint(OsStr::new(text)).unwrap();
+        assert_eq!(named("http=tcp::80").0.as_deref(), Some("http"));
+        assert_eq!(named("unix:/a=b"), (None, Endpoint::Unix("/a=b".into())));
+        assert!(named_endpoint(OsStr::new("=tcp::80")).is_err());
+        assert!(named_endpoint(OsStr::new("a b=tcp::80")).is_err());
+    }
+
+    #[test]
+    fn descriptors() {
+        let help = "write a descriptor as its number, or as N:NAME (3:http)";
+        let name = "a descriptor's name is 1 to 255 printable characters without space, \":\", \"=\" or braces";
+        check(
+            descriptor,
+            |(number, name)| format!("{number} {name:?}"),
+            &[
+                ("3", Ok("3 None")),
+                ("0:stdin", Ok("0 Some(\"stdin\")")),
+                ("", Err(help)),
+                ("+3", Err(help)),
+                ("-1", Err(help)),
+                ("2147483648", Err(help)),
+                ("3:", Err(name)),
+                ("3:a:b", Err(name)),
+                ("3:{a}", Err(name)),
+            ],
+        );
+    }
+
+    #[test]
+    fn variables_of_any_bytes_survive() {
+        let odd = OsStr::from_bytes(b"A=\xff=b");
+        let value = OsStr::from_bytes(b"\xff=b").to_owned();
+        assert_eq!(variable(odd), Ok(("A".into(), value)));
+        assert_eq!(variable(OsStr::new("A=")), Ok(("A".into(), "".into())));
+        for bad in ["A", "=b", "", "A=\0"] {
+            assert!(variable(OsStr::new(bad)).is_err(), "{bad}");
+        }
+        assert!(variable_pattern(OsStr::new("A*")).is_ok());
+        assert!(variable_pattern(OsStr::new("*")).is_ok());
+        assert!(variable_pattern(OsStr::new("*A")).is_err());
+    }
+
+    #[test]
+    fn control_groups() {
+        let show = |c: Cgroup| format!("{:?} {:?} {:?}", c.memory, c.pids, c.cpu);
+        let pids = "a limit of processes is a whole number above zero";
+        let cpu = "a limit of processors is a number from 0.01 up (1.5)";
+        check(
+            cgroup,
+            show,
+            &[
+                (
+                    "memory=1K,pids=100,cpu=1.5",
+                    Ok("Some(1024) Some(100) Some(1.5)"),
+                ),
+                ("cpu=2", Ok("None None Some(2.0)")),
+                (
+                    "",
+                    Err("write control-group limits as memory=512M,pids=100,cpu=1.5"),
+                ),
+                ("memory=0", Err("a memory limit cannot be zero")),
+                ("pids=0", Err(pids)),
+                ("pids=-1", Err(pids)),
+                ("cpu=0", Err(cpu)),
+                ("cpu=nan", Err(cpu)),
+                ("cpu=1e9", Err(cpu)),
+                ("pids=1,pids=2", Err("\"pids\" is given twice")),
+                (
+                    "pid=1",
+                    Err(
+                        "no control-group limit is called \"pid\"; did you mean \"pids\"?; use memory, pids or cpu",
+                    ),
+                ),
+            ],
+        );
+    }
+
+    #[test]
+    fn accounts_and_host_names() {
+        for good in ["nobody", "0", "1000", "svc$", "a.b-c_d"] {
+            assert!(account(good).is_ok(), "{good}");
+        }
+        for bad in [
+            "",
+            "-1",
+            "4294967295",
+            "4294967296",
+            "a b",
+            "a:b",
+            "a/b",
+            "a\n",
+        ] {
+            assert!(account(bad).is_err(), "{bad}");
+        }
+        for good in ["a", "a.b-c", &"x".repeat(64)] {
+            assert!(hostname(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a b", "a_b", "é", &"x".repeat(65)] {
+            assert!(hostname(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn words_of_a_few() {
+        assert_eq!(namespaces("pid,uts"), Ok(vec!["pid", "uts"]));
+        assert_eq!(
+            namespaces("pid,utc").unwrap_err().to_string(),
+            "no namespace to share is called \"utc\"; did you mean \"uts\"?; use one of pid, mount, ipc, uts, cgroup"
+        );
+        assert!(namespaces("").is_err());
+        assert_eq!(view("own"), Ok(View::Own));
+        assert_eq!(strictness("full"), Ok(Strictness::Full));
+        assert_eq!(user_namespace("no"), Ok(UserNamespace::No));
+        assert_eq!(seccomp("off"), Ok(Seccomp::Off));
+        assert!(seccomp("").is_err());
+    }
+
+    #[test]
+    fn the_nearest_word_is_near() {
+        let known = ["read-only", "read-write", "hide", "proc"];
+        assert_eq!(nearest("readonly", known), Some("read-only"));
+        assert_eq!(nearest("hdie", known), Some("hide"));
+        assert_eq!(nearest("xyz", known), None);
+        assert_eq!(nearest(&"h".repeat(100_000), known), None);
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_makes_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let any = OsStr::from_bytes(&bytes);
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = (duration(&text), size(&text), limit(&text), network(any), capability(&text));
+            let _ = (endpoint(any), named_endpoint(any), descriptor(&text), variable(any));
+            let _ = (variable_pattern(any), cgroup(&text), account(&text), hostname(&text));
+            let _ = (limit_value("nofile", &text), limit_value("cpu", &text), limit_value("as", &text));
+        }
+
+        #[test]
+        fn what_is_shown_reads_back(
+            millis in 1..1_000_000_000_000u64,
+            bytes in any::<u64>(),
+            soft in 0..1000u64,
+            more in 0..1000u64,
+        ) {
+            let time = Duration::from_millis(millis);
+            prop_assert_eq!(duration(&show_duration(time)), Ok(time));
+            prop_assert_eq!(size(&show_size(bytes)), Ok(bytes));
+            for (name, resource, _) in RESOURCES {
+                let limit = Limit {
+                    resource: *resource,
+                    name,
+                    soft: Some(soft),
+                    hard: Some(soft + more),
+                };
+                prop_assert_eq!(limit_value(name, &show_limit(&limit)), Ok(limit));
+            }
+        }
+    }
+}
