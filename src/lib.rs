@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod error;
 pub mod exit;
 pub mod filter;
+pub mod log;
 pub mod policy;
 pub mod probe;
 pub mod request;

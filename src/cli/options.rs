@@ -1,0 +1,461 @@
+//! The options that make a policy: clap types, one struct a help heading, turned into one layer.
+//!
+//! Pure but for `--env NAME`, which takes the caller's value. Each value is checked by the parser
+//! that policy files use ([`crate::policy::spec`]), so that both speak one language. The layer is
+//! laid last, over the policy named by `--policy`: a value replaces, a list adds.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::builder::{
+    OsStringValueParser, PossibleValuesParser, StringValueParser, TypedValueParser, ValueParser,
+};
+use clap::{Args, ValueHint};
+
+use crate::error::{Error, Result};
+use crate::policy::layer::Layer;
+use crate::policy::{
+    Cgroup, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge, spec,
+};
+
+/// A parser of options whose value is text.
+fn text<T: Clone + Send + Sync + 'static>(parse: fn(&str) -> spec::Parsed<T>) -> ValueParser {
+    StringValueParser::new()
+        .try_map(move |text| parse(&text))
+        .into()
+}
+
+/// A parser of options whose value may be any bytes.
+fn bytes<T: Clone + Send + Sync + 'static>(parse: fn(&OsStr) -> spec::Parsed<T>) -> ValueParser {
+    OsStringValueParser::new()
+        .try_map(move |text| parse(&text))
+        .into()
+}
+
+/// A parser of options whose value is one of `words`, which completions then know.
+fn word<T: Clone + Send + Sync + 'static>(
+    words: &'static [&'static str],
+    parse: fn(&str) -> spec::Parsed<T>,
+) -> ValueParser {
+    PossibleValuesParser::new(words)
+        .try_map(move |text| parse(&text))
+        .into()
+}
+
+/// A parser of `--option[=yes|no]`.
+fn switch() -> ValueParser {
+    PossibleValuesParser::new(["yes", "no"])
+        .map(|text| text == "yes")
+        .into()
+}
+
+/// Everything on the command line that says what the sandbox may do.
+#[derive(Debug, Args)]
+pub(crate) struct PolicyOptions {
+    #[command(flatten)]
+    base: Base,
+    #[command(flatten)]
+    network: NetworkOptions,
+    #[command(flatten)]
+    namespaces: NamespaceOptions,
+    #[command(flatten)]
+    files: FileOptions,
+    #[command(flatten)]
+    privileges: PrivilegeOptions,
+    #[command(flatten)]
+    process: ProcessOptions,
+    #[command(flatten)]
+    environment: EnvironmentOptions,
+    #[command(flatten)]
+    limits: LimitOptions,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Policy")]
+struct Base {
+    /// Start from the policy NAME, or from the policy in FILE
+    ///
+    /// A word with a slash or ending in .toml is a file; any other is looked up in the user's and
+    /// the system's policy directories and then among those shipped ("sandbox policy list"). All
+    /// other options are laid over it. Default: default.
+    #[arg(long, value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+    policy: Option<OsString>,
+
+    /// Demand protection of LEVEL from this host, or run nothing
+    ///
+    /// "standard" demands all that the policy says, save second walls that only newer kernels
+    /// have. "full" demands those too: Landlock scopes, and a user namespace also for root.
+    /// "best-effort" is --best-effort. Default: standard. Conflicts with --best-effort.
+    #[arg(long, value_name = "LEVEL", hide_possible_values = true, value_parser = word(&["best-effort", "standard", "full"], spec::strictness))]
+    require: Option<Strictness>,
+
+    /// Run with less protection where this host cannot give all
+    ///
+    /// The only way to accept less than the policy says. Danger: a layer that the host refuses is
+    /// left out, and a warning names it. Off by default; without it nothing is run then.
+    #[arg(long, conflicts_with = "require")]
+    best_effort: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Network")]
+struct NetworkOptions {
+    /// Give the command the network MODE
+    ///
+    /// loopback: an empty network of its own, with 127.0.0.1 and ::1 (the default). none: the
+    /// same without an interface that is up. fds: the same, and no way to make a socket; only
+    /// descriptors given by --pass-fd, --listen, --connect or --receive-from. ns:NAME or ns:/PATH:
+    /// an existing network namespace, and whatever it reaches. host: no network isolation.
+    /// Danger: with host and ns: the command reaches what that network reaches.
+    #[arg(long, value_name = "MODE", value_parser = bytes(spec::network))]
+    net: Option<Network>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Namespaces")]
+struct NamespaceOptions {
+    /// Whether to use a user namespace: auto, yes or no
+    ///
+    /// auto makes one, except for root on a host that has none (the default). no needs root and
+    /// leaves the second wall of --net out: capabilities are dropped all the same. User and group
+    /// ids inside are the caller's own.
+    #[arg(long, value_name = "WHEN", hide_possible_values = true, value_parser = word(&["auto", "yes", "no"], spec::user_namespace))]
+    userns: Option<UserNamespace>,
+
+    /// Share the NAMESPACES with the host instead of making fresh ones
+    ///
+    /// A list of pid, mount, ipc, uts and cgroup with commas between. All are fresh by default.
+    /// Danger: sharing pid shows the host's processes; sharing mount leaves every file and Unix
+    /// socket of the host in view and makes --hide, --read-only and the like impossible; sharing
+    /// ipc shares its System V memory and message queues. The network has an option of its own,
+    /// --net.
+    #[arg(long, value_name = "NAMESPACES", value_parser = text(spec::namespaces))]
+    share: Vec<Vec<&'static str>>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+struct FileOptions {
+    /// Whose /proc the command sees: its own or the host's
+    ///
+    /// own shows only the sandbox's processes (the default). Danger: host shows the host's
+    /// processes, and is what to accept where a container refuses a fresh one.
+    #[arg(long, value_name = "VIEW", hide_possible_values = true, value_parser = word(&["own", "host"], spec::view))]
+    proc: Option<View>,
+
+    /// Whose /sys the command sees: its own or the host's
+    ///
+    /// own shows only the sandbox's network devices (the default). Danger: host shows the
+    /// host's, read-only.
+    #[arg(long, value_name = "VIEW", hide_possible_values = true, value_parser = word(&["own", "host"], spec::view))]
+    sys: Option<View>,
+
+    /// Whose /dev the command sees: its own or the host's
+    ///
+    /// own has null, zero, full, random, urandom, tty, pts and shm (the default). Danger: host
+    /// leaves every device node in place that the file permissions open to the caller.
+    #[arg(long, value_name = "VIEW", hide_possible_values = true, value_parser = word(&["own", "host"], spec::view))]
+    dev: Option<View>,
+
+    /// Make PATH and everything below it read-only
+    ///
+    /// May be given several times. Files are as writable as the caller's permissions make them by
+    /// default. Connecting to a Unix socket below PATH is not stopped by it: see --hide.
+    #[arg(long, value_name = "PATH", value_parser = bytes(spec::path), value_hint = ValueHint::AnyPath)]
+    read_only: Vec<PathBuf>,
+
+    /// Keep PATH writable below a read-only tree
+    ///
+    /// May be given several times; the longest path wins over --read-only.
+    #[arg(long, value_name = "PATH", value_parser = bytes(spec::path), value_hint = ValueHint::AnyPath)]
+    read_write: Vec<PathBuf>,
+
+    /// Cover PATH, a directory or file, with nothing
+    ///
+    /// May be given several times. Adds to what the policy hides; PATH must exist.
+    #[arg(long, value_name = "PATH", value_parser = bytes(spec::path), value_hint = ValueHint::AnyPath)]
+    hide: Vec<PathBuf>,
+
+    /// Hide the host's Unix sockets that have a path
+    ///
+    /// An empty network does not cut them, and a helper behind one may reach any network. On in
+    /// every policy that is shipped. Danger: =no leaves them within reach.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    hide_sockets: Option<bool>,
+
+    /// Give the command an empty /tmp of its own
+    ///
+    /// It is kept in memory and ends with the sandbox. Default: the policy's choice.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    private_tmp: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Privileges")]
+struct PrivilegeOptions {
+    /// Filter system calls by PROFILE, by the profile in FILE, or not at all
+    ///
+    /// FILE is one of ours (TOML) or an OCI (Docker) seccomp profile in JSON. Default: the
+    /// policy's. Danger: off leaves out the filter, which alone stops address families without a
+    /// namespace, io_uring and terminal tricks.
+    #[arg(long, value_name = "PROFILE|FILE|off", value_parser = text(spec::seccomp), value_hint = ValueHint::FilePath)]
+    seccomp: Option<Seccomp>,
+
+    /// Keep the capability CAP
+    ///
+    /// By name or number, as in capabilities(7); may be given several times. None is kept by
+    /// default. Danger: a capability is a way around some walls; with --userns=no it holds on the
+    /// host, else within the sandbox's own user namespace only.
+    #[arg(long, value_name = "CAP", value_parser = text(spec::capability))]
+    cap_add: Vec<u8>,
+
+    /// Run the command as USER
+    ///
+    /// A name or number; needs root. Default: the caller's. Without --group, that user's group.
+    #[arg(long, value_name = "USER", value_parser = text(spec::account), value_hint = ValueHint::Username)]
+    user: Option<String>,
+
+    /// Run the command as GROUP
+    ///
+    /// A name or number; needs root. Default: the caller's, or that of --user.
+    #[arg(long, value_name = "GROUP", value_parser = text(spec::account))]
+    group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+struct ProcessOptions {
+    /// Start the command in the directory PATH
+    ///
+    /// Looked up inside the sandbox; a relative PATH counts from the caller's directory, which is
+    /// the default.
+    #[arg(long, value_name = "PATH", value_parser = bytes(spec::path), value_hint = ValueHint::DirPath)]
+    chdir: Option<PathBuf>,
+
+    /// Call the host NAME inside
+    ///
+    /// Default: the policy's, else the host's own name. Needs a fresh uts namespace.
+    #[arg(long, value_name = "NAME", value_parser = text(spec::hostname))]
+    hostname: Option<String>,
+
+    /// Make the command process 1 itself
+    ///
+    /// Leaves out the small init that reaps orphans and forwards signals. Off by default. The
+    /// kernel then delivers no signal to the command that it does not handle.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    as_pid_1: Option<bool>,
+
+    /// Start the command in a new session, without the terminal
+    ///
+    /// Off by default, so that job control works; the filter stops the terminal tricks. Turn it
+    /// on with --seccomp off.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    new_session: Option<bool>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Environment")]
+struct EnvironmentOptions {
+    /// Set the variable NAME to VALUE, or pass on the caller's NAME
+    ///
+    /// May be given several times; wins over --clear-env and --unset-env.
+    #[arg(long, value_name = "NAME[=VALUE]", value_parser = bytes(variable))]
+    env: Vec<Variable>,
+
+    /// Remove the variable NAME
+    ///
+    /// May be given several times; NAME* removes all that start so. The shipped policies remove
+    /// variables that name hidden sockets and proxies.
+    #[arg(long, value_name = "NAME", value_parser = bytes(spec::variable_pattern))]
+    unset_env: Vec<OsString>,
+
+    /// Start from an empty environment
+    ///
+    /// Off by default: the command has the caller's environment, secrets in it included.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    clear_env: Option<bool>,
+
+    /// With --clear-env, keep the variable NAME all the same
+    ///
+    /// May be given several times; NAME* keeps all that start so.
+    #[arg(long, value_name = "NAME", value_parser = bytes(spec::variable_pattern))]
+    keep_env: Vec<OsString>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitOptions {
+    /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
+    ///
+    /// NAME as in prlimit(2) in lower case without RLIMIT_ (nofile, nproc, as, cpu, fsize, core…);
+    /// sizes take K, M, G and T; "unlimited" is a value. May be given several times.
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = text(spec::limit))]
+    limit: Vec<Limit>,
+
+    /// Limit the sandbox as a whole: memory=SIZE,pids=N,cpu=N
+    ///
+    /// Any of the three. Needs a control group (version 2) that the caller may write, as under
+    /// "systemd-run --user --scope -p Delegate=yes". Default: no limit.
+    #[arg(long, value_name = "LIMITS", value_parser = text(spec::cgroup))]
+    cgroup: Option<Cgroup>,
+
+    /// End everything after DURATION, with exit status 124
+    ///
+    /// 30s, 5m, 1h30m, or a number of seconds. SIGTERM first, then --kill-after. Default: none.
+    #[arg(long, value_name = "DURATION", value_parser = text(spec::duration))]
+    timeout: Option<Duration>,
+
+    /// Wait DURATION between SIGTERM and SIGKILL when --timeout runs out
+    ///
+    /// Default: the policy's.
+    #[arg(long, value_name = "DURATION", value_parser = text(spec::duration))]
+    kill_after: Option<Duration>,
+}
+
+/// What `--env` says: a value, or the caller's.
+#[derive(Clone, Debug)]
+enum Variable {
+    Set(OsString, OsString),
+    Callers(OsString),
+}
+
+fn variable(text: &OsStr) -> spec::Parsed<Variable> {
+    if text.as_encoded_bytes().contains(&b'=') {
+        return spec::variable(text).map(|(name, value)| Variable::Set(name, value));
+    }
+    spec::variable_name(text).map(Variable::Callers)
+}
+
+impl PolicyOptions {
+    /// The policy named by `--policy` with the other options laid over it.
+    ///
+    /// # Errors
+    /// When the policy cannot be found, is not valid, or does not go with the options.
+    pub(crate) fn into_policy(self) -> Result<Policy> {
+        let base = self.base.policy.clone();
+        let here = std::env::current_dir().map_err(|error| {
+            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
+            Error::host("find", "the working directory", errno)
+        })?;
+        let home = std::env::var_os("HOME");
+        let layer = self
+            .into_layer()?
+            .resolve(&here, home.as_deref().map(Path::new))?;
+        let mut layers = find::load(base.as_deref().unwrap_or(OsStr::new("default")))?;
+        layers.push((crate::policy::Origin::CommandLine, layer));
+        merge::merge(&layers)
+    }
+
+    /// The options as one layer.
+    fn into_layer(self) -> Result<Layer> {
+        let require = match self.base.best_effort {
+            true => Some(Strictness::BestEffort),
+            false => self.base.require,
+        };
+        let mut layer = Layer {
+            require,
+            network: self.network.net,
+            ..Layer::default()
+        };
+        self.namespaces.lay(&mut layer);
+        self.files.lay(&mut layer);
+        self.privileges.lay(&mut layer);
+        self.process.lay(&mut layer);
+        self.environment.lay(&mut layer)?;
+        self.limits.lay(&mut layer);
+        Ok(layer)
+    }
+}
+
+impl NamespaceOptions {
+    fn lay(self, layer: &mut Layer) {
+        let namespaces = &mut layer.namespaces;
+        namespaces.user = self.userns;
+        for name in self.share.into_iter().flatten() {
+            let fresh = match name {
+                "pid" => &mut namespaces.pid,
+                "mount" => &mut namespaces.mount,
+                "ipc" => &mut namespaces.ipc,
+                "uts" => &mut namespaces.uts,
+                _ => &mut namespaces.cgroup,
+            };
+            *fresh = Some(false);
+        }
+    }
+}
+
+impl FileOptions {
+    fn lay(self, layer: &mut Layer) {
+        let files = &mut layer.filesystem;
+        files.proc = self.proc;
+        files.sys = self.sys;
+        files.dev = self.dev;
+        files.read_only = self.read_only;
+        files.read_write = self.read_write;
+        files.hide = self.hide;
+        files.hide_sockets = self.hide_sockets;
+        files.private_tmp = self.private_tmp;
+    }
+}
+
+impl PrivilegeOptions {
+    fn lay(self, layer: &mut Layer) {
+        let process = &mut layer.process;
+        process.seccomp = self.seccomp;
+        process.cap_add = self.cap_add;
+        process.user = self.user;
+        process.group = self.group;
+    }
+}
+
+impl ProcessOptions {
+    fn lay(self, layer: &mut Layer) {
+        let process = &mut layer.process;
+        process.chdir = self.chdir;
+        process.hostname = self.hostname;
+        process.as_pid_1 = self.as_pid_1;
+        process.new_session = self.new_session;
+    }
+}
+
+impl EnvironmentOptions {
+    fn lay(self, layer: &mut Layer) -> Result<()> {
+        let environment = &mut layer.environment;
+        environment.clear = self.clear_env;
+        environment.keep = self.keep_env;
+        environment.unset = self.unset_env;
+        for variable in self.env {
+            let (name, value) = match variable {
+                Variable::Set(name, value) => (name, value),
+                Variable::Callers(name) => {
+                    let value = std::env::var_os(&name).ok_or_else(|| {
+                        let name = name.display().to_string();
+                        Error::usage(
+                            format!("--env {}", name.escape_debug()),
+                            "the caller has no such variable; write NAME=VALUE to set one",
+                        )
+                    })?;
+                    (name, value)
+                }
+            };
+            environment.set.insert(name, value);
+        }
+        Ok(())
+    }
+}
+
+impl LimitOptions {
+    fn lay(self, layer: &mut Layer) {
+        for limit in self.limit {
+            layer
+                .limits
+                .retain(|other| other.resource != limit.resource);
+            layer.limits.push(limit);
+        }
+        layer.limits.sort_by_key(|limit| limit.resource);
+        layer.cgroup = self.cgroup.unwrap_or_default();
+        layer.process.timeout = self.timeout;
+        layer.process.kill_after = self.kill_after;
+    }
+}

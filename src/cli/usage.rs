@@ -1,0 +1,194 @@
+//! clap's errors in our words: one line, the option first, the nearest known one as advice.
+
+use std::error::Error as _;
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use crate::error::Error;
+use crate::exit;
+
+/// The end of `--help`: exit statuses and examples.
+pub(super) fn after_help() -> String {
+    let mut text = String::from("Exit status:\n");
+    for (status, meaning) in exit::TABLE {
+        text.push_str(&format!("  {status:<7}{meaning}\n"));
+    }
+    text.push_str(EXAMPLES);
+    text
+}
+
+const EXAMPLES: &str = "
+Examples:
+  Run a build that needs no network:
+      sandbox -- make test
+  Let a server answer on one port of the host, and call nobody:
+      sandbox --net fds --listen tcp:127.0.0.1:8080 -- ./server
+  Show what would be done, and run nothing:
+      sandbox --policy strict --private-tmp --dry-run -- ./tool
+
+See sandbox(1) for all of it, sandbox-policy(5) for policy files.";
+
+/// What clap found wrong, as our error.
+pub(super) fn to_error(error: &clap::Error) -> Error {
+    let word = |kind| match error.get(kind) {
+        Some(ContextValue::String(word)) => Some(word.as_str()),
+        _ => None,
+    };
+    let option = word(ContextKind::InvalidArg).map(option_name);
+    let value = word(ContextKind::InvalidValue).unwrap_or_default();
+    match (error.kind(), option) {
+        (ErrorKind::UnknownArgument, Some(option)) => {
+            let what = if option.starts_with('-') {
+                "option"
+            } else {
+                "argument"
+            };
+            Error::usage(
+                printable(option),
+                match word(ContextKind::SuggestedArg) {
+                    Some(near) => {
+                        format!("unknown {what}; did you mean \"{}\"?", option_name(near))
+                    }
+                    None => format!("unknown {what}; sandbox --help lists all"),
+                },
+            )
+        }
+        (ErrorKind::ValueValidation, Some(option)) => {
+            let reason = error.source().map(ToString::to_string).unwrap_or_default();
+            Error::usage(format!("{option} {}", printable(value)), reason)
+        }
+        (ErrorKind::InvalidValue, Some(option)) => invalid_value(error, option, value),
+        (ErrorKind::NoEquals, Some(option)) => Error::usage(
+            option,
+            format!("put its value after an equals sign, as in {option}=VALUE"),
+        ),
+        (ErrorKind::TooManyValues, Some(option)) => Error::usage(
+            format!("{option} {}", printable(value)),
+            "this option takes no value",
+        ),
+        (ErrorKind::ArgumentConflict, Some(option)) => conflict(error, option),
+        (ErrorKind::InvalidUtf8, _) => Error::usage("argument", "this option takes text in UTF-8"),
+        (ErrorKind::InvalidSubcommand, _) => {
+            let name = word(ContextKind::InvalidSubcommand).unwrap_or_default();
+            Error::usage(printable(name), unknown_subcommand(error))
+        }
+        (ErrorKind::MissingSubcommand, _) => Error::usage(
+            "no subcommand given",
+            format!("use one of {}", list(error, ContextKind::ValidSubcommand)),
+        ),
+        (ErrorKind::MissingRequiredArgument, _) => Error::usage(
+            option_name(&list(error, ContextKind::InvalidArg)),
+            "this argument is missing",
+        ),
+        // Whatever else clap may say: its first line, without its prefix.
+        _ => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            Error::usage("command line", line.strip_prefix("error: ").unwrap_or(line))
+        }
+    }
+}
+
+fn invalid_value(error: &clap::Error, option: &str, value: &str) -> Error {
+    let choices = list(error, ContextKind::ValidValue);
+    if value.is_empty() {
+        let reason = if choices.is_empty() {
+            "this option needs a value".to_owned()
+        } else {
+            format!("this option needs a value; use one of {choices}")
+        };
+        return Error::usage(option, reason);
+    }
+    let reason = match error.get(ContextKind::SuggestedValue) {
+        Some(ContextValue::String(near)) => {
+            format!("no such value; did you mean \"{near}\"? use one of {choices}")
+        }
+        _ => format!("no such value; use one of {choices}"),
+    };
+    Error::usage(format!("{option} {}", printable(value)), reason)
+}
+
+fn conflict(error: &clap::Error, option: &str) -> Error {
+    let other = match error.get(ContextKind::PriorArg) {
+        Some(ContextValue::String(other)) => option_name(other).to_owned(),
+        Some(ContextValue::Strings(others)) => {
+            let names: Vec<&str> = others.iter().map(|other| option_name(other)).collect();
+            names.join(", ")
+        }
+        _ => String::new(),
+    };
+    if other == option || other.is_empty() {
+        return Error::usage(option, "this option can be given only once");
+    }
+    Error::usage(option, format!("this option does not go with {other}"))
+}
+
+fn unknown_subcommand(error: &clap::Error) -> String {
+    match error.get(ContextKind::SuggestedSubcommand) {
+        Some(ContextValue::Strings(near)) if !near.is_empty() => {
+            format!(
+                "unknown subcommand; did you mean \"{}\"?",
+                near.join("\" or \"")
+            )
+        }
+        Some(ContextValue::String(near)) => {
+            format!("unknown subcommand; did you mean \"{near}\"?")
+        }
+        _ => "unknown subcommand; --help lists all".to_owned(),
+    }
+}
+
+fn list(error: &clap::Error, kind: ContextKind) -> String {
+    match error.get(kind) {
+        Some(ContextValue::Strings(words)) => words.join(", "),
+        Some(ContextValue::String(word)) => word.clone(),
+        _ => String::new(),
+    }
+}
+
+/// The option's name in the way clap shows it: without its value.
+fn option_name(shown: &str) -> &str {
+    if !shown.starts_with('-') {
+        return shown.trim_matches(['<', '>', '[', ']', '.']);
+    }
+    shown
+        .split([' ', '[', '=', '<', '.'])
+        .next()
+        .unwrap_or(shown)
+}
+
+fn printable(word: &str) -> String {
+    word.escape_debug()
+        .to_string()
+        .replace("\\\"", "\"")
+        .replace("\\'", "'")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_an_option_is_what_stands_before_its_value() {
+        for (shown, name) in [
+            ("--net <MODE>", "--net"),
+            ("--hide-sockets[=<yes|no>]", "--hide-sockets"),
+            ("--quiet", "--quiet"),
+            ("<SHELL>", "SHELL"),
+            ("--verbose...", "--verbose"),
+        ] {
+            assert_eq!(option_name(shown), name);
+        }
+    }
+
+    #[test]
+    fn help_ends_with_every_exit_status() {
+        let text = after_help();
+        for (status, meaning) in exit::TABLE {
+            assert!(
+                text.contains(&format!("  {status:<7}{meaning}\n")),
+                "{status}"
+            );
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What the launcher says on standard error: errors, warnings, and with `-v` what it does.
+//!
+//! Used in the launcher and supervisor only, never between the clone and the command's first
+//! instruction. Every line starts with `sandbox: `; control characters are written as escapes, so
+//! that a name from inside cannot talk to the caller's terminal.
+
+use std::error::Error as _;
+use std::fmt::{self, Write as _};
+use std::io::Write as _;
+
+use nix::errno::Errno;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::error::Error;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Errors only.
+    Quiet,
+    /// Warnings too: protection given up.
+    Warnings,
+    /// What was granted and refused.
+    Info,
+    /// Each step.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Verbosity {
+    fn level(self) -> Level {
+        match self {
+            Self::Quiet => Level::ERROR,
+            Self::Warnings => Level::WARN,
+            Self::Info => Level::INFO,
+            Self::Debug => Level::DEBUG,
+            Self::Trace => Level::TRACE,
+        }
+    }
+}
+
+/// The form in which it is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+/// Send what `tracing` gets to standard error from now on; a second call changes nothing.
+pub fn init(verbosity: Verbosity, format: LogFormat) {
+    // A subscriber that is set already is the library user's own: theirs stays.
+    let _ = tracing_subscriber::fmt()
+        .with_max_level(verbosity.level())
+        .with_writer(std::io::stderr)
+        .event_format(Lines { format })
+        .try_init();
+}
+
+/// Print why nothing was run: the error with its causes, and what to do about it.
+pub fn report(error: &Error, format: LogFormat) {
+    let text = match format {
+        LogFormat::Text => describe(error),
+        LogFormat::Json => {
+            let mut object = Map::new();
+            object.insert("level".into(), "error".into());
+            object.insert("message".into(), chain(error).into());
+            if let Some(hint) = error.hint() {
+                object.insert("hint".into(), hint.into());
+            }
+            object.insert("status".into(), error.exit_status().into());
+            format!("{}\n", Value::Object(object))
+        }
+    };
+    // With standard error gone there is nobody left to tell; the exit status says it.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// The lines that people read.
+fn describe(error: &Error) -> String {
+    let mut text = format!("sandbox: {}\n", Printable(&chain(error)));
+    if let Some(hint) = error.hint() {
+        text.push_str(&format!("  hint: {}\n", Printable(hint)));
+    }
+    text
+}
+
+/// An error and its causes, joined; an errno as its words.
+fn chain(error: &Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        match error.downcast_ref::<Errno>() {
+            Some(errno) => text.push_str(&format!(": {}", errno.desc())),
+            None => text.push_str(&format!(": {error}")),
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// Text with everything that a terminal would act on written as an escape.
+pub(crate) struct Printable<'a>(pub(crate) &'a str);
+
+impl fmt::Display for Printable<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            // Line separators and the marks that turn the direction of writing around.
+            let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
+            if c.is_control() || turns {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One event, one line.
+struct Lines {
+    format: LogFormat,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut said = Said::default();
+        event.record(&mut said);
+        let spans: Vec<&str> = context
+            .event_scope()
+            .into_iter()
+            .flat_map(|scope| scope.from_root())
+            .map(|span| span.name())
+            .collect();
+        match self.format {
+            LogFormat::Text => text_line(writer, *event.metadata().level(), &spans, &said),
+            LogFormat::Json => json_line(writer, *event.metadata().level(), &spans, said),
+        }
+    }
+}
+
+fn level_word(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "error",
+        Level::WARN => "warning",
+        Level::INFO => "info",
+        Level::DEBUG => "debug",
+        Level::TRACE => "trace",
+    }
+}
+
+fn text_line(mut writer: Writer<'_>, level: Level, spans: &[&str], said: &Said) -> fmt::Result {
+    write!(writer, "sandbox: {}: ", level_word(level))?;
+    // Where it happened is of use to those who asked for more; a warning speaks for itself.
+    if level > Level::WARN {
+        for span in spans {
+            write!(writer, "{span}: ")?;
+        }
+    }
+    write!(writer, "{}", Printable(&said.message))?;
+    for (name, value) in &said.fields {
+        match value {
+            Value::String(text) => write!(writer, " {name}={}", Printable(text))?,
+            other => write!(writer, " {name}={other}")?,
+        }
+    }
+    writeln!(writer)
+}
+
+fn json_line(mut writer: Writer<'_>, level: Level, spans: &[&str], said: Said) -> fmt::Result {
+    let mut time = String::new();
+    SystemTime.format_time(&mut Writer::new(&mut time))?;
+    let mut object = Map::new();
+    object.insert("time".into(), time.into());
+    object.insert("level".into(), level_word(level).into());
+    object.insert("message".into(), said.message.into());
+    object.insert("spans".into(), spans.join(":").into());
+    object.insert(
+        "fields".into(),
+        Value::Object(said.fields.into_iter().collect()),
+    );
+    // serde_json escapes what JSON must have escaped: every control character but DEL and C1.
+    let line = Value::Object(object).to_string();
+    for c in line.chars() {
+        if c.is_control() {
+            write!(writer, "\\u{:04x}", u32::from(c))?;
+        } else {
+            writer.write_char(c)?;
+        }
+    }
+    writeln!(writer)
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Said {
+    message: String,
+    fields: Vec<(String, Value)>,
+}
+
+impl Said {
+    fn put(&mut self, field: &Field, value: Value) {
+        match (field.name(), value) {
+            ("message", Value::String(text)) => self.message = text,
+            (name, value) => self.fields.push((name.to_owned(), value)),
+        }
+    }
+}
+
+impl Visit for Said {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Step;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn logged(format: LogFormat, verbosity: Verbosity, say: impl FnOnce()) -> String {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(verbosity.level())
+            .with_writer(move || writer.clone())
+            .event_format(Lines { format })
+            .finish();
+        tracing::subscriber::with_default(subscriber, say);
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn an_error_is_its_words_its_cause_and_its_hint() {
+        let error = Error::step(Step::Proc, "", Errno::EPERM)
+            .with_hint(Some("accept the host's with --proc host".into()));
+        assert_eq!(
+            describe(&error),
+            "sandbox: cannot mount a fresh /proc: Operation not permitted\n  \
+             hint: accept the host's with --proc host\n"
+        );
+    }
+
+    #[test]
+    fn an_errors_words_cannot_talk_to_the_terminal() {
+        let error = Error::usage("--chdir a\x1b[2J\nb\u{202e}", "no");
+        assert_eq!(
+            describe(&error),
+            "sandbox: --chdir a\\u{1b}[2J\\nb\\u{202e}: no\n"
+        );
+    }
+
+    #[test]
+    fn a_warning_names_its_fields_and_escapes_them() {
+        let text = logged(LogFormat::Text, Verbosity::Warnings, || {
+            tracing::warn!(layer = "landlock\n", abi = 3, "protection left out");
+            tracing::info!("not said");
+        });
+        assert_eq!(
+            text,
+            "sandbox: warning: protection left out layer=landlock\\n abi=3\n"
+        );
+    }
+
+    #[test]
+    fn quiet_leaves_warnings_out() {
+        let text = logged(LogFormat::Text, Verbosity::Quiet, || {
+            tracing::warn!("not said")
+        });
+        assert_eq!(text, "");
+    }
+
+    #[test]
+    fn a_detail_names_the_stages_it_is_in() {
+        let text = logged(LogFormat::Text, Verbosity::Debug, || {
+            let _launch = tracing::info_span!("launch").entered();
+            let _plan = tracing::info_span!("plan").entered();
+            tracing::debug!(count = 2_u64, "mounts decided");
+        });
+        assert_eq!(
+            text,
+            "sandbox: debug: launch: plan: mounts decided count=2\n"
+        );
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_without_control_characters() {
+        let text = logged(LogFormat::Json, Verbosity::Warnings, || {
+            tracing::warn!(path = "a\n\u{9b}b", ok = true, "kept");
+        });
+        assert!(!text.trim_end().contains(char::is_control), "{text:?}");
+        let value: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["level"], "warning");
+        assert_eq!(value["message"], "kept");
+        assert_eq!(value["fields"]["path"], "a\n\u{9b}b");
+        assert_eq!(value["fields"]["ok"], true);
+    }
+}
