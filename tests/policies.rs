@@ -2,6 +2,8 @@
 //!
 //! `SANDBOX_BLESS=1` rewrites the goldens, the schema and the tables in `policies/README.md`.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -259,6 +261,22 @@ fn explain_advises_on_a_mistyped_key() {
         error.unwrap_err().to_string(),
         "key \"network.mod\": no key is called so; did you mean \"network.mode\"?"
     );
+}
+
+#[test]
+fn list_names_every_shipped_profile() {
+    let json = describe::list(Format::Json).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let text = describe::list(Format::Text).unwrap();
+    for (name, _) in BUILT_IN {
+        let listed = json
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|one| one["name"] == *name);
+        assert_eq!(listed.unwrap()["valid"], true, "{name}");
+        assert!(text.lines().any(|line| line.starts_with(name)), "{name}");
+    }
 }
 
 #[test]

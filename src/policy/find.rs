@@ -152,7 +152,7 @@ pub fn load_from(places: &Places, name_or_file: &OsStr) -> Result<Vec<(Origin, L
             origin => PathBuf::from(origin.name()),
         };
         let layer = parse(&file, &found.text)?;
-        let place = layer.places.get("extends").copied().unwrap_or((1, 1));
+        let place = layer.extends_at.unwrap_or((1, 1));
         let here = |reason: String| Error::Policy {
             file: file.clone(),
             line: place.0,
@@ -228,8 +228,21 @@ fn find(places: &Places, word: &OsStr, base: &Path, depth: usize) -> Result<Foun
     }
     for (place, directory) in places.directories.iter().enumerate().skip(depth) {
         let path = directory.join(format!("{text}.toml"));
-        if !path.exists() {
-            continue;
+        match std::fs::symlink_metadata(&path).map_err(|error| errno_of(&error)) {
+            Ok(_) => {}
+            Err(Errno::ENOENT | Errno::ENOTDIR) => continue,
+            // HOME of another user (setpriv, su -m): what we cannot search is not ours.
+            Err(Errno::EACCES) => {
+                tracing::info!(?directory, "policy directory not searchable");
+                continue;
+            }
+            Err(errno) => {
+                return Err(Error::host(
+                    "read policy",
+                    path.display().to_string(),
+                    errno,
+                ));
+            }
         }
         return Ok(Found {
             text: read(&path)?,
@@ -406,6 +419,49 @@ mod tests {
             ["default", "build", "system/build.toml", "user/build.toml"]
         );
         assert_eq!(chain(&places, "own"), ["default", "system/own.toml"]);
+    }
+
+    #[test]
+    fn a_hosts_default_stands_under_the_shipped_profiles_too() {
+        let (_root, places) = places(&[("system/default", "")]);
+        assert_eq!(
+            chain(&places, "strict"),
+            ["default", "system/default.toml", "strict"]
+        );
+    }
+
+    #[test]
+    fn a_link_to_nowhere_is_an_error_and_not_the_policy_below() {
+        let (root, places) = places(&[]);
+        std::os::unix::fs::symlink("gone", root.path().join("user/strict.toml")).unwrap();
+        assert_eq!(
+            refusal(&places, "strict"),
+            "cannot read policy user/strict.toml"
+        );
+    }
+
+    #[test]
+    fn a_broken_policy_is_listed_with_its_reason() {
+        let (_root, places) = places(&[("user/broken", "x = 1"), ("user/fine", "")]);
+        let listed = list_from(&places);
+        let valid: Vec<_> = listed
+            .iter()
+            .map(|listed| (listed.name.as_str(), listed.layers.is_ok()))
+            .collect();
+        assert_eq!(
+            valid,
+            [
+                ("agent", true),
+                ("broken", false),
+                ("browser", true),
+                ("build", true),
+                ("connection", true),
+                ("default", true),
+                ("fine", true),
+                ("strict", true),
+                ("worker", true),
+            ]
+        );
     }
 
     #[test]

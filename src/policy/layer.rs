@@ -73,8 +73,11 @@ pub struct Layer {
     pub limits: Vec<Limit>,
     /// `[cgroup]`.
     pub cgroup: Cgroup,
-    /// Line and column at which a file says each thing, by key, or by `key=element` for lists.
-    pub(crate) places: BTreeMap<String, (usize, usize)>,
+    /// The line on which a file says each thing, by key, or by `key=element` for lists and tables.
+    pub(crate) lines: BTreeMap<String, usize>,
+    /// Line and column of `extends` in its file: what is wrong with the policy that it names is
+    /// reported there.
+    pub(crate) extends_at: Option<(usize, usize)>,
 }
 
 /// `[namespaces]` of a layer.
@@ -180,12 +183,12 @@ impl Layer {
         ];
         for path in paths.into_iter().flatten() {
             let resolved = absolute(path, base, home)?;
-            // Places are filed under the path as written; file them under what it became too.
+            // Lines are filed under the path as written; file them under what it became too.
             for key in ["hide", "read-only", "read-write"] {
                 let written = format!("filesystem.{key}={}", path.display());
-                if let Some(place) = self.places.get(&written).copied() {
+                if let Some(line) = self.lines.get(&written).copied() {
                     let became = format!("filesystem.{key}={}", resolved.display());
-                    self.places.insert(became, place);
+                    self.lines.insert(became, line);
                 }
             }
             *path = resolved;

@@ -4,7 +4,7 @@
 //! grouped does not matter; laying a layer over itself changes nothing. Lists add up (an element
 //! keeps its first place), tables add up by name, and of everything else the last layer's word stands.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -75,12 +75,11 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
             below.clone_from(above);
         }
     }
-    fn add<T: Clone + PartialEq>(below: &mut Vec<T>, above: &[T]) {
-        for element in above {
-            if !below.contains(element) {
-                below.push(element.clone());
-            }
-        }
+    fn add<T: Clone + Ord>(below: &mut Vec<T>, above: &[T]) {
+        let mut known: BTreeSet<&T> = below.iter().collect();
+        let new = above.iter().filter(|element| known.insert(element));
+        let new: Vec<T> = new.cloned().collect();
+        below.extend(new);
     }
 
     last(&mut below.description, &above.description);
@@ -138,8 +137,9 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     last(&mut below.cgroup.pids, &above.cgroup.pids);
     last(&mut below.cgroup.cpu, &above.cgroup.cpu);
 
-    // Places belong to one file.
-    below.places.clear();
+    // Lines belong to one file.
+    below.lines.clear();
+    below.extends_at = None;
 }
 
 /// Refuse what contradicts itself.
@@ -186,7 +186,9 @@ fn follow_from_namespaces(merged: &mut Layer, layers: &[(Origin, Layer)]) -> Res
     };
     let own_mounts = "a mount namespace of its own";
     if merged.namespaces.mount == Some(false) {
-        let wants: [(&str, fn(&Layer) -> bool); 7] = [
+        // Each is a row of its own, so that the error names the key.
+        type Wants = (&'static str, fn(&Layer) -> bool);
+        let wants: &[Wants] = &[
             ("filesystem.proc", |l| l.filesystem.proc == Some(View::Own)),
             ("filesystem.sys", |l| l.filesystem.sys == Some(View::Own)),
             ("filesystem.dev", |l| l.filesystem.dev == Some(View::Own)),
@@ -202,7 +204,7 @@ fn follow_from_namespaces(merged: &mut Layer, layers: &[(Origin, Layer)]) -> Res
             }),
         ];
         for (what, said) in wants {
-            if let Some(origin) = asked(said) {
+            if let Some(origin) = asked(*said) {
                 return refuse(what, own_mounts, origin);
             }
         }
@@ -346,7 +348,8 @@ impl From<&Policy> for Layer {
             },
             limits: policy.limits.clone(),
             cgroup: policy.cgroup,
-            places: std::collections::BTreeMap::new(),
+            lines: BTreeMap::new(),
+            extends_at: None,
         }
     }
 }
@@ -516,7 +519,7 @@ pub fn explain(layers: &[(Origin, Layer)]) -> Result<Vec<Explained>> {
             _ if key.kind.adds_up() && value.is_none() => Source::Default,
             None if value == key.default() => Source::Default,
             Some((origin, layer, said)) if key.kind.adds_up() || Some(&said) == value.as_ref() => {
-                let line = layer.places.get(&key.path()).map(|(line, _)| *line);
+                let line = layer.lines.get(&key.path()).copied();
                 Source::Layer(origin.clone(), line)
             }
             _ => Source::Follows,
@@ -545,7 +548,7 @@ fn element_source(layers: &[(Origin, Layer)], key: &Key, element: &std::ffi::OsS
         return Source::Default;
     };
     let place = format!("{}={}", key.path(), element.to_string_lossy());
-    let line = layer.places.get(&place).map(|(line, _)| *line);
+    let line = layer.lines.get(&place).copied();
     Source::Layer(origin.clone(), line)
 }
 

@@ -46,10 +46,13 @@ fn read(text: &str) -> Faulty<Layer> {
         at: error.span().unwrap_or(0..0),
         reason: error.message().lines().collect::<Vec<_>>().join("; "),
     })?;
-    let mut layer = Layer::default();
+    let mut reading = Reading {
+        layer: Layer::default(),
+        breaks: text.match_indices('\n').map(|(at, _)| at).collect(),
+    };
     for (name, value) in in_order(table.get_ref()) {
         if let Some(key) = key::find("", name.get_ref()) {
-            set(&mut layer, key, value, text)?;
+            reading.set(key, value)?;
             continue;
         }
         if !key::sections().any(|section| section == name.get_ref().as_ref()) {
@@ -68,11 +71,40 @@ fn read(text: &str) -> Faulty<Layer> {
             let Some(key) = key::find(name.get_ref(), inner.get_ref()) else {
                 return Err(unknown(inner, name.get_ref()));
             };
-            set(&mut layer, key, value, text)?;
+            reading.set(key, value)?;
         }
     }
+    let mut layer = reading.layer;
     layer.limits.sort_by_key(|limit| limit.resource);
+    let extends = table.get_ref().get("extends");
+    layer.extends_at = extends.map(|value| place(text, value.span().start));
     Ok(layer)
+}
+
+/// A layer being read, and where the lines of its text end.
+struct Reading {
+    layer: Layer,
+    breaks: Vec<usize>,
+}
+
+impl Reading {
+    fn set(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) -> Faulty<()> {
+        let item = Item { key, value };
+        (key.read)(&mut self.layer, &item)?;
+        let path = key.path();
+        for (element, at) in item.elements() {
+            let line = self.line(at.start);
+            self.layer.lines.insert(format!("{path}={element}"), line);
+        }
+        let line = self.line(value.span().start);
+        self.layer.lines.insert(path, line);
+        Ok(())
+    }
+
+    /// The line, from 1, of byte `offset`.
+    fn line(&self, offset: usize) -> usize {
+        self.breaks.partition_point(|at| *at < offset) + 1
+    }
 }
 
 type Entry<'a, 'i> = (
@@ -85,18 +117,6 @@ fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(name, _)| name.span().start);
     entries
-}
-
-fn set(layer: &mut Layer, key: &Key, value: &Spanned<DeValue<'_>>, text: &str) -> Faulty<()> {
-    let item = Item { key, value };
-    (key.read)(layer, &item)?;
-    let path = key.path();
-    for (element, at) in item.elements() {
-        let element = format!("{path}={element}");
-        layer.places.insert(element, place(text, at.start));
-    }
-    layer.places.insert(path, place(text, value.span().start));
-    Ok(())
 }
 
 fn unknown(name: &Spanned<std::borrow::Cow<'_, str>>, section: &str) -> Fault {
