@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use sandbox::policy::find::{BUILT_IN, Places, load_from};
+use sandbox::policy::key::KEYS;
 use sandbox::policy::merge::{combine, widenings};
 use sandbox::policy::parse::parse;
 use sandbox::policy::{Layer, Network, Origin, Policy, Seccomp, Strictness, View};
@@ -215,6 +216,22 @@ fn the_schema_is_what_the_key_table_makes() {
 }
 
 #[test]
+fn every_flag_of_the_key_table_is_a_flag_of_the_program() {
+    let help = std::process::Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .args(["run", "--help"])
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let words: Vec<&str> = help
+        .split(|c: char| c.is_whitespace() || "[=,".contains(c))
+        .collect();
+    for key in KEYS.iter().filter(|key| !key.flag.is_empty()) {
+        let flag = key.flag.split(' ').next().unwrap();
+        assert!(words.contains(&flag), "{}: {flag}", key.path());
+    }
+}
+
+#[test]
 fn the_readme_has_the_tables_of_keys_and_profiles() {
     let readme = fs::read_to_string(root().join("policies/README.md")).unwrap();
     let mut made = readme.clone();
@@ -325,6 +342,22 @@ fn check_and_diff_say_what_a_file_changes() {
         describe::diff(file.as_os_str(), file.as_os_str(), Format::Text).unwrap(),
         ""
     );
+}
+
+#[test]
+fn check_refuses_a_system_call_profile_that_does_not_exist() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("own.toml");
+    let with = |profile: &str| {
+        let text = format!("[process]\nseccomp = \"{profile}\"\n");
+        fs::write(&file, text).unwrap();
+        describe::check(file.as_os_str(), Format::Text)
+    };
+    for (name, _) in BUILT_IN {
+        assert!(with(name).is_ok(), "{name}");
+    }
+    assert!(with("defalt").is_err());
+    assert!(with("./none.json").is_err());
 }
 
 #[test]

@@ -10,8 +10,8 @@ use serde_json::{Map, Value as Json, json};
 use super::find::{self, BUILT_IN};
 use super::key::{self, KEYS};
 use super::merge::{self, Explained, Source, combine, widenings};
-use super::value::{Value, quoted};
-use super::{Layer, Origin, Policy, spec};
+use super::value::{Value, printable, quoted};
+use super::{Layer, Origin, Policy, Seccomp, spec};
 use crate::error::{Error, Result};
 use crate::request::Format;
 
@@ -47,12 +47,12 @@ pub fn list(format: Format) -> Result<String> {
     let width = rows.iter().map(|(name, ..)| name.len()).max().unwrap_or(0);
     let mut text = String::new();
     for (name, purpose, from) in &rows {
-        text.push_str(&format!("{name:width$}  {}\n", purpose.escape_debug()));
+        text.push_str(&format!("{name:width$}  {}\n", printable(purpose)));
         // Most are shipped; only what stands over a shipped one, or beside, needs a word.
         if from.is_empty() || BUILT_IN.iter().any(|(name, _)| *from == shipped(name)) {
             continue;
         }
-        text.push_str(&format!("{:width$}  from {}\n", "", from.escape_debug()));
+        text.push_str(&format!("{:width$}  from {}\n", "", printable(from)));
     }
     Ok(text)
 }
@@ -75,13 +75,16 @@ pub fn show_policy(policy: &Policy, format: Format) -> String {
     }
 }
 
-/// That the policy is valid, which layers it has, and what it gives up.
+/// That the policy and its system-call profile are valid, which layers it has, and what it gives up.
 ///
 /// # Errors
-/// When it cannot be found or is not valid.
+/// When it, or its system-call profile, cannot be found or is not valid.
 pub fn check(policy: &OsStr, format: Format) -> Result<String> {
     let layers = find::load(policy)?;
     let merged = combine(&layers)?;
+    if let Seccomp::Profile(name) = &merged.process.seccomp {
+        crate::filter::load(name)?;
+    }
     let wider = widenings(&merged);
     if format == Format::Json {
         let wider: Vec<_> = wider
@@ -96,9 +99,9 @@ pub fn check(policy: &OsStr, format: Format) -> Result<String> {
             &json!({ "name": merged.name, "valid": true, "layers": names, "wider": wider }),
         ));
     }
-    let mut text = format!("{}: valid\n", merged.name.escape_debug());
+    let mut text = format!("{}: valid\n", printable(&merged.name));
     for (origin, _) in &layers {
-        text.push_str(&format!("  layer  {}\n", origin.to_string().escape_debug()));
+        text.push_str(&format!("  layer  {}\n", printable(&origin.to_string())));
     }
     for wider in &wider {
         text.push_str(&format!("  wider  {}: {}\n", wider.key, wider.consequence));
@@ -207,11 +210,7 @@ fn lines_of(value: Option<Value>) -> Vec<String> {
         Some(Value::Map(pairs)) => pairs
             .iter()
             .map(|(name, value)| {
-                format!(
-                    "{} = {}",
-                    name.to_string_lossy().escape_debug(),
-                    quoted(value)
-                )
+                format!("{} = {}", printable(&name.to_string_lossy()), quoted(value))
             })
             .collect(),
         Some(value) => vec![value.to_string()],
@@ -222,7 +221,7 @@ fn lines_of(value: Option<Value>) -> Vec<String> {
 /// A policy as a file that stands for itself.
 fn to_toml(policy: &Policy) -> String {
     let layer = Layer::from(policy);
-    let mut text = format!("# {}, with all its layers\n", policy.name.escape_debug());
+    let mut text = format!("# {}, with all its layers\n", printable(&policy.name));
     let mut section = "";
     for key in KEYS {
         let value = match key.name {
@@ -306,9 +305,9 @@ fn source_text(source: &Source) -> String {
     match source {
         Source::Default => "no layer says otherwise".to_owned(),
         Source::Follows => "follows from a shared namespace".to_owned(),
-        Source::Layer(origin, None) => format!("from {}", origin.to_string().escape_debug()),
+        Source::Layer(origin, None) => format!("from {}", printable(&origin.to_string())),
         Source::Layer(origin, Some(line)) => {
-            format!("from {}, line {line}", origin.to_string().escape_debug())
+            format!("from {}, line {line}", printable(&origin.to_string()))
         }
     }
 }

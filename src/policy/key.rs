@@ -271,7 +271,7 @@ keys! {
             "Run as this group, a name or number; needs root",
             read |layer, item| { layer.process.group = Some(item.number(spec::account)?); Ok(()) },
             value |layer| layer.process.group.as_ref().map(Value::text);
-        "chdir": Kind::Text, "--chdir DIR", "\"/srv/work\"",
+        "chdir": Kind::Text, "--chdir PATH", "\"/srv/work\"",
             "The working directory inside",
             read |layer, item| { layer.process.chdir = Some(item.text(|t| spec::path(OsStr::new(t)))?); Ok(()) },
             value |layer| layer.process.chdir.as_ref().map(Value::text);
@@ -279,11 +279,11 @@ keys! {
             "The host name inside",
             read |layer, item| { layer.process.hostname = Some(item.text(spec::hostname)?); Ok(()) },
             value |layer| layer.process.hostname.as_ref().map(Value::text);
-        "timeout": Kind::Duration, "--timeout TIME", "\"5m\"",
+        "timeout": Kind::Duration, "--timeout DURATION", "\"5m\"",
             "End everything after this long, with status 124",
             read |layer, item| { layer.process.timeout = Some(item.number(spec::duration)?); Ok(()) },
             value |layer| layer.process.timeout.map(|t| Value::text(spec::show_duration(t)));
-        "kill-after": Kind::Duration, "--kill-after TIME", "\"10s\"",
+        "kill-after": Kind::Duration, "--kill-after DURATION", "\"10s\"",
             "How long after the time-out's SIGTERM the SIGKILL comes",
             read |layer, item| { layer.process.kill_after = Some(item.number(spec::duration)?); Ok(()) },
             value |layer| layer.process.kill_after.map(|t| Value::text(spec::show_duration(t)));

@@ -116,6 +116,18 @@ pub(crate) fn quoted(text: &OsStr) -> String {
     quoted
 }
 
+/// `text` for a terminal: nothing in it that moves the cursor or reorders the line.
+pub(crate) fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\'' | '"' | '\\' => printable.push(c),
+            c => printable.extend(c.escape_debug()),
+        }
+    }
+    printable
+}
+
 fn bare_or_quoted(name: &OsStr) -> String {
     let text = name.to_string_lossy();
     let bare = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
@@ -128,6 +140,12 @@ fn bare_or_quoted(name: &OsStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_cannot_drive_a_terminal() {
+        assert_eq!(printable("it's \"é\" \\"), "it's \"é\" \\");
+        assert_eq!(printable("a\u{1b}[2J\n\u{202e}"), "a\\u{1b}[2J\\n\\u{202e}");
+    }
 
     #[test]
     fn a_value_is_toml_that_reads_back() {
