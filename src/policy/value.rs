@@ -108,7 +108,10 @@ pub(crate) fn quoted(text: &OsStr) -> String {
             '\\' => quoted.push_str("\\\\"),
             '\n' => quoted.push_str("\\n"),
             '\t' => quoted.push_str("\\t"),
-            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            // Whatever a terminal would act on, and not only what TOML forbids.
+            c if c != '\'' && c.escape_debug().len() > 1 => {
+                quoted.push_str(&format!("\\U{:08X}", u32::from(c)));
+            }
             c => quoted.push(c),
         }
     }
@@ -149,8 +152,9 @@ mod tests {
 
     #[test]
     fn a_value_is_toml_that_reads_back() {
-        let odd = "a\"b\\c\nd\u{1}é";
+        let odd = "a\"b'\\c\nd\u{1}é\u{202e}";
         let text = format!("k = {}", Value::text(odd));
+        assert!(!text.contains(['\u{1}', '\u{202e}']));
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table["k"].as_str(), Some(odd));
         let map = Value::Map(vec![("A B".into(), "1".into()), ("C".into(), "".into())]);
