@@ -41,7 +41,7 @@ pub fn compile(profile: &Profile, context: &Context) -> Result<Program> {
     let table = resolve(profile, context)?;
     let mut graph = Graph::default();
     let ranges = ranges(&table, &mut graph)?;
-    let tree = tree(&ranges, &mut graph);
+    let tree = tree(&ranges, END, &mut graph);
     let native = graph.add(Node::Load(NUMBER, tree));
     let foreign = graph.add(Node::Return(Verdict::KillProcess.action()));
     let word = context.arch.audit_word();
@@ -73,23 +73,21 @@ fn ranges(table: &Table, graph: &mut Graph) -> Result<Vec<(u32, Id)>> {
     Ok(ranges)
 }
 
-/// A search tree over the ranges, balanced by how many numbers lie on each side, because the kernel
-/// walks it once for each number when the filter is installed.
-fn tree(ranges: &[(u32, Id)], graph: &mut Graph) -> Id {
-    let [(_, only)] = ranges else {
-        let last = ranges.last().map_or(0, |(start, _)| *start);
-        let first = ranges.first().map_or(0, |(start, _)| *start);
-        // Numbers beyond the kernel's last are not walked.
-        let middle = first + (last.clamp(first, END.max(first)) - first + 1) / 2;
-        let split = (1..ranges.len())
-            .min_by_key(|&split| ranges[split].0.abs_diff(middle))
-            .expect("there are at least two ranges");
-        let (low, high) = ranges.split_at(split);
-        let bound = high[0].0;
-        let (low, high) = (tree(low, graph), tree(high, graph));
-        return graph.add(Node::Branch(code::AT_LEAST, bound, high, low));
-    };
-    *only
+/// A search tree over the ranges, the last of which ends before `end`; balanced by how many numbers
+/// lie on each side, because the kernel walks it once for each number when the filter is installed.
+fn tree(ranges: &[(u32, Id)], end: u32, graph: &mut Graph) -> Id {
+    if let [(_, only)] = ranges {
+        return *only;
+    }
+    let middle = ranges[0].0.midpoint(end);
+    let split = (1..ranges.len())
+        .min_by_key(|&split| ranges[split].0.abs_diff(middle))
+        .expect("there are at least two ranges");
+    let (low, high) = ranges.split_at(split);
+    let bound = high[0].0;
+    let low = tree(low, bound, graph);
+    let high = tree(high, end.max(bound), graph);
+    graph.add(Node::Branch(code::AT_LEAST, bound, high, low))
 }
 
 fn call_node(number: u32, call: &Call, arch: Arch, graph: &mut Graph) -> Result<Id> {
@@ -125,10 +123,11 @@ fn group_node(
                 format!("too many for the {MAX_LEN} instructions that the kernel takes"),
             )
         })?;
-    // After the call's own rules comes one more return, for other numbers: it is not reached.
+    // After the rules come two returns, "no rule matched" and "another number"; long rules jump to
+    // the second when they mean the first.
     let (_, rules) = program.split_at(PREAMBLE);
     let end = rules.len() - 2;
-    let mut ids = vec![next; end + 1];
+    let mut ids = vec![next; rules.len()];
     for at in (0..end).rev() {
         let to = |skip: u32| ids[at + 1 + skip as usize];
         let instruction = &rules[at];

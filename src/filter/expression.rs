@@ -73,12 +73,12 @@ fn test(text: &str) -> Result<Vec<Condition>, String> {
                 "{value:#x} does not fit into 32 bits; compare arg{argument}:64"
             ));
         }
-        if let Test::Masked(mask) = test {
-            if value & !mask != 0 {
-                return Err(format!(
-                    "{value:#x} has bits that the mask {mask:#x} takes away"
-                ));
-            }
+        if let Test::Masked(mask) = test
+            && value & !mask != 0
+        {
+            return Err(format!(
+                "{value:#x} has bits that the mask {mask:#x} takes away"
+            ));
         }
         Ok(Condition {
             argument,

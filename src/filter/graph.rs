@@ -73,10 +73,10 @@ pub(crate) struct Graph {
 impl Graph {
     /// The node with this content.
     pub(crate) fn add(&mut self, node: Node) -> Id {
-        if let Node::Branch(_, _, yes, no) = node {
-            if yes == no {
-                return yes;
-            }
+        if let Node::Branch(_, _, yes, no) = node
+            && yes == no
+        {
+            return yes;
         }
         *self.index.entry(node).or_insert_with(|| {
             self.nodes.push(node);

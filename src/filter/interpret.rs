@@ -59,7 +59,7 @@ fn word(offset: u32, architecture: u32, number: u32, arguments: &[u64; 6]) -> u3
         8 | 12 => 0,
         _ => {
             let argument = arguments[(offset as usize - 16) / 8];
-            let half = if offset % 8 == 0 {
+            let half = if offset.is_multiple_of(8) {
                 argument
             } else {
                 argument >> 32

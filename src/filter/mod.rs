@@ -16,8 +16,9 @@
 //!
 //! Two things hold for every program, whatever the profile says: a call of a foreign architecture
 //! (`int 0x80` on x86_64, AArch32 on aarch64) kills the process, and a number from `0x4000_0000` up
-//! (x32) is ENOSYS. A number that neither the tables nor the profile know is ENOSYS too, never EPERM,
-//! so that run-time libraries fall back.
+//! (x32) is ENOSYS. A number that has no call, or one newer than every call that the profile names,
+//! is ENOSYS too, never EPERM, so that run-time libraries fall back (unless the profile's default is to
+//! kill).
 //!
 //! ```
 //! use sandbox::filter::{self, Context, Verdict};

@@ -103,7 +103,7 @@ fn field(offset: u32) -> String {
         4 => "architecture".to_owned(),
         8 => "address.low".to_owned(),
         12 => "address.high".to_owned(),
-        _ if (offset - 16) % 8 == 0 => format!("arg{}.low", (offset - 16) / 8),
+        _ if (offset - 16).is_multiple_of(8) => format!("arg{}.low", (offset - 16) / 8),
         _ => format!("arg{}.high", (offset - 16) / 8),
     }
 }

@@ -76,7 +76,11 @@ pub fn resolve(profile: &Profile, context: &Context) -> Result<Table> {
     }
     // A profile cannot have meant a call that is newer than itself: there its errno would only keep
     // programs from falling back.
-    let newest = open.keys().next_back().copied().unwrap_or(0);
+    let named = profile.rules.iter().flat_map(|rule| &rule.calls);
+    let newest = named
+        .filter_map(|call| call.number(context.arch))
+        .max()
+        .unwrap_or(0);
     let fallback = |number: u32| match profile.default {
         Verdict::Errno(_) if number > newest => ENOSYS,
         verdict => verdict,
