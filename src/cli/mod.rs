@@ -6,6 +6,7 @@
 
 mod completions;
 mod descriptors;
+mod diagnostics;
 mod doctor;
 mod man;
 mod options;

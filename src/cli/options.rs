@@ -184,9 +184,9 @@ struct FileOptions {
     #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
     hide_sockets: Option<bool>,
 
-    /// Give the command an empty /tmp of its own
+    /// Give the command an empty /tmp and /var/tmp of its own
     ///
-    /// It is kept in memory and ends with the sandbox. Default: the policy's choice.
+    /// They are kept in memory and end with the sandbox. Default: the policy's choice.
     #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
     private_tmp: Option<bool>,
 }
@@ -288,7 +288,7 @@ struct EnvironmentOptions {
 struct LimitOptions {
     /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
     ///
-    /// NAME as in prlimit(2) in lower case without RLIMIT_ (nofile, nproc, as, cpu, fsize, core…);
+    /// NAME as in prlimit(2) in lower case without RLIMIT_ (nofile, nproc, as, cpu, fsize, core and others);
     /// sizes take K, M, G and T; "unlimited" is a value. May be given several times.
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = text(spec::limit))]
     limit: Vec<Limit>,

@@ -1,0 +1,402 @@
+//! The command line as a user meets it: help, whole messages, exit statuses. Nothing here launches.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, Output, Stdio};
+
+fn sandbox(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .args(arguments)
+        .env_remove("SANDBOX_NO_SUCH_VARIABLE")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// What the words give: exit status, standard output, standard error.
+fn said(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let output = sandbox(arguments);
+    (
+        output.status.code(),
+        text(&output.stdout).to_owned(),
+        text(&output.stderr).to_owned(),
+    )
+}
+
+/// The one message that the words are refused with.
+#[track_caller]
+fn assert_refused(arguments: &[&str], message: &str) {
+    let (status, out, err) = said(arguments);
+    assert_eq!(err, format!("sandbox: {message}\n"), "{arguments:?}");
+    assert_eq!(out, "", "{arguments:?}");
+    assert_eq!(status, Some(125), "{arguments:?}");
+}
+
+#[test]
+fn no_command_is_an_error_that_says_how_to_give_one() {
+    let message = "no command given: write sandbox -- COMMAND; sandbox --help tells more";
+    assert_refused(&[], message);
+    assert_refused(&["--net", "none"], message);
+    assert_refused(&["run", "--"], message);
+}
+
+#[test]
+fn an_unknown_flag_names_the_nearest_one() {
+    assert_refused(
+        &["--nett", "none", "ls"],
+        "--nett: unknown option; did you mean \"--net\"?",
+    );
+    assert_refused(
+        &["--hide-socket", "ls"],
+        "--hide-socket: unknown option; did you mean \"--hide-sockets\"?",
+    );
+    assert_refused(
+        &["--frobnicate", "ls"],
+        "--frobnicate: unknown option; sandbox --help lists all",
+    );
+    assert_refused(
+        &["-c", "ls"],
+        "-c: unknown option; sandbox --help lists all",
+    );
+    assert_refused(
+        &["selftest", "--nett", "none"],
+        "--nett: unknown option; did you mean \"--net\"?",
+    );
+}
+
+#[test]
+fn a_wrong_value_says_what_would_be_right() {
+    for (arguments, message) in [
+        (
+            &["--net", "bridge", "ls"][..],
+            "--net bridge: no network mode is called \"bridge\"; use one of loopback, none, fds, \
+             ns:NAME, ns:/PATH, host",
+        ),
+        (
+            &["--userns", "maybe", "ls"],
+            "--userns maybe: no such value; use one of auto, yes, no",
+        ),
+        (
+            &["--require", "ful", "ls"],
+            "--require ful: no such value; did you mean \"full\"? use one of best-effort, standard, full",
+        ),
+        (
+            &["--hide-sockets=may", "ls"],
+            "--hide-sockets may: no such value; use one of yes, no",
+        ),
+        (
+            &["--timeout", "0", "ls"],
+            "--timeout 0: a length of time cannot be zero; leave it out for none",
+        ),
+        (
+            &["--limit", "nofiles=3", "ls"],
+            "--limit nofiles=3: no resource limit is called \"nofiles\"; did you mean \"nofile\"?",
+        ),
+        (
+            &["--cap-add", "net_amin", "ls"],
+            "--cap-add net_amin: no capability is called \"net_amin\"; did you mean \"net_admin\"?; see capabilities(7)",
+        ),
+        (
+            &["--pass-fd", "x", "ls"],
+            "--pass-fd x: write a descriptor as its number, or as N:NAME (3:http)",
+        ),
+        (
+            &["--listen", "127.0.0.1:80", "ls"],
+            "--listen 127.0.0.1:80: write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH",
+        ),
+        (
+            &["--events", "fd:x", "ls"],
+            "--events fd:x: write an open descriptor as fd:N (fd:3), a file of such a name as ./fd:N",
+        ),
+        (
+            &["--log-format", "xml", "ls"],
+            "--log-format xml: no such value; use one of text, json",
+        ),
+    ] {
+        assert_refused(arguments, message);
+    }
+}
+
+#[test]
+fn a_missing_value_a_needless_one_and_a_second_one_are_errors() {
+    assert_refused(&["--net"], "--net: this option needs a value");
+    assert_refused(
+        &["--userns"],
+        "--userns: this option needs a value; use one of auto, yes, no",
+    );
+    assert_refused(
+        &["--timing=3", "ls"],
+        "--timing 3: this option takes no value",
+    );
+    assert_refused(
+        &["--user", "a", "--user", "b", "ls"],
+        "--user: this option can be given only once",
+    );
+}
+
+#[test]
+fn options_that_contradict_each_other_are_refused() {
+    assert_refused(
+        &["--best-effort", "--require", "full", "ls"],
+        "--best-effort: this option does not go with --require",
+    );
+    assert_refused(
+        &["-v", "-q", "ls"],
+        "--verbose: this option does not go with --quiet",
+    );
+    assert_refused(
+        &["--stdin-socket", "ls"],
+        "--stdin-socket: there is no socket; use --listen, --connect, --pass-fd or --receive-from",
+    );
+}
+
+#[test]
+fn a_callers_variable_that_is_not_there_is_an_error() {
+    assert_refused(
+        &["--env", "SANDBOX_NO_SUCH_VARIABLE", "ls"],
+        "--env SANDBOX_NO_SUCH_VARIABLE: the caller has no such variable; write NAME=VALUE to set one",
+    );
+}
+
+#[test]
+fn subcommands_stand_first_and_names_to_come_are_kept() {
+    assert_refused(
+        &["--net", "none", "doctor"],
+        "doctor: a subcommand stands before all options; to run a program of this name write \
+         sandbox -- doctor",
+    );
+    for name in ["serve", "netns", "lab", "learn"] {
+        assert_refused(
+            &[name],
+            &format!(
+                "{name}: this name is kept for a subcommand; to run a program of this name write \
+                 sandbox -- {name}"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_subcommands_own_words_are_checked() {
+    assert_refused(
+        &["policy"],
+        "no subcommand given: use one of list, show, check, explain, diff",
+    );
+    assert_refused(
+        &["policy", "shw"],
+        "shw: unknown subcommand; did you mean \"show\"?",
+    );
+    assert_refused(&["completions"], "SHELL: this argument is missing");
+    assert_refused(
+        &["completions", "basj"],
+        "SHELL basj: no such value; did you mean \"bash\"? use one of bash, elvish, fish, \
+         powershell, zsh",
+    );
+    assert_refused(
+        &["doctor", "extra"],
+        "extra: unknown argument; sandbox --help lists all",
+    );
+}
+
+#[test]
+fn a_word_that_is_no_text_is_refused_where_text_is_needed() {
+    let output = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .args([
+            OsStr::new("--hostname"),
+            OsStr::from_bytes(b"a\xff"),
+            OsStr::new("ls"),
+        ])
+        .output()
+        .unwrap();
+    assert_eq!(
+        text(&output.stderr),
+        "sandbox: argument: this option takes text in UTF-8\n"
+    );
+    assert_eq!(output.status.code(), Some(125));
+}
+
+#[test]
+fn a_message_cannot_talk_to_the_terminal() {
+    let (status, _, err) = said(&["--net", "\x1b[2J\n", "ls"]);
+    assert_eq!(status, Some(125));
+    assert!(
+        !err.trim_end_matches('\n').contains(char::is_control),
+        "{err:?}"
+    );
+    let (_, _, err) = said(&["--\x1b[2J", "ls"]);
+    assert!(
+        !err.trim_end_matches('\n').contains(char::is_control),
+        "{err:?}"
+    );
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_with_status_0() {
+    for arguments in [
+        &["--help"][..],
+        &["-h"],
+        &["run", "--help"],
+        &["--net", "none", "--help"],
+        &["policy", "--help"],
+        &["policy", "show", "-h"],
+        &["doctor", "--help"],
+        &["selftest", "--help"],
+        &["completions", "--help"],
+        &["man", "--help"],
+    ] {
+        let (status, out, err) = said(arguments);
+        assert_eq!(status, Some(0), "{arguments:?}");
+        assert_eq!(err, "", "{arguments:?}");
+        assert!(out.contains("Usage: sandbox"), "{arguments:?}: {out}");
+    }
+    let version = concat!("sandbox ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(
+        said(&["--version"]),
+        (Some(0), version.to_owned(), String::new())
+    );
+    assert_eq!(said(&["-V"]), (Some(0), version.to_owned(), String::new()));
+}
+
+#[test]
+fn long_help_tells_dangers_exit_statuses_and_examples() {
+    let (_, long, _) = said(&["--help"]);
+    for (status, meaning) in sandbox::exit::TABLE {
+        let line = format!("  {status:<7}{meaning}\n");
+        assert!(long.contains(&line), "{status}");
+    }
+    assert!(long.contains("Examples:\n"));
+    assert!(long.contains("Danger: "));
+    let (_, short, _) = said(&["-h"]);
+    assert!(!short.contains("Danger: ") && short.len() < long.len() / 2);
+}
+
+#[test]
+fn help_after_the_command_is_the_commands() {
+    // Refused for a reason of its own, before any launch: so the help was not ours.
+    let (status, out, err) = said(&["--policy", "no-such-policy", "ls", "--help"]);
+    assert_eq!(status, Some(125));
+    assert_eq!(out, "");
+    assert!(err.starts_with("sandbox: "), "{err}");
+}
+
+#[test]
+fn subcommands_of_later_versions_are_not_shown() {
+    let (_, help, _) = said(&["--help"]);
+    for name in ["serve", "netns", "lab", "learn"] {
+        assert!(
+            !help
+                .lines()
+                .any(|line| line.split_whitespace().next() == Some(name)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_error_in_json_is_one_object() {
+    let output = sandbox(&["--log-format", "json", "--policy", "no-such-policy", "ls"]);
+    assert_eq!(output.status.code(), Some(125));
+    let lines: Vec<&str> = text(&output.stderr).lines().collect();
+    let [line] = lines.as_slice() else {
+        panic!("{lines:?}")
+    };
+    let value: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(value["level"], "error");
+    assert_eq!(value["status"], 125);
+    assert!(
+        value["message"]
+            .as_str()
+            .unwrap()
+            .contains("no-such-policy")
+    );
+}
+
+#[test]
+fn output_that_cannot_be_written_is_an_error() {
+    for arguments in [&["man"][..], &["--help"], &["completions", "bash"]] {
+        let full = std::fs::OpenOptions::new()
+            .write(true)
+            .open("/dev/full")
+            .unwrap();
+        let output = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+            .args(arguments)
+            .stdout(full)
+            .output()
+            .unwrap();
+        assert_eq!(
+            text(&output.stderr),
+            "sandbox: cannot write to standard output: No space left on device\n",
+            "{arguments:?}"
+        );
+        assert_eq!(output.status.code(), Some(125), "{arguments:?}");
+    }
+}
+
+#[test]
+fn man_names_the_directory_that_it_cannot_write_to() {
+    assert_refused(
+        &["man", "--dir", "/no/such/directory"],
+        "cannot write /no/such/directory/sandbox.1: No such file or directory",
+    );
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_it_quietly() {
+    // SIGPIPE is as the caller left it: Rust's run-time would have set it to ignored.
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = Command::new(env!("CARGO_BIN_EXE_sandbox"))
+        .arg("man")
+        .stdout(writer)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.signal(), Some(13));
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn policies_can_be_listed_shown_and_explained() {
+    let (status, out, err) = said(&["policy", "list"]);
+    assert_eq!((status, err.as_str()), (Some(0), ""));
+    for name in [
+        "default",
+        "strict",
+        "worker",
+        "connection",
+        "build",
+        "agent",
+        "browser",
+    ] {
+        assert!(out.contains(name), "{name}: {out}");
+    }
+    for arguments in [
+        &["policy", "list", "--json"][..],
+        &["policy", "show", "strict", "--json"],
+        &["policy", "--json", "explain", "default"],
+        &["policy", "diff", "default", "strict", "--json"],
+    ] {
+        let (status, out, err) = said(arguments);
+        assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
+        serde_json::from_str::<serde_json::Value>(&out).unwrap();
+    }
+}
+
+#[test]
+fn an_invalid_policy_file_is_refused_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("bad.toml");
+    std::fs::write(&file, "# For: a test.\n[network]\nmod = \"none\"\n").unwrap();
+    let file = file.to_str().unwrap();
+    for arguments in [&["policy", "check", file][..], &["--policy", file, "ls"]] {
+        let (status, out, err) = said(arguments);
+        assert_eq!((status, out.as_str()), (Some(125), ""), "{arguments:?}");
+        assert!(err.starts_with(&format!("sandbox: {file}:3:1: ")), "{err}");
+        assert!(err.contains("\"mode\""), "{err}");
+    }
+}
