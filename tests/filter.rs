@@ -8,6 +8,7 @@
     unsafe_code,
     reason = "a filter cannot be tried in the test's own process"
 )]
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -901,6 +902,79 @@ fn a_word_that_names_nothing_gets_the_nearest_name() {
     );
 }
 
+#[test]
+fn files_are_told_apart_by_what_is_in_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &[u8]| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let json = write("profile", EVERY_OP.as_bytes());
+    assert_eq!(
+        load(&json).unwrap().rules,
+        parse_oci(EVERY_OP).unwrap().rules
+    );
+    let toml = write(
+        "mine.toml",
+        b"description = \"mine\"\nextends = \"strict\"\n",
+    );
+    let mine = load(&toml).unwrap();
+    assert_eq!(mine.rules, load("strict").unwrap().rules);
+    assert_eq!((mine.name, mine.description), (toml, "mine".to_owned()));
+    let binary = write("binary", b"\xff\xfe");
+    let error = load(&binary).unwrap_err().to_string();
+    assert_eq!(error, format!("{binary}:1:1: the file is not UTF-8 text"));
+    let absent = directory.path().join("absent.toml");
+    let error = load(absent.to_str().unwrap()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("cannot read seccomp profile {}", absent.display())
+    );
+}
+
+#[test]
+fn rules_beyond_what_the_kernel_takes_are_an_error() {
+    // Verdicts take turns, so that no group alone is too long, and the whole is.
+    let mut entries = String::new();
+    for value in 0..4000 {
+        let errno = 1 + value % 2;
+        write!(
+            entries,
+            ",{{\"names\":[\"ioctl\"],\"action\":\"SCMP_ACT_ERRNO\",\"errnoRet\":{errno},\
+             \"args\":[{{\"index\":1,\"value\":{value},\"op\":\"SCMP_CMP_EQ\"}}]}}"
+        )
+        .unwrap();
+    }
+    let text = format!(
+        "{{\"defaultAction\":\"SCMP_ACT_ALLOW\",\"syscalls\":[{}]}}",
+        &entries[1..]
+    );
+    let profile = parse_oci(&text).unwrap();
+    let error = compile(&profile, &Context::default()).unwrap_err();
+    assert!(error.to_string().contains("4096 instructions"), "{error}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parsers_panic(start in 0..EVERY_OP.len(), insert in ".{0,12}", cut in 0..40_usize) {
+        if EVERY_OP.is_char_boundary(start) {
+            let end = (start + cut).min(EVERY_OP.len());
+            let text = format!("{}{insert}{}", &EVERY_OP[..start], &EVERY_OP[end..]);
+            if let Ok(profile) = parse_oci(&text) {
+                let _ = compile(&profile, &Context::default());
+            }
+        }
+        let text = filter::builtin_text("default").unwrap();
+        let start = start.min(text.len());
+        let end = (start + cut).min(text.len());
+        let text = format!("{}{insert}{}", &text[..start], &text[end..]);
+        if let Ok(profile) = filter::parse_profile(Path::new("p"), &text) {
+            let _ = compile(&profile, &Context::default());
+        }
+    }
+}
+
 // ---- live ----
 
 /// One system call and its arguments.
@@ -989,8 +1063,8 @@ fn raw(number: i64, a: &[u64; 6]) -> i64 {
     if result >= 0 {
         return result;
     }
-    // SAFETY: the address of this thread's errno is always valid.
-    -i64::from(unsafe { *libc::__errno_location() })
+    // errno is thread-local: reading it is async-signal-safe.
+    -i64::from(nix::errno::Errno::last_raw())
 }
 
 fn program(profile: &str, change: fn(&mut Context)) -> Program {

@@ -29,7 +29,7 @@ const ARCHITECTURE: u32 = 4;
 const PREAMBLE: usize = 5;
 
 /// How many nodes simplifying one call may visit; the shipped profiles need a tenth of it.
-const SIMPLIFY_BUDGET: usize = 4096;
+const SIMPLIFY_BUDGET: usize = 1024;
 
 /// The program that decides as `profile` says in `context`.
 ///

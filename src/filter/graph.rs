@@ -89,9 +89,9 @@ impl Graph {
     /// A test that is repeated in several rules of one call is then made once. The result may grow
     /// where ways with different knowledge meet: after `budget` nodes it is given up, and `root`
     /// returned as it is; the meaning is the same.
-    pub(crate) fn simplify(&mut self, root: Id, budget: usize) -> Id {
+    pub(crate) fn simplify(&mut self, root: Id, mut budget: usize) -> Id {
         let mut seen = HashMap::new();
-        self.walk(root, &State::default(), &mut seen, budget)
+        self.walk(root, &State::default(), &mut seen, &mut budget)
             .unwrap_or(root)
     }
 
@@ -100,15 +100,14 @@ impl Graph {
         id: Id,
         state: &State,
         seen: &mut HashMap<(Id, State), Id>,
-        budget: usize,
+        budget: &mut usize,
     ) -> Option<Id> {
         let key = (id, state.clone());
         if let Some(done) = seen.get(&key) {
             return Some(*done);
         }
-        if seen.len() >= budget {
-            return None;
-        }
+        // Counted on the way in, so that it bounds the depth of the recursion too.
+        *budget = budget.checked_sub(1)?;
         let result = match self.nodes[id.0] {
             Node::Return(_) => id,
             Node::Load(offset, next) => {
@@ -152,7 +151,7 @@ impl Graph {
         no: Id,
         state: &State,
         seen: &mut HashMap<(Id, State), Id>,
-        budget: usize,
+        budget: &mut usize,
     ) -> Option<Id> {
         let word = state.loaded.filter(|_| test == code::EQUAL);
         let Some(word) = word else {
