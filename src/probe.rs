@@ -1,1 +1,0 @@
-//! What this kernel and this user allow; reads only.
