@@ -99,7 +99,7 @@ fn write_row(page: &mut String, finding: &Finding, paint: Paint) {
     let (mark, colour) = mark(finding);
     let row = format!("{:<28}{}", finding.feature.title, finding.detail);
     let _ = writeln!(page, "  {} {}", paint.paint(colour, mark), row.trim_end());
-    if finding.status == Status::Works {
+    if matches!(finding.status, Status::Works | Status::Noted) {
         return;
     }
     let _ = writeln!(page, "      for {}", finding.feature.purpose);
@@ -114,9 +114,8 @@ fn mark(finding: &Finding) -> (&'static str, &'static str) {
     const GREEN: &str = "32";
     const YELLOW: &str = "33";
     match (finding.status, finding.feature.need) {
-        (Status::Works, Need::Note) => ("–", YELLOW),
         (Status::Works, _) => ("✓", GREEN),
-        (Status::Skipped, _) | (_, Need::Note) => ("–", YELLOW),
+        (Status::Skipped | Status::Noted, _) | (_, Need::Note) => ("–", YELLOW),
         (Status::Blocked | Status::Absent, _) => ("✗", RED),
     }
 }

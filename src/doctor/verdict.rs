@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::probe::{Need, Report, Status};
+use crate::probe::{Group, Need, Report, Status};
 
 /// What the findings come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,7 @@ impl Verdict {
             .into_iter()
             .flat_map(|need| report.missing(need))
             .filter(|finding| finding.status != Status::Skipped)
+            .filter(|finding| finding.feature.group != Group::Extras)
             .map(|finding| finding.feature.title)
             .collect();
         if lost.is_empty() {
@@ -112,6 +113,10 @@ mod tests {
             (vec![], "sandbox works here in full"),
             (
                 vec![(Id::Ipv6, Status::Absent)],
+                "sandbox works here in full",
+            ),
+            (
+                vec![(Id::Veth, Status::Absent)],
                 "sandbox works here in full",
             ),
             (

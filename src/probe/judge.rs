@@ -20,6 +20,8 @@ pub enum Status {
     Absent,
     /// It could not be tried, as something that it needs is missing.
     Skipped,
+    /// It is there, and that is neither good nor bad in itself.
+    Noted,
 }
 
 /// What was found out about one feature.

@@ -83,21 +83,22 @@ impl Readings {
             },
         );
         let mounts = parse_mounts(&read("/proc/self/mountinfo"));
+        let support = Support::quick();
+        let proc_covers = covers(&mounts, "/proc/", EMPTY_PROC_DIRECTORIES);
+        let nested = is_nested(&read("/proc/self/uid_map"));
+        // A machine whose image was made from a container's keeps the marks of one.
+        let is_fenced = support.filtered || nested || !proc_covers.is_empty();
         Self {
-            support: Support::quick(),
+            support,
             release,
             machine,
             sysctls: read_sysctls(),
             apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
             selinux: read("/sys/fs/selinux/enforce").starts_with('1'),
-            container: container(),
-            nested: is_nested(&read("/proc/self/uid_map")),
+            container: is_fenced.then(container).flatten(),
+            nested,
             chrooted: !mounts.is_empty() && mounts.iter().all(|mount| mount.on != "/"),
-            proc_covers: covers(
-                &mounts,
-                "/proc/",
-                &["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd"],
-            ),
+            proc_covers,
             sys_covers: covers(&mounts, "/sys/", EMPTY_SYS_DIRECTORIES),
             proc_sys_read_only: last(&mounts, "/proc/sys")
                 .or_else(|| last(&mounts, "/proc"))
@@ -112,6 +113,9 @@ impl Readings {
         self.sysctls.get(name).copied()
     }
 }
+
+/// Directories of proc that exist to be mounted on, which the kernel ignores in the same way.
+const EMPTY_PROC_DIRECTORIES: &[&str] = &["/proc/sys/fs/binfmt_misc", "/proc/fs/nfsd"];
 
 /// Directories of sysfs that exist to be mounted on; the kernel ignores what covers them
 /// when it decides whether a fresh `/sys` would reveal something.

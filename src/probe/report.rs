@@ -62,11 +62,9 @@ impl Report {
     /// The findings that keep the default policy from being had.
     #[must_use]
     pub fn obstacles(&self) -> Vec<&Finding> {
-        let unmet: Vec<_> = self
-            .missing(Need::Required)
+        self.missing(Need::Required)
             .filter(|finding| !self.is_dispensable(finding.feature.id))
-            .collect();
-        unmet
+            .collect()
     }
 
     /// Features of `need` that do not work.
@@ -208,12 +206,7 @@ impl Host {
 
     fn find_named_netns(&self, feature: &'static Feature) -> Finding {
         if !self.readings.support.has(CAP_SYS_ADMIN) {
-            return Finding {
-                feature,
-                status: Status::Blocked,
-                detail: "only root can keep names in /run/netns".to_owned(),
-                remedy: Some("run as root".to_owned()),
-            };
+            return Finding::skipped(feature, "only root can keep names in /run/netns");
         }
         self.conclude(feature, attempt(Act::PrivateMounts, Around::Nothing), "")
     }
