@@ -4,6 +4,9 @@
 //! Each blocked state has its control: the same user, without the obstacle, is told that the feature
 //! works.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+#![expect(clippy::print_stderr, reason = "a skipped test says why")]
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -219,4 +219,33 @@ mod tests {
             Some("/no/such does not exist: leave it out, or create it first")
         );
     }
+
+    /// The kernel's real refusal, under a filter on this thread alone, as a container has one.
+    #[test]
+    fn a_refused_clone_under_a_filter_names_the_filter() {
+        use seccompiler::{SeccompAction, SeccompFilter};
+
+        let hinted = std::thread::spawn(|| {
+            let filter = SeccompFilter::new(
+                [(libc::SYS_clone, vec![]), (libc::SYS_clone3, vec![])].into(),
+                SeccompAction::Allow,
+                SeccompAction::Errno(libc::EPERM.cast_unsigned()),
+                std::env::consts::ARCH.try_into().unwrap(),
+            )
+            .unwrap();
+            let program: seccompiler::BpfProgram = filter.try_into().unwrap();
+            seccompiler::apply_filter(&program).unwrap();
+            hint(Step::Clone, "", Errno::EPERM)
+        });
+        let hinted = hinted.join().unwrap().unwrap();
+        assert!(hinted.contains("system-call filter"), "{hinted}");
+        assert!(hinted.ends_with("see 'sandbox doctor'"), "{hinted}");
+    }
+
+    #[test]
+    fn a_missing_path_is_not_blamed_on_the_kernel() {
+        let readings = Readings::take();
+        assert_eq!(suspect(Step::Hide, Errno::ENOENT, &readings), None);
+        assert!(suspect(Step::Proc, Errno::EPERM, &readings).is_some());
+    }
 }
