@@ -19,7 +19,7 @@ use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd;
 
-use crate::sys::probe as sys;
+use super::sys;
 
 /// One thing that a probe's child tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

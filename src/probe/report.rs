@@ -16,8 +16,8 @@ use nix::unistd::{self, Gid, Uid};
 
 use super::acts::{self, Act, Failure, Stage, Task};
 use super::feature::Probe;
+use super::sys;
 use super::{CAP_SYS_ADMIN, FEATURES, Feature, Finding, Id, Need, Readings, Status};
-use crate::sys::probe as sys;
 
 /// Whether a probe's child gets a user namespace around its other namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,3 +1,1 @@
 //! One system call a function; the only home of `unsafe`.
-
-pub(crate) mod probe;
