@@ -47,16 +47,21 @@ fn main() {
         );
     }
 
-    println!("{:16} {:>12} {:>10}", "preparing", "read µs", "compile µs");
+    println!(
+        "{:16} {:>12} {:>10} {:>11}",
+        "preparing", "read µs", "compile µs", "built-in µs"
+    );
     for name in filter::builtin_names() {
         let profile = load(name).expect("shipped profiles are valid");
         let mut read = time(|| drop(load(name)));
         let mut built = time(|| drop(compile(&profile, &Context::default())));
-        let (read, built) = (median(&mut read), median(&mut built));
+        let mut ready = time(|| drop(filter::program(name, &Context::default())));
+        let micros = |times: &mut [u64]| median(times) as f64 / 1e3;
         println!(
-            "{name:16} {:>12.1} {:>10.1}",
-            read as f64 / 1e3,
-            built as f64 / 1e3
+            "{name:16} {:>12.1} {:>10.1} {:>11.1}",
+            micros(&mut read),
+            micros(&mut built),
+            micros(&mut ready)
         );
     }
 }

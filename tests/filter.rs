@@ -308,6 +308,39 @@ fn each_profile_lets_through_what_its_golden_table_says() {
     }
 }
 
+#[test]
+fn each_program_in_the_binary_is_what_its_profile_compiles_to() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/seccomp/compiled");
+    for name in filter::builtin_names() {
+        let profile = load(name).unwrap();
+        for arch in Arch::ALL {
+            let context = Context {
+                arch,
+                ..Context::default()
+            };
+            let compiled = compile(&profile, &context).unwrap();
+            let file = directory.join(format!("{name}.{}.txt", arch.name()));
+            if std::env::var_os("SANDBOX_BLESS").is_some() {
+                std::fs::create_dir_all(&directory).unwrap();
+                std::fs::write(&file, compiled.listing()).unwrap();
+            }
+            let listing = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(listing, compiled.listing(), "{name} on {}", arch.name());
+        }
+        if std::env::var_os("SANDBOX_BLESS").is_some() {
+            continue; // this binary still holds the old listings
+        }
+        for (_, context) in contexts() {
+            let found = filter::program(name, &context).unwrap();
+            assert_eq!(
+                found,
+                compile(&profile, &context).unwrap(),
+                "{name} {context:?}"
+            );
+        }
+    }
+}
+
 /// Independent of the golden files: what no profile may ever let through.
 #[test]
 fn no_profile_lets_the_known_ways_out_through() {

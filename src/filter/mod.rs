@@ -43,6 +43,7 @@ mod numbers;
 mod oci;
 mod overlay;
 mod parse;
+mod precompiled;
 mod profile;
 mod program;
 mod resolve;
@@ -200,6 +201,21 @@ pub fn builtin_text(name: &str) -> Option<&'static str> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(_, text)| *text)
+}
+
+/// The program for a profile by name or path: [`load`], then [`compile`].
+///
+/// For a shipped profile in a context without switches or capabilities on the native architecture,
+/// which is what most launches ask for, the program is in the binary already, and nothing is parsed.
+///
+/// # Errors
+///
+/// Those of [`load`] and [`compile`].
+pub fn program(name_or_path: &str, context: &Context) -> Result<Program> {
+    if let Some(program) = precompiled::find(name_or_path, context) {
+        return Ok(program);
+    }
+    compile(&load(name_or_path)?, context)
 }
 
 /// The number of a system call on an architecture; `None` where it has no such call.

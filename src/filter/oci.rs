@@ -198,9 +198,10 @@ fn rule(entry: &Entry, ignored: &mut Vec<String>) -> std::result::Result<Rule, S
         clauses: clauses(conditions, verdict),
         reason: entry
             .comment
-            .clone()
+            .as_deref()
             .filter(|comment| !comment.is_empty())
-            .unwrap_or_else(|| "imported".to_owned()),
+            .unwrap_or("imported")
+            .into(),
         applies: applies(entry)?,
     })
 }

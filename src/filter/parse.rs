@@ -148,7 +148,7 @@ fn rule(source: &FileRule) -> std::result::Result<Rule, (Range<usize>, String)> 
     Ok(Rule {
         calls,
         clauses,
-        reason: source.reason.get_ref().clone(),
+        reason: source.reason.get_ref().as_str().into(),
         applies,
     })
 }

@@ -4,6 +4,7 @@
 //! values that fit, because the parsers ([`super::parse_profile`], [`super::parse_oci`]) checked them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use super::numbers::{NONE, TABLE};
 use super::{Arch, constants};
@@ -258,7 +259,7 @@ pub struct Rule {
     /// Tried in order; the first that matches decides. If none does, the next rule of the same call.
     pub clauses: Vec<Clause>,
     /// Why.
-    pub reason: String,
+    pub reason: Arc<str>,
     /// When the rule applies.
     pub applies: Applies,
 }

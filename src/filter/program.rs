@@ -68,6 +68,36 @@ impl Program {
         format!("{hash:032x}")
     }
 
+    /// The program as text that [`Program::from_listing`] reads: an instruction a line, its code, both
+    /// jumps and its constant in hexadecimal.
+    #[must_use]
+    pub fn listing(&self) -> String {
+        let mut text = String::new();
+        for sock_filter { code, jt, jf, k } in &self.0 {
+            // Writing to a String cannot fail.
+            let _ = writeln!(text, "{code:02x} {jt:02x} {jf:02x} {k:08x}");
+        }
+        text
+    }
+
+    /// The program that [`Program::listing`] wrote; `None` for any other text.
+    pub(crate) fn from_listing(text: &str) -> Option<Self> {
+        let instruction = |line: &str| {
+            let mut words = line.split(' ');
+            let instruction = sock_filter {
+                code: u16::from_str_radix(words.next()?, 16).ok()?,
+                jt: u8::from_str_radix(words.next()?, 16).ok()?,
+                jf: u8::from_str_radix(words.next()?, 16).ok()?,
+                k: u32::from_str_radix(words.next()?, 16).ok()?,
+            };
+            words.next().is_none().then_some(instruction)
+        };
+        text.lines()
+            .map(instruction)
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
     /// One line an instruction, with absolute jump targets, for people.
     #[must_use]
     pub fn disassemble(&self) -> String {

@@ -4,6 +4,7 @@
 //! `tests/filter.rs` proves it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::profile::{CallName, Clause, Profile, Rule, Verdict};
 use super::{Arch, CHILD_CALLS, Context, INIT_CALLS, overlay};
@@ -24,7 +25,7 @@ pub struct Call {
     /// The verdict if none does.
     pub otherwise: Verdict,
     /// Why, in order of precedence; empty where only the profile's default speaks.
-    pub reasons: Vec<String>,
+    pub reasons: Vec<Arc<str>>,
 }
 
 impl Call {
@@ -68,7 +69,7 @@ impl Table {
 /// ([`CHILD_CALLS`], [`INIT_CALLS`]).
 pub fn resolve(profile: &Profile, context: &Context) -> Result<Table> {
     let overlays = overlay::for_context(context)?;
-    let mut open: BTreeMap<u32, Draft<'_>> = BTreeMap::new();
+    let mut open: BTreeMap<u32, Draft> = BTreeMap::new();
     for rule in overlays.iter().chain(&profile.rules) {
         if rule.applies.holds(context) {
             apply(rule, context.arch, &mut open);
@@ -92,7 +93,7 @@ pub fn resolve(profile: &Profile, context: &Context) -> Result<Table> {
                 name,
                 clauses: draft.clauses,
                 otherwise: draft.closed.unwrap_or_else(|| fallback(number)),
-                reasons: draft.reasons.into_iter().map(str::to_owned).collect(),
+                reasons: draft.reasons,
             };
             (number, call)
         })
@@ -111,19 +112,19 @@ pub fn resolve(profile: &Profile, context: &Context) -> Result<Table> {
 
 /// A call while rules are still being added to it.
 #[derive(Default)]
-struct Draft<'a> {
+struct Draft {
     clauses: Vec<Clause>,
     closed: Option<Verdict>,
-    reasons: Vec<&'a str>,
+    reasons: Vec<Arc<str>>,
 }
 
-fn apply<'a>(rule: &'a Rule, arch: Arch, open: &mut BTreeMap<u32, Draft<'a>>) {
+fn apply(rule: &Rule, arch: Arch, open: &mut BTreeMap<u32, Draft>) {
     for number in rule.calls.iter().filter_map(|call| call.number(arch)) {
         let draft = open.entry(number).or_default();
         if draft.closed.is_some() {
             continue;
         }
-        draft.reasons.push(&rule.reason);
+        draft.reasons.push(Arc::clone(&rule.reason));
         for clause in &rule.clauses {
             if clause.when.is_empty() {
                 draft.closed = Some(clause.verdict);
