@@ -13,6 +13,7 @@ use crate::step::Step;
 /// fit to stand behind "hint: ".
 #[must_use]
 pub fn hint(step: Step, object: &str, errno: Errno) -> Option<String> {
+    let object = if object.is_empty() { "it" } else { object };
     advise(step, errno, || cause(step, errno)).map(|advice| advice.replace("{object}", object))
 }
 

@@ -51,7 +51,7 @@ pub struct Support {
 }
 
 impl Support {
-    /// Find them out: six system calls, no file, no child.
+    /// Find them out: a few system calls, no file, no child; tens of microseconds at most.
     ///
     /// What cannot be learnt reads as not there, the safe side: a launch then demands less of the
     /// host or says what is missing, and every step checks itself anyway.

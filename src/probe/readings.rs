@@ -190,13 +190,10 @@ fn cgroups(mounts: &[Mount]) -> Cgroups {
         .iter()
         .find(|mount| mount.kind == "cgroup2")
         .map(|mount| PathBuf::from(&mount.on));
-    let membership = read("/proc/self/cgroup");
-    let own = membership
-        .lines()
-        .find_map(|line| line.strip_prefix("0::/"))
+    let own = own_group(&read("/proc/self/cgroup"))
         .zip(mount.as_ref())
         .map(|(path, mount)| mount.join(path))
-        .filter(|path| path.is_dir());
+        .filter(|path| path.join("cgroup.procs").is_file());
     let words = |path: &Path| -> Vec<String> {
         let text = fs::read_to_string(path).unwrap_or_default();
         text.split_whitespace().map(str::to_owned).collect()
@@ -216,6 +213,15 @@ fn cgroups(mounts: &[Mount]) -> Cgroups {
             .map(str::to_owned)
             .collect(),
     }
+}
+
+/// Our group of version 2 below its mount, by `/proc/self/cgroup` (cgroups(7)).
+fn own_group(membership: &str) -> Option<&str> {
+    membership
+        .lines()
+        .find_map(|line| line.strip_prefix("0::/"))
+        // A group outside of our cgroup namespace reads "/..": that would lead out of the mount.
+        .filter(|path| !path.split('/').any(|part| part == ".."))
 }
 
 fn read(path: &str) -> String {
@@ -285,5 +291,20 @@ mod tests {
         assert!(!is_nested("         0          0 4294967295\n"));
         assert!(is_nested("         0          0          1\n"));
         assert!(is_nested("0 100000 65536\n"));
+    }
+
+    #[test]
+    fn a_control_group_is_ours_only_below_the_mount() {
+        for (membership, group) in [
+            (
+                "4:memory:/x\n0::/user.slice/a..b\n",
+                Some("user.slice/a..b"),
+            ),
+            ("0::/\n", Some("")),
+            ("0::/../../other\n", None),
+            ("4:memory:/x\n", None),
+        ] {
+            assert_eq!(own_group(membership), group, "{membership}");
+        }
     }
 }
