@@ -138,3 +138,61 @@ impl FromArgMatches for Descriptors {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::request::Endpoint;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        descriptors: Descriptors,
+    }
+
+    #[test]
+    fn descriptors_keep_the_order_of_the_line_over_different_options() {
+        let line = Line::try_parse_from([
+            "sandbox",
+            "--listen",
+            "tcp:127.0.0.1:80",
+            "--pass-fd",
+            "7:log",
+            "--receive-from=unix:/b",
+            "--listen=admin=unix:/a",
+            "--connect",
+            "db=tcp:[::1]:5432",
+            "--pass-fd=8",
+        ])
+        .unwrap_or_else(|error| panic!("{error}"));
+        let tcp = |host: &str, port| Endpoint::Tcp {
+            host: host.into(),
+            port,
+        };
+        let expected = [
+            ("listen", Source::Listen(tcp("127.0.0.1", 80))),
+            ("log", Source::Inherited(7)),
+            ("received", Source::Receive("/b".into())),
+            ("admin", Source::Listen(Endpoint::Unix("/a".into()))),
+            ("db", Source::Connect(tcp("::1", 5432))),
+            ("passed", Source::Inherited(8)),
+        ]
+        .map(|(name, source)| Passed {
+            source,
+            name: name.into(),
+        });
+        assert_eq!(line.descriptors.passed, expected);
+    }
+
+    #[test]
+    fn the_ids_are_those_that_clap_knows() {
+        let command = Flags::augment_args(Command::new("sandbox"));
+        let ids: Vec<_> = command
+            .get_arguments()
+            .map(|arg| arg.get_id().as_str())
+            .collect();
+        assert_eq!(ids, IDS);
+    }
+}

@@ -65,6 +65,7 @@ struct Launch {
 #[derive(Debug, Subcommand)]
 enum Sub {
     /// Run a command; the word "run" may be left out
+    #[command(override_usage = "sandbox run [OPTIONS] [--] COMMAND [ARG]...")]
     Run(Box<run::RunArgs>),
     /// Say what policies there are and what one means
     Policy(policy::PolicyArgs),
@@ -163,6 +164,12 @@ pub fn main(argv: &[OsString]) -> u8 {
     })
 }
 
+impl From<Launch> for Asked {
+    fn from(launch: Launch) -> Self {
+        Self::Action(launch.log, Action::Run(Box::new(launch.run)))
+    }
+}
+
 fn execute(action: Action) -> Result<u8> {
     match action {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
@@ -176,6 +183,13 @@ fn execute(action: Action) -> Result<u8> {
 
 fn parse(argv: &[OsString]) -> Result<Asked> {
     let first = argv.get(1).and_then(|word| word.to_str());
+    if first == Some("run") {
+        let rest = argv.iter().take(1).chain(argv.iter().skip(2));
+        return match Launch::try_parse_from(rest) {
+            Ok(launch) => Ok(launch.into()),
+            Err(_) => parse_all(argv),
+        };
+    }
     if first.is_some_and(|word| SUBCOMMANDS.contains(&word)) {
         return parse_all(argv);
     }
@@ -184,7 +198,7 @@ fn parse(argv: &[OsString]) -> Result<Asked> {
         return parse_all(argv);
     };
     refuse_late_subcommand(argv, launch.run.command())?;
-    Ok(Asked::Action(launch.log, Action::Run(Box::new(launch.run))))
+    Ok(launch.into())
 }
 
 /// A subcommand's name after options is most likely meant as one; nobody should have to guess.
@@ -230,7 +244,7 @@ fn parse_all(argv: &[OsString]) -> Result<Asked> {
         }
         Ok(Cli { log, run, .. }) => {
             refuse_late_subcommand(argv, run.command())?;
-            return Ok(Asked::Action(log, Action::Run(Box::new(run))));
+            return Ok(Launch { run, log }.into());
         }
         Err(error) => error,
     };

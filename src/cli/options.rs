@@ -117,9 +117,9 @@ struct NetworkOptions {
 struct NamespaceOptions {
     /// Whether to use a user namespace: auto, yes or no
     ///
-    /// auto makes one, except for root on a host that has none (the default). no needs root and
-    /// leaves the second wall of --net out: capabilities are dropped all the same. User and group
-    /// ids inside are the caller's own.
+    /// auto makes one, except for root on a host that has none (the default). no needs root:
+    /// the other namespaces are then made with root's rights and belong to the host's user namespace.
+    /// User and group ids inside are the caller's own either way.
     #[arg(long, value_name = "WHEN", hide_possible_values = true, value_parser = word(&["auto", "yes", "no"], spec::user_namespace))]
     userns: Option<UserNamespace>,
 
@@ -457,5 +457,156 @@ impl LimitOptions {
         layer.cgroup = self.cgroup.unwrap_or_default();
         layer.process.timeout = self.timeout;
         layer.process.kill_after = self.kill_after;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        policy: PolicyOptions,
+    }
+
+    fn layer(options: &[&str]) -> Layer {
+        let words = std::iter::once("sandbox").chain(options.iter().copied());
+        let line = Line::try_parse_from(words).unwrap_or_else(|error| panic!("{error}"));
+        line.policy.into_layer().unwrap()
+    }
+
+    #[test]
+    fn no_options_make_an_empty_layer() {
+        assert_eq!(layer(&[]), Layer::default());
+    }
+
+    /// What an option does to an empty layer.
+    type Effect = fn(&mut Layer);
+
+    #[test]
+    fn each_option_sets_its_key_and_no_other() {
+        let table: &[(&[&str], Effect)] = &[
+            (&["--net", "fds"], |l| l.network = Some(Network::Fds)),
+            (&["--net", "ns:blue"], |l| {
+                l.network = Some(Network::Namespace("/run/netns/blue".into()));
+            }),
+            (&["--require", "full"], |l| {
+                l.require = Some(Strictness::Full)
+            }),
+            (&["--best-effort"], |l| {
+                l.require = Some(Strictness::BestEffort);
+            }),
+            (&["--userns", "no"], |l| {
+                l.namespaces.user = Some(UserNamespace::No);
+            }),
+            (&["--share", "pid"], |l| l.namespaces.pid = Some(false)),
+            (&["--share", "mount"], |l| l.namespaces.mount = Some(false)),
+            (&["--share", "ipc,uts", "--share", "cgroup"], |l| {
+                l.namespaces.ipc = Some(false);
+                l.namespaces.uts = Some(false);
+                l.namespaces.cgroup = Some(false);
+            }),
+            (&["--proc", "host"], |l| {
+                l.filesystem.proc = Some(View::Host)
+            }),
+            (&["--sys", "host"], |l| l.filesystem.sys = Some(View::Host)),
+            (&["--dev", "own"], |l| l.filesystem.dev = Some(View::Own)),
+            (&["--read-only", "/a", "--read-only", "/b"], |l| {
+                l.filesystem.read_only = vec!["/a".into(), "/b".into()];
+            }),
+            (&["--read-write", "/a"], |l| {
+                l.filesystem.read_write = vec!["/a".into()];
+            }),
+            (&["--hide", "/a"], |l| l.filesystem.hide = vec!["/a".into()]),
+            (&["--hide-sockets"], |l| {
+                l.filesystem.hide_sockets = Some(true);
+            }),
+            (&["--hide-sockets=no"], |l| {
+                l.filesystem.hide_sockets = Some(false);
+            }),
+            (&["--private-tmp"], |l| {
+                l.filesystem.private_tmp = Some(true)
+            }),
+            (&["--seccomp", "off"], |l| {
+                l.process.seccomp = Some(Seccomp::Off);
+            }),
+            (&["--seccomp", "strict"], |l| {
+                l.process.seccomp = Some(Seccomp::Profile("strict".into()));
+            }),
+            (&["--cap-add", "CAP_NET_RAW", "--cap-add", "0"], |l| {
+                l.process.cap_add = vec![13, 0];
+            }),
+            (&["--user", "nobody"], |l| {
+                l.process.user = Some("nobody".into())
+            }),
+            (&["--group", "65534"], |l| {
+                l.process.group = Some("65534".into())
+            }),
+            (&["--chdir", "/tmp"], |l| {
+                l.process.chdir = Some("/tmp".into())
+            }),
+            (&["--hostname", "inside"], |l| {
+                l.process.hostname = Some("inside".into());
+            }),
+            (&["--as-pid-1"], |l| l.process.as_pid_1 = Some(true)),
+            (&["--new-session=no"], |l| {
+                l.process.new_session = Some(false)
+            }),
+            (&["--env", "A=b=c", "--env", "B="], |l| {
+                l.environment.set.insert("A".into(), "b=c".into());
+                l.environment.set.insert("B".into(), "".into());
+            }),
+            (&["--unset-env", "LC_*"], |l| {
+                l.environment.unset = vec!["LC_*".into()];
+            }),
+            (&["--clear-env"], |l| l.environment.clear = Some(true)),
+            (&["--keep-env", "TERM"], |l| {
+                l.environment.keep = vec!["TERM".into()];
+            }),
+            (&["--cgroup", "pids=10"], |l| l.cgroup.pids = Some(10)),
+            (&["--timeout", "90s"], |l| {
+                l.process.timeout = Some(Duration::from_secs(90));
+            }),
+            (&["--kill-after", "2"], |l| {
+                l.process.kill_after = Some(Duration::from_secs(2));
+            }),
+        ];
+        for (options, effect) in table {
+            let mut expected = Layer::default();
+            effect(&mut expected);
+            assert_ne!(expected, Layer::default(), "{options:?} does nothing");
+            assert_eq!(layer(options), expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_limit_of_a_resource_stands_and_the_others_stay() {
+        let limits = layer(&[
+            "--limit",
+            "nofile=10",
+            "--limit",
+            "core=0",
+            "--limit",
+            "nofile=20:30",
+        ])
+        .limits;
+        let shown: Vec<_> = limits
+            .iter()
+            .map(|limit| (limit.name, limit.soft, limit.hard))
+            .collect();
+        assert_eq!(
+            shown,
+            [("core", Some(0), Some(0)), ("nofile", Some(20), Some(30))]
+        );
+    }
+
+    #[test]
+    fn a_name_alone_takes_the_callers_variable() {
+        let path = std::env::var_os("PATH").unwrap();
+        let set = layer(&["--env", "PATH"]).environment.set;
+        assert_eq!(set.get(OsStr::new("PATH")), Some(&path));
     }
 }
