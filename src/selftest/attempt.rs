@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use super::calls::Control;
 use super::outside::Outside;
 use super::promise::Promised;
 use crate::policy::Policy;
-pub(crate) use super::calls::Control;
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -35,6 +35,7 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::attempt::{Act, Attempt, Outcome, Trace};
+use self::calls as sys;
 use self::outside::{Place, Stage, survivors};
 use self::report::Finding;
 use self::runner::Line;
@@ -43,7 +44,6 @@ use crate::exit;
 use crate::log::LogFormat;
 use crate::policy::Policy;
 use crate::request::Request;
-use self::calls as sys;
 
 pub use runner::hidden;
 
