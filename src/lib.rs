@@ -1,17 +1,32 @@
 //! Run a program that you do not trust so that it cannot reach the network.
 
+mod account;
+mod cgroup;
+mod child;
 pub mod cli;
+mod confine;
+pub mod descriptor;
 pub mod doctor;
+pub mod dry_run;
 pub mod error;
+mod event;
 pub mod exit;
 pub mod filter;
+pub mod init;
 pub mod log;
+mod lower;
+pub mod mounts;
+pub mod plan;
 pub mod policy;
+mod prepare;
 pub mod probe;
+pub mod report;
 pub mod request;
 pub mod run;
 pub mod selftest;
+mod spawn;
 pub mod step;
+mod supervise;
 mod sys;
 
 pub use error::{Error, Result};

@@ -1,13 +1,209 @@
-//! One launch from policy and request to exit status.
+//! One launch of the program, from policy and request to exit status.
+//!
+//! Runs in the launcher's main thread. What the library offers to other programs is
+//! [`crate::Sandbox`]; this adds what belongs to a command of its own: the terminal, signals, events,
+//! the supervisor's own confinement.
+#![forbid(unsafe_code)]
 
-use crate::error::Result;
-use crate::policy::Policy;
-use crate::request::Request;
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::time::Instant;
+
+use nix::errno::Errno;
+use tracing::{info, warn};
+
+use crate::cgroup::Group;
+use crate::descriptor::{self, Kind, Opened};
+use crate::error::{Error, Result};
+use crate::event::{self, Events};
+use crate::plan::{self, Plan, Situation, errno_of};
+use crate::policy::{Policy, UserNamespace};
+use crate::probe::Support;
+use crate::request::{Format, Request};
+use crate::spawn::{self, Order, Spawned};
+use crate::supervise::{Ending, Supervisor, TimeLimit};
+use crate::sys::parent;
+use crate::lower::{self, Lowered};
+use crate::{confine, dry_run};
 
 /// Run the command of `request` under `policy`; the status to exit with.
 ///
+/// Blocks every signal in the calling thread and gives up the process's privileges once the command
+/// runs: for a program whose only job this is.
+///
 /// # Errors
 /// When the command was not run.
-pub fn run(_policy: &Policy, _request: &Request) -> Result<u8> {
-    Ok(crate::exit::LAUNCHER_FAILED)
+pub fn run(policy: &Policy, request: &Request) -> Result<u8> {
+    let mut events = Events::open(request.events.as_ref())?;
+    let result = launch(policy, request, &mut events);
+    if let Err(error) = &result {
+        events.failed(error);
+    }
+    result
+}
+
+fn launch(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8> {
+    let began = Instant::now();
+    open_missing_standard_descriptors()?;
+    let Lowered {
+        policy,
+        losses,
+        network_namespace,
+    } = lower::to_what_can_be_had(policy);
+    let mut opened = descriptor::open(request)?;
+    if request.stdin_socket && opened.descriptors.is_empty() {
+        return Err(Error::usage(
+            "--stdin-socket",
+            "needs a socket: add --pass-fd, --connect or --receive-from",
+        ));
+    }
+    let situation = situation(request, &opened)?;
+    let mut plan = plan::plan(&policy, &situation)?;
+    plan.network_namespace &= network_namespace;
+    plan.losses = losses;
+    if let Some(format) = request.dry_run {
+        return print(&plan, format);
+    }
+    let planned = Instant::now();
+    let group = Group::make(&policy.cgroup)?;
+    let signal_mask = parent::block_all_signals()
+        .map_err(|errno| Error::host("block signals", "", errno))?;
+    let mut sources: Vec<RawFd> = vec![0, 1, 2];
+    sources.extend(opened.descriptors.iter().map(|(_, fd)| fd.as_raw_fd()));
+    if let Some(&socket) = sources.get(3).filter(|_| request.stdin_socket) {
+        sources.splice(0..2, [socket, socket]);
+    }
+    let order = || Order {
+        descriptors: sources.clone(),
+        dispositions: Vec::new(),
+        signal_mask: Some(signal_mask),
+        cgroup: group.as_ref().map(Group::directory),
+        timing: request.timing,
+    };
+    let spawned = match spawn::spawn(&plan, order()) {
+        Err(error) if may_do_without_user_namespace(&policy, &situation, &error) => {
+            info!("this host gives root no user namespace: going on without");
+            let policy = Policy {
+                user_namespace: UserNamespace::No,
+                ..policy.as_ref().clone()
+            };
+            plan = plan::plan(&policy, &situation)?;
+            spawn::spawn(&plan, order())?
+        }
+        other => other?,
+    };
+    let running = Instant::now();
+    info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
+    if request.timing {
+        print_timing(&spawned, began, planned, running);
+    }
+    events.started(&plan, spawned.pid);
+    // Ours are closed now, or a peer would never see the command close its own.
+    opened.descriptors.clear();
+    let limit = TimeLimit {
+        timeout: plan.timeout,
+        kill_after: plan.kill_after,
+    };
+    let supervisor = Supervisor::new(spawned, limit, plan.new_session)?;
+    confine::confine(&plan)?;
+    let ending = supervisor.run()?;
+    let status = event::status(ending);
+    events.ended(ending, status, running.elapsed());
+    say_unusual(&plan, ending);
+    Ok(status)
+}
+
+fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
+    let standard = [0, 1, 2].map(|number| Kind::of(parent::standard(number)));
+    descriptor::check_standard(&standard, request.unsafe_descriptors)?;
+    Ok(Situation {
+        command: request.command.clone(),
+        environment: std::env::vars_os().collect(),
+        directory: std::env::current_dir().map_err(|error| {
+            Error::host("find", "the working directory", errno_of(&error))
+                .with_hint(Some("it was removed, or is closed to this user; use --chdir".to_owned()))
+        })?,
+        descriptors: opened.descriptors.iter().map(|(handed, _)| handed.clone()).collect(),
+        standard,
+        support: Support::quick(),
+    })
+}
+
+/// `--userns=auto` means: for root, where the host has them.
+fn may_do_without_user_namespace(
+    policy: &Policy,
+    situation: &Situation,
+    error: &Error,
+) -> bool {
+    let refused = matches!(
+        error,
+        Error::Step {
+            step: crate::step::Step::Clone,
+            errno: Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL,
+            ..
+        }
+    );
+    refused
+        && policy.user_namespace == UserNamespace::Auto
+        && policy.strictness < crate::policy::Strictness::Full
+        && situation.support.has(crate::probe::CAP_SYS_ADMIN)
+}
+
+/// A closed 0, 1 or 2 would be given to the next thing that is opened, and so to the command.
+fn open_missing_standard_descriptors() -> Result<()> {
+    for number in 0..=2 {
+        if Kind::of(parent::standard(number)) != Kind::Closed {
+            continue;
+        }
+        let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| {
+            Error::host("open", "/dev/null", errno_of(&error))
+        })?;
+        // The lowest free number is the one that was closed: kept open for good.
+        parent::keep_standard(OwnedFd::from(null));
+    }
+    Ok(())
+}
+
+fn print(plan: &Plan, format: Format) -> Result<u8> {
+    let page = match format {
+        Format::Text => dry_run::text(plan),
+        Format::Json => format!("{:#}\n", dry_run::json(plan)),
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(page.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::host("print", "the plan", errno_of(&error)))?;
+    Ok(0)
+}
+
+/// Each step's end, in microseconds since the launcher began to plan, and how long it took.
+fn print_timing(spawned: &Spawned, began: Instant, planned: Instant, running: Instant) {
+    let micros = |from: Instant, to: Instant| (to - from).as_micros();
+    let mut page = format!(
+        "sandbox: timing: plan {} µs, launch {} µs\n",
+        micros(began, planned),
+        micros(planned, running)
+    );
+    let mut last = spawned.marks.first().map_or(0, |&(_, time)| time);
+    for &(step, time) in &spawned.marks {
+        let took = time.saturating_sub(last) / 1000;
+        page.push_str(&format!("sandbox: timing: {took:>6} µs  {step}\n"));
+        last = time;
+    }
+    let _ = std::io::stderr().lock().write_all(page.as_bytes());
+}
+
+fn say_unusual(plan: &Plan, ending: Ending) {
+    match ending {
+        Ending::TimedOut => warn!(
+            seconds = plan.timeout.unwrap_or_default().as_secs_f64(),
+            "the command was ended because its time was over"
+        ),
+        Ending::Killed(libc::SIGSYS) => warn!(
+            profile = plan.profile.as_deref().unwrap_or("none"),
+            "the command was killed by the system-call filter"
+        ),
+        _ => {}
+    }
 }

@@ -27,18 +27,24 @@ macro_rules! steps {
 }
 
 steps! {
-    /// clone3(2) of the sandbox's first process, with all namespaces at once.
-    Clone = "create the namespaces",
     /// setns(2) into an existing network namespace (`--net ns:`).
     JoinNetwork = "join the network namespace",
+    /// clone3(2) of the sandbox's first process, with all namespaces at once.
+    Clone = "create the namespaces",
     /// `/proc/PID/uid_map` and `gid_map` (user_namespaces(7)).
     IdMaps = "map user and group ids",
     /// clone of the command's process under the init.
     CloneCommand = "create the command's process",
     /// `lo` up, read back.
     Loopback = "bring up the loopback interface",
+    /// `user.max_user_namespaces` = 0 inside.
+    ForbidUserNamespaces = "forbid nested user namespaces",
     /// Make every mount private to the new mount namespace.
     PrivateMounts = "make the mounts private",
+    /// Make a path read-only.
+    ReadOnly = "make a path read-only",
+    /// Make a path writable below a read-only one.
+    ReadWrite = "make a path writable",
     /// Mount a fresh `/proc` for the new process namespace.
     Proc = "mount a fresh /proc",
     /// Make `/proc/sys` and its like read-only, and mask what shows the host.
@@ -47,18 +53,12 @@ steps! {
     Sys = "mount a fresh /sys",
     /// A `/dev` with the harmless nodes only.
     Dev = "mount a minimal /dev",
-    /// Cover a path with nothing.
-    Hide = "hide a path",
-    /// Make a path read-only.
-    ReadOnly = "make a path read-only",
-    /// Make a path writable below a read-only one.
-    ReadWrite = "make a path writable",
     /// A `/tmp` of its own.
     PrivateTmp = "mount a private /tmp",
+    /// Cover a path with nothing.
+    Hide = "hide a path",
     /// sethostname(2) in the new uts namespace.
     Hostname = "set the host name",
-    /// `user.max_user_namespaces` = 0 inside.
-    ForbidUserNamespaces = "forbid nested user namespaces",
     /// A new, empty session keyring (keyctl(2)).
     Keyring = "join a new session keyring",
     /// prlimit(2).
@@ -83,10 +83,10 @@ steps! {
     ParentDeath = "tie the sandbox to the launcher's life",
     /// The init program takes its place as pid 1.
     Init = "start the sandbox's init",
-    /// seccomp(2).
-    Seccomp = "install the system-call filter",
     /// rt_sigprocmask(2), signal dispositions.
     Signals = "restore the signal mask",
+    /// seccomp(2).
+    Seccomp = "install the system-call filter",
     /// execve(2) of the command.
     Exec = "execute the command",
 }

@@ -1,1 +1,11 @@
 //! One system call a function; the only home of `unsafe`.
+//!
+//! Two families. `raw`, `clone`, `child` and `mount` serve the child after the clone, which shares
+//! its launcher's memory *and thread-local storage*: they issue the system call themselves and never
+//! touch libc's `errno`, a lock or the heap. The rest serves the launcher.
+
+pub(crate) mod child;
+pub(crate) mod clone;
+pub(crate) mod mount;
+pub(crate) mod parent;
+mod raw;

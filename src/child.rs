@@ -1,0 +1,208 @@
+//! The child's half of a launch: every step between the clone and `execve`, in the order of [`Step`].
+//!
+//! Runs in new processes that share the launcher's memory and thread-local storage while the launcher
+//! goes on. Hence: no allocation, no lock, no logging, no panic, nothing of libc; only what
+//! [`crate::sys`] offers in `child` and `mount`. Everything needed was made in [`crate::prepare`]. A
+//! failure is reported once ([`crate::report`]) and ends the process, and with it the sandbox.
+//!
+//! [`first`] becomes pid 1: it makes the second process and turns into the init. [`command`] is the
+//! second one, or the only one where there is no init; it turns into the command.
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use std::convert::Infallible;
+
+use nix::errno::Errno;
+
+use crate::exit;
+use crate::prepare::{Init, Loopback, Prepared};
+use crate::report::Failure;
+use crate::step::Step;
+use crate::sys::child as sys;
+use crate::sys::clone::Shared;
+
+/// The command's pid in a namespace where it is the second process.
+const COMMAND_PID: i32 = 2;
+
+/// The first process of the sandbox.
+pub(crate) fn first(shared: &'static Shared<Prepared>) -> ! {
+    let prepared = &shared.value;
+    let Err(failure) = match &prepared.init {
+        None => own_id_maps(prepared).and_then(|()| command_steps(prepared)),
+        Some(init) => init_steps(shared, init),
+    };
+    fail(prepared, failure)
+}
+
+/// The second process: the command's.
+fn command(shared: &'static Shared<Prepared>) -> ! {
+    let Err(failure) = command_steps(&shared.value);
+    fail(&shared.value, failure)
+}
+
+fn fail(prepared: &Prepared, failure: Failure) -> ! {
+    // A lost report is not an error here: the supervisor then sees a sandbox that ended at once.
+    let _ = sys::write(prepared.report, &failure.encode());
+    sys::exit_now(i32::from(exit::LAUNCHER_FAILED))
+}
+
+/// From the clone to the init program: it has what the command has of confinement, and a filter of
+/// its own that it installs itself.
+fn init_steps(
+    shared: &'static Shared<Prepared>,
+    init: &Init,
+) -> Result<Infallible, Failure> {
+    let prepared = &shared.value;
+    own_id_maps(prepared)?;
+    let second = prepared.at(Step::CloneCommand, shared.start_second(command))?;
+    prepared.at(Step::CloneCommand, (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH))?;
+    wait_for_release(prepared)?;
+    prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
+    prepared.at(Step::Chdir, sys::chdir(c"/"))?;
+    change_identity(prepared)?;
+    prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;
+    prepared.at(Step::NoNewPrivs, sys::set_no_new_privs())?;
+    if prepared.dies_with_parent {
+        prepared.at(Step::ParentDeath, sys::die_with_parent())?;
+    }
+    prepared.at(Step::Init, sys::execute_descriptor(init.program, c"sandbox-init"))?;
+    Err(Failure::new(Step::Init, Errno::ENOEXEC))
+}
+
+/// From the clone to the command's first instruction.
+fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
+    if prepared.loopback == Loopback::Up {
+        prepared.at(Step::Loopback, sys::bring_up_loopback())?;
+    }
+    wait_for_release(prepared)?;
+    if prepared.forbids_user_namespaces {
+        let written = sys::write_file(c"/proc/sys/user/max_user_namespaces", b"0");
+        prepared.at(Step::ForbidUserNamespaces, written)?;
+    }
+    if let Some(mounts) = &prepared.mounts {
+        mounts.perform(|step| prepared.mark(step))?;
+    }
+    if let Some(name) = &prepared.hostname {
+        prepared.at(Step::Hostname, sys::sethostname(name))?;
+    }
+    if prepared.new_keyring {
+        prepared.at(Step::Keyring, sys::join_new_session_keyring())?;
+    }
+    for (index, limit) in prepared.limits.iter().enumerate() {
+        let set = sys::setrlimit(limit.resource, limit.soft, limit.hard);
+        set.map_err(|errno| Failure::with_object(Step::Limits, index, errno))?;
+    }
+    prepared.at(Step::Descriptors, arrange(&prepared.descriptors))?;
+    if prepared.new_session {
+        prepared.at(Step::Session, sys::setsid())?;
+    }
+    prepared.at(Step::Chdir, sys::chdir(&prepared.directory))?;
+    for &capability in &prepared.bounding_drop {
+        prepared.at(Step::BoundingSet, sys::drop_from_bounding_set(capability))?;
+    }
+    change_identity(prepared)?;
+    prepared.at(Step::Capabilities, limit_capabilities(prepared))?;
+    prepared.at(Step::NoNewPrivs, sys::set_no_new_privs())?;
+    if let Some(ruleset) = prepared.landlock {
+        prepared.at(Step::Landlock, sys::landlock_restrict_self(ruleset))?;
+    }
+    match &prepared.init {
+        // Until the init is confined and off the launcher's memory, nothing untrusted may run.
+        Some(init) => prepared.at(Step::Init, wait_for_byte(init.go_reader))?,
+        None if prepared.dies_with_parent => prepared.at(Step::ParentDeath, sys::die_with_parent())?,
+        None => {}
+    }
+    for &(signal, disposition) in &prepared.dispositions {
+        prepared.at(Step::Signals, sys::set_disposition(signal, disposition))?;
+    }
+    prepared.at(Step::Signals, sys::set_signal_mask(prepared.signal_mask))?;
+    if let Some(index) = prepared.listen_pid {
+        prepared.envp.set_decimal(index, sys::getpid());
+    }
+    if let Some(filter) = &prepared.filter {
+        prepared.at(Step::Seccomp, sys::install_filter(filter))?;
+    }
+    prepared.at(Step::Exec, sys::execve(&prepared.program, &prepared.argv, &prepared.envp))?;
+    Err(Failure::new(Step::Exec, Errno::ENOEXEC))
+}
+
+/// The single-id map that a process may write for itself (user_namespaces(7)).
+fn own_id_maps(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(maps) = &prepared.own_id_maps else {
+        return Ok(());
+    };
+    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/uid_map", &maps.uid))?;
+    // Without this an ordinary user may not write gid_map; it is what keeps setgroups(2) shut.
+    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/setgroups", b"deny"))?;
+    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/gid_map", &maps.gid))
+}
+
+/// Where the launcher writes the maps: one byte a process says that they are there.
+fn wait_for_release(prepared: &Prepared) -> Result<(), Failure> {
+    match prepared.release {
+        Some(reader) => prepared.at(Step::IdMaps, wait_for_byte(reader)),
+        None => Ok(()),
+    }
+}
+
+fn wait_for_byte(reader: i32) -> Result<(), Errno> {
+    match sys::read(reader, &mut [0])? {
+        1 => Ok(()),
+        _ => Err(Errno::EPIPE),
+    }
+}
+
+/// Descriptor `n` becomes what `sources` has at `n`; all above close at execve.
+fn arrange(sources: &[i32]) -> Result<(), Errno> {
+    for (target, &source) in (0..).zip(sources) {
+        if source == target {
+            sys::keep_over_exec(target)?;
+            continue;
+        }
+        sys::dup_to(source, target)?;
+    }
+    sys::close_on_exec_from(i32::try_from(sources.len()).unwrap_or(i32::MAX))
+}
+
+fn change_identity(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(identity) = &prepared.identity else {
+        return Ok(());
+    };
+    prepared.at(Step::Identity, sys::keep_capabilities())?;
+    prepared.at(Step::Identity, sys::setgroups(&identity.groups))?;
+    prepared.at(Step::Identity, sys::setresgid(identity.gid))?;
+    prepared.at(Step::Identity, sys::setresuid(identity.uid))
+}
+
+/// Exactly the kept capabilities in every set, the ambient one too, and no way to others.
+fn limit_capabilities(prepared: &Prepared) -> Result<(), Errno> {
+    sys::clear_ambient_set()?;
+    // Not inheritable: what has left the bounding set cannot be made so.
+    sys::set_capabilities(prepared.kept_mask | SETPCAP, prepared.kept_mask)?;
+    for &capability in &prepared.kept {
+        sys::raise_ambient(capability)?;
+    }
+    sys::set_securebits(SECUREBITS)?;
+    sys::set_capabilities(prepared.kept_mask, prepared.kept_mask)
+}
+
+/// CAP_SETPCAP, which locking the secure bits needs.
+const SETPCAP: u64 = 1 << 8;
+/// NOROOT, NO_SETUID_FIXUP, NO_CAP_AMBIENT_RAISE, each locked, and KEEP_CAPS locked off
+/// (capabilities(7)).
+const SECUREBITS: usize = 0b1110_1111;
+
+impl Prepared {
+    fn at<T>(&self, step: Step, result: Result<T, Errno>) -> Result<T, Failure> {
+        let done = result.map_err(|errno| Failure::new(step, errno))?;
+        self.mark(step);
+        Ok(done)
+    }
+
+    fn mark(&self, step: Step) {
+        if let Some(clock) = &self.clock {
+            clock.mark(step, sys::now());
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! The descriptors that the command is given: opened outside first, looked at, then handed over.
+//!
+//! Runs in the launcher. A descriptor is a capability: one of the wrong kind leads around every
+//! namespace. A directory opens the host's files (openat(2)), a namespace can be joined, a netlink or
+//! packet socket sees the host's network, a pidfd reaches a process. Those are refused.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::io::IoSliceMut;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockType, SockaddrLike, SockaddrStorage,
+    getsockname, getsockopt, recvmsg, sockopt,
+};
+use nix::sys::stat::{SFlag, fstat};
+use nix::sys::statfs::{FsType, fstatfs};
+
+use crate::error::{Error, Result};
+use crate::plan::{Handed, errno_of};
+use crate::request::{Endpoint, Request, Source};
+use crate::sys::parent;
+
+/// How long a `--connect` may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// The kernel's own limit of descriptors in one message (SCM_MAX_FD, unix(7)).
+const MOST_DESCRIPTORS: usize = 253;
+
+/// What a descriptor is, as far as it matters to a sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Kind {
+    /// Closed.
+    Closed,
+    /// A regular file, or a memfd.
+    File,
+    /// A pipe or FIFO.
+    Pipe,
+    /// A character device: a terminal, `/dev/null`.
+    Device,
+    /// TCP.
+    InternetStream,
+    /// UDP.
+    InternetDatagram,
+    /// A Unix socket.
+    UnixSocket,
+    /// eventfd(2), timerfd, signalfd, epoll, inotify.
+    Event,
+    /// A directory.
+    Directory,
+    /// A block device.
+    BlockDevice,
+    /// An entry of `/proc`.
+    ProcessFile,
+    /// Opened with `O_PATH`.
+    PathOnly,
+    /// A namespace.
+    Namespace,
+    /// A pidfd.
+    Process,
+    /// A netlink socket.
+    Netlink,
+    /// A packet, raw or other socket.
+    OtherSocket,
+    /// io_uring, bpf, a file system context or whatever else the kernel makes without a name.
+    OtherObject,
+}
+
+impl Kind {
+    /// An IPv4 or IPv6 socket: one that lives in the host's network namespace.
+    #[must_use]
+    pub fn is_internet_socket(self) -> bool {
+        matches!(self, Self::InternetStream | Self::InternetDatagram)
+    }
+
+    /// How it leads out of a sandbox, if it does.
+    #[must_use]
+    pub fn danger(self) -> Option<&'static str> {
+        Some(match self {
+            Self::Directory => "a directory: the host's files can be opened through it",
+            Self::BlockDevice => "a block device: it holds the host's files",
+            Self::ProcessFile => "a file of /proc: it shows or changes a process outside",
+            Self::PathOnly => "an O_PATH descriptor: it can be opened or executed past the policy",
+            Self::Namespace => "a namespace: it can be joined",
+            Self::Process => "a pidfd: it reaches a process outside",
+            Self::Netlink => "a netlink socket: it sees the host's network",
+            Self::OtherSocket => "a packet, raw or unusual socket: it sees the host's network",
+            Self::OtherObject => "a kernel object of a kind that is not known to be harmless",
+            _ => return None,
+        })
+    }
+
+    /// Look at `fd`.
+    #[must_use]
+    pub fn of(fd: BorrowedFd<'_>) -> Self {
+        let Ok(status) = fstat(fd) else {
+            return Self::Closed;
+        };
+        let flags = fcntl(fd, FcntlArg::F_GETFL).map_or(OFlag::empty(), OFlag::from_bits_retain);
+        if flags.contains(OFlag::O_PATH) {
+            return Self::PathOnly;
+        }
+        match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
+            SFlag::S_IFSOCK => Self::of_socket(fd),
+            SFlag::S_IFIFO => Self::Pipe,
+            SFlag::S_IFCHR => Self::Device,
+            SFlag::S_IFBLK => Self::BlockDevice,
+            SFlag::S_IFDIR => Self::Directory,
+            _ => Self::of_file(fd),
+        }
+    }
+
+    fn of_socket(fd: BorrowedFd<'_>) -> Self {
+        let family = getsockname::<SockaddrStorage>(fd.as_raw_fd())
+            .ok()
+            .and_then(|address| address.family());
+        let kind = getsockopt(&fd, sockopt::SockType).ok();
+        match (family, kind) {
+            (Some(AddressFamily::Unix), _) => Self::UnixSocket,
+            (Some(AddressFamily::Inet | AddressFamily::Inet6), Some(SockType::Stream)) => {
+                Self::InternetStream
+            }
+            (Some(AddressFamily::Inet | AddressFamily::Inet6), Some(SockType::Datagram)) => {
+                Self::InternetDatagram
+            }
+            (Some(AddressFamily::Netlink), _) => Self::Netlink,
+            _ => Self::OtherSocket,
+        }
+    }
+
+    fn of_file(fd: BorrowedFd<'_>) -> Self {
+        const NSFS: FsType = FsType(0x6e73_6673);
+        const PIDFS: FsType = FsType(0x5049_4446);
+        const PROCFS: FsType = FsType(0x9fa0);
+        match fstatfs(fd).map(|found| found.filesystem_type()) {
+            Ok(NSFS) => return Self::Namespace,
+            Ok(PIDFS) => return Self::Process,
+            Ok(PROCFS) => return Self::ProcessFile,
+            _ => {}
+        }
+        let Ok(name) = fs::read_link(format!("/proc/self/fd/{}", fd.as_raw_fd())) else {
+            return Self::OtherObject;
+        };
+        match name.as_os_str().as_bytes().strip_prefix(b"anon_inode:") {
+            None => Self::File,
+            Some(b"[eventfd]" | b"[timerfd]" | b"[signalfd]" | b"[eventpoll]" | b"inotify") => {
+                Self::Event
+            }
+            Some(b"[pidfd]") => Self::Process,
+            Some(_) => Self::OtherObject,
+        }
+    }
+}
+
+/// Opened descriptors, in the order in which the command gets them from 3 up.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    pub(crate) descriptors: Vec<(Handed, OwnedFd)>,
+    /// Socket files that `--listen unix:` made; removed when the launch is over.
+    made: Vec<PathBuf>,
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        for path in &self.made {
+            // It may have been removed by whoever else uses the name: nothing is lost then.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+/// Open or take over everything that `request` names.
+///
+/// # Errors
+/// When something cannot be opened, or is of a kind that leads out of the sandbox.
+pub(crate) fn open(request: &Request) -> Result<Opened> {
+    let mut opened = Opened::default();
+    for passed in &request.descriptors {
+        let mut add = |fd: OwnedFd, what: String| -> Result<()> {
+            let kind = Kind::of(fd.as_fd());
+            refuse_dangerous(kind, &what, request.unsafe_descriptors)?;
+            let name = passed.name.clone();
+            opened.descriptors.push((Handed { name, kind }, fd));
+            Ok(())
+        };
+        match &passed.source {
+            Source::Inherited(number) => {
+                let fd = parent::duplicate(*number).map_err(|errno| {
+                    Error::host("pass descriptor", number.to_string(), errno)
+                        .with_hint(Some(format!("open it in the caller, as in '{number}<file'")))
+                })?;
+                add(fd, format!("--pass-fd {number}"))?;
+            }
+            Source::Listen(endpoint) => {
+                let fd = listen(endpoint)?;
+                add(fd, "--listen".to_owned())?;
+                if let Endpoint::Unix(path) = endpoint {
+                    opened.made.push(path.clone());
+                }
+            }
+            Source::Connect(endpoint) => add(connect(endpoint)?, "--connect".to_owned())?,
+            Source::Receive(path) => {
+                for fd in receive(path)? {
+                    add(fd, format!("--receive-from unix:{}", path.display()))?;
+                }
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// Refuse 0, 1 and 2 too if they are of a kind that leads out.
+pub(crate) fn check_standard(kinds: &[Kind; 3], unsafe_descriptors: bool) -> Result<()> {
+    for (name, &kind) in ["standard input", "standard output", "standard error"].iter().zip(kinds) {
+        refuse_dangerous(kind, name, unsafe_descriptors)?;
+    }
+    Ok(())
+}
+
+fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool) -> Result<()> {
+    match kind.danger() {
+        Some(danger) if !unsafe_descriptors => Err(Error::usage(
+            what,
+            format!("is {danger}; --allow-unsafe-fd accepts that"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn listen(endpoint: &Endpoint) -> Result<OwnedFd> {
+    let failed = |error: std::io::Error| {
+        let errno = errno_of(&error);
+        let advice = match errno {
+            Errno::EADDRINUSE => Some("something listens there already; stop it, or choose another"),
+            Errno::EACCES => Some("ports below 1024 and foreign directories need more rights"),
+            _ => None,
+        };
+        Error::host("listen on", shown(endpoint), errno).with_hint(advice.map(str::to_owned))
+    };
+    match endpoint {
+        Endpoint::Unix(path) => UnixListener::bind(path).map(OwnedFd::from).map_err(failed),
+        Endpoint::Tcp { host, port } => {
+            let address = if host.is_empty() {
+                IpAddr::V6(Ipv6Addr::UNSPECIFIED)
+            } else {
+                look_up(host)?
+            };
+            TcpListener::bind(SocketAddr::new(address, *port))
+                .map(OwnedFd::from)
+                .map_err(failed)
+        }
+    }
+}
+
+fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
+    let failed =
+        |error: std::io::Error| Error::host("connect to", shown(endpoint), errno_of(&error));
+    match endpoint {
+        Endpoint::Unix(path) => UnixStream::connect(path).map(OwnedFd::from).map_err(failed),
+        Endpoint::Tcp { host, port } => {
+            let address = SocketAddr::new(look_up(host)?, *port);
+            let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::TimedOut => {
+                        Error::host("connect to", shown(endpoint), Errno::ETIMEDOUT)
+                    }
+                    _ => failed(error),
+                }
+            })?;
+            Ok(OwnedFd::from(stream))
+        }
+    }
+}
+
+fn shown(endpoint: &Endpoint) -> String {
+    crate::policy::spec::show_endpoint(endpoint).to_string_lossy().into_owned()
+}
+
+/// An address, or a name of `/etc/hosts`: a static program has no getaddrinfo(3).
+fn look_up(host: &str) -> Result<IpAddr> {
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let table = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    table
+        .lines()
+        .filter_map(|line| line.split('#').next())
+        .find_map(|line| {
+            let mut words = line.split_whitespace();
+            let address = words.next()?.parse().ok()?;
+            words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+        })
+        .ok_or_else(|| {
+            Error::usage(host, "is neither an address nor in /etc/hosts; give the address itself")
+        })
+}
+
+/// Take the descriptors of one message from the broker at `path`.
+fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
+    let failed = |errno| Error::host("receive descriptors from", path.display().to_string(), errno);
+    let socket = parent::connect_unix(path).map_err(failed)?;
+    let mut byte = [0_u8; 4096];
+    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
+    let mut buffers = [IoSliceMut::new(&mut byte)];
+    let message = loop {
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        match recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
+            Err(Errno::EINTR) => {}
+            other => break other.map_err(failed)?,
+        }
+    };
+    let mut received = Vec::new();
+    for control in message.cmsgs().map_err(failed)? {
+        if let ControlMessageOwned::ScmRights(descriptors) = control {
+            received.extend(descriptors.into_iter().map(parent::own));
+        }
+    }
+    if received.is_empty() {
+        return Err(Error::usage(
+            format!("--receive-from unix:{}", path.display()),
+            "the broker closed the connection, or sent a message without a descriptor",
+        ));
+    }
+    Ok(received)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_that_lead_out_are_told_from_those_that_do_not() {
+        let open = |path: &str| OwnedFd::from(fs::File::open(path).unwrap());
+        let kind = |fd: OwnedFd| Kind::of(fd.as_fd());
+        assert_eq!(kind(open("/")), Kind::Directory);
+        assert_eq!(kind(open("/dev/null")), Kind::Device);
+        assert_eq!(kind(open("/proc/self/ns/net")), Kind::Namespace);
+        assert_eq!(kind(open("/proc/self/status")), Kind::ProcessFile);
+        assert_eq!(kind(open("/etc/passwd")), Kind::File);
+        assert_eq!(kind(TcpListener::bind("127.0.0.1:0").unwrap().into()), Kind::InternetStream);
+        let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert_eq!(kind(datagram.into()), Kind::InternetDatagram);
+        assert_eq!(kind(UnixStream::pair().unwrap().0.into()), Kind::UnixSocket);
+        let (reader, _writer) = nix::unistd::pipe().unwrap();
+        assert_eq!(kind(reader), Kind::Pipe);
+    }
+}

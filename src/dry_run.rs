@@ -1,0 +1,154 @@
+//! A plan for people and for programs: `--dry-run[=text|json]`, and the `start` event.
+#![forbid(unsafe_code)]
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+
+use crate::log::Printable;
+use crate::mounts::Mount;
+use crate::plan::{IdMaps, Plan};
+use crate::policy::spec;
+
+/// The plan as one JSON object. Documented in `docs/events.md`.
+#[must_use]
+pub fn json(plan: &Plan) -> Value {
+    let filter = plan.filter.as_ref().map(|filter| {
+        json!({
+            "profile": plan.profile,
+            "hash": filter.hash(),
+            "instructions": filter.len(),
+        })
+    });
+    json!({
+        "policy": plan.policy,
+        "program": plan.program.to_string_lossy(),
+        "arguments": plan.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
+        "directory": plan.directory.to_string_lossy(),
+        "network": spec::show_network(&plan.network).to_string_lossy(),
+        "namespaces": namespaces(plan),
+        "ids": plan.id_maps,
+        "identity": plan.identity,
+        "init": plan.init,
+        "capabilities": capabilities(plan),
+        "no_new_privs": true,
+        "landlock_scopes": plan.landlock_scopes,
+        "filter": filter,
+        "session_keyring": plan.new_keyring,
+        "nested_user_namespaces": !plan.forbids_user_namespaces,
+        "mounts": plan.mounts,
+        "hostname": plan.hostname,
+        "new_session": plan.new_session,
+        "limits": plan.limits.iter().map(spec::show_limit).collect::<Vec<_>>(),
+        "descriptors": plan.descriptors.iter().map(|handed| &handed.name).collect::<Vec<_>>(),
+        "environment": plan
+            .environment
+            .iter()
+            .map(|(name, _)| name.to_string_lossy())
+            .collect::<Vec<_>>(),
+        "timeout_seconds": plan.timeout.map(|timeout| timeout.as_secs_f64()),
+        "losses": plan.losses,
+    })
+}
+
+/// The plan as lines for people.
+#[must_use]
+pub fn text(plan: &Plan) -> String {
+    let mut page = String::new();
+    let mut line = |name: &str, value: &str| {
+        // Writing to a string cannot fail.
+        let _ = writeln!(page, "{name:<14} {}", Printable(value));
+    };
+    let command: Vec<_> = plan.argv.iter().map(|word| word.to_string_lossy()).collect();
+    line("command", &command.join(" "));
+    line("program", &plan.program.to_string_lossy());
+    line("directory", &plan.directory.to_string_lossy());
+    line("policy", &plan.policy);
+    line("network", &spec::show_network(&plan.network).to_string_lossy());
+    line("namespaces", &namespaces(plan).join(" "));
+    line(
+        "ids",
+        &match plan.id_maps {
+            IdMaps::None => "the host's".to_owned(),
+            IdMaps::Own { uid, gid } => format!("user {uid}, group {gid}, nobody else's"),
+            IdMaps::All => "all, as outside".to_owned(),
+        },
+    );
+    if let Some(identity) = &plan.identity {
+        line("run as", &format!("user {}, group {}, no other groups", identity.uid, identity.gid));
+    }
+    line("pid 1", if plan.init { "sandbox's init" } else { "the command, or the host's" });
+    let kept = capabilities(plan);
+    line("capabilities", &if kept.is_empty() { "none".to_owned() } else { kept.join(" ") });
+    line("privileges", "no_new_privs, securebits locked, a new session keyring");
+    line(
+        "Landlock",
+        if plan.landlock_scopes {
+            "signals and abstract sockets end at the sandbox"
+        } else {
+            "not on this kernel"
+        },
+    );
+    match (&plan.profile, &plan.filter) {
+        (Some(profile), Some(filter)) => line(
+            "filter",
+            &format!("{profile}: {} instructions, {}", filter.len(), filter.hash()),
+        ),
+        _ => line("filter", "off"),
+    }
+    for mount in &plan.mounts {
+        line("file system", &mount_words(mount));
+    }
+    if let Some(name) = &plan.hostname {
+        line("host name", name);
+    }
+    for limit in &plan.limits {
+        line("limit", &spec::show_limit(limit));
+    }
+    for (number, handed) in (3..).zip(&plan.descriptors) {
+        line("descriptor", &format!("{number} {} ({:?})", handed.name, handed.kind));
+    }
+    if let Some(timeout) = plan.timeout {
+        line("time limit", &spec::show_duration(timeout));
+    }
+    for loss in &plan.losses {
+        line("LOST", loss);
+    }
+    page
+}
+
+fn namespaces(plan: &Plan) -> Vec<&'static str> {
+    let own = plan.namespaces;
+    [
+        (plan.user_namespace, "user"),
+        (plan.network_namespace, "net"),
+        (own.pid, "pid"),
+        (own.mount, "mount"),
+        (own.ipc, "ipc"),
+        (own.uts, "uts"),
+        (own.cgroup, "cgroup"),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, name)| wanted.then_some(name))
+    .collect()
+}
+
+fn capabilities(plan: &Plan) -> Vec<String> {
+    plan.capabilities.iter().map(|&bit| spec::show_capability(bit)).collect()
+}
+
+fn mount_words(mount: &Mount) -> String {
+    let verb = match mount {
+        Mount::Proc => return "fresh /proc".to_owned(),
+        Mount::Sys => return "fresh /sys, read-only".to_owned(),
+        Mount::Dev { nodes, console } => {
+            let console = console.as_ref().map(|path| format!(", console is {}", path.display()));
+            return format!("minimal /dev: {}{}", nodes.join(" "), console.unwrap_or_default());
+        }
+        Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
+        Mount::ReadWrite(_) => "writable",
+        Mount::ProcMask(_) | Mount::HideDirectory(_) | Mount::HideFile(_) => "hidden",
+        Mount::PrivateTmp(_) => "private",
+    };
+    format!("{verb} {}", mount.object())
+}

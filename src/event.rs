@@ -1,0 +1,102 @@
+//! What happened, as JSON lines for programs: `--events FILE|fd:N`.
+//!
+//! Written by the launcher alone. Every line is one object with `time` (seconds since 1970, UTC),
+//! `event`, and the fields of that event; fields may be added, never renamed. `docs/events.md` lists
+//! them.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::io::Write;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::plan::{Plan, errno_of};
+use crate::request::EventTarget;
+use crate::supervise::Ending;
+use crate::sys::parent;
+use crate::{dry_run, exit};
+
+/// Where events go, opened before anything runs.
+#[derive(Debug, Default)]
+pub(crate) struct Events(Option<File>);
+
+impl Events {
+    /// Open the target.
+    ///
+    /// # Errors
+    /// When it cannot be opened: events were asked for.
+    pub(crate) fn open(target: Option<&EventTarget>) -> Result<Self> {
+        let file = match target {
+            None => None,
+            Some(EventTarget::File(path)) => Some(
+                File::options().append(true).create(true).open(path).map_err(|error| {
+                    Error::host("open the event file", path.display().to_string(), errno_of(&error))
+                })?,
+            ),
+            Some(EventTarget::Descriptor(number)) => {
+                Some(File::from(parent::duplicate(*number).map_err(|errno| {
+                    Error::host("write events to descriptor", number.to_string(), errno)
+                })?))
+            }
+        };
+        Ok(Self(file))
+    }
+
+    /// The sandbox is up and its command runs.
+    pub(crate) fn started(&mut self, plan: &Plan, pid: i32) {
+        self.write("start", || json!({ "pid": pid, "plan": dry_run::json(plan) }));
+    }
+
+    /// Nothing was run.
+    pub(crate) fn failed(&mut self, error: &Error) {
+        self.write("error", || {
+            json!({
+                "step": error.failed_step().map(|step| format!("{step:?}")),
+                "message": error.to_string(),
+                "status": error.exit_status(),
+            })
+        });
+    }
+
+    /// The command has ended.
+    pub(crate) fn ended(&mut self, ending: Ending, status: u8, took: Duration) {
+        self.write("exit", || {
+            let signal = match ending {
+                Ending::Killed(signal) => Some(signal),
+                _ => None,
+            };
+            json!({
+                "status": status,
+                "signal": signal,
+                "timed_out": ending == Ending::TimedOut,
+                "killed_by_filter": signal == Some(libc::SIGSYS),
+                "seconds": took.as_secs_f64(),
+            })
+        });
+    }
+
+    fn write(&mut self, event: &str, fields: impl FnOnce() -> Value) {
+        let Some(file) = &mut self.0 else {
+            return;
+        };
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut line = json!({ "time": time.as_secs_f64(), "event": event });
+        if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields()) {
+            line.extend(fields);
+        }
+        // One write a line, so that lines of several launchers do not mix. A reader that went away
+        // is no reason to end the command.
+        let _ = file.write_all(format!("{line}\n").as_bytes());
+    }
+}
+
+/// The exit status for `ending`.
+pub(crate) fn status(ending: Ending) -> u8 {
+    match ending {
+        Ending::Exited(code) => code,
+        Ending::Killed(signal) => exit::for_signal(signal),
+        Ending::TimedOut => exit::TIMED_OUT,
+    }
+}

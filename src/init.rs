@@ -1,0 +1,98 @@
+//! The sandbox's init as the launcher holds it: a sealed memfd to execute.
+//!
+//! The program itself is `src/init/program.rs`, compiled by `build.rs`. Made once in a process's
+//! life and then shared by every launch; its seals (memfd_create(2), fcntl(2)) make sure that nobody
+//! changes it in between.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::OnceLock;
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
+static DESCRIPTOR: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Kind and value of the records that the init writes, eight bytes each, native byte order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// The command ended with this wait(2) status.
+    Ended(i32),
+    /// The command was stopped, with this wait(2) status.
+    Stopped(i32),
+    /// The init could not do its work.
+    Failed(Errno),
+}
+
+impl Record {
+    /// The bytes of one record.
+    pub const LENGTH: usize = 8;
+
+    /// Read one record; `None` for anything that the init does not write.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (kind, value) = bytes.split_first_chunk::<4>()?;
+        let value = i32::from_ne_bytes(value.try_into().ok()?);
+        match i32::from_ne_bytes(*kind) {
+            1 => Some(Self::Ended(value)),
+            2 => Some(Self::Stopped(value)),
+            3 => Some(Self::Failed(Errno::from_raw(value.saturating_neg()))),
+            _ => None,
+        }
+    }
+}
+
+/// A descriptor of the program, for execveat(2). Since Linux 3.17 (memfd), 3.19 (execveat).
+///
+/// # Errors
+/// When the kernel gives no memory file, or refuses an executable one (`vm.memfd_noexec` 2).
+pub(crate) fn descriptor() -> Result<BorrowedFd<'static>, Errno> {
+    if let Some(ready) = DESCRIPTOR.get() {
+        return Ok(ready.as_fd());
+    }
+    let made = make()?;
+    Ok(DESCRIPTOR.get_or_init(|| made).as_fd())
+}
+
+fn make() -> Result<OwnedFd, Errno> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // MFD_EXEC says since Linux 6.3 what was understood before; older kernels refuse the flag.
+    let executable = MFdFlags::from_bits_retain(0x10);
+    let fd = match memfd_create(c"sandbox-init", flags | executable) {
+        Err(Errno::EINVAL) => memfd_create(c"sandbox-init", flags),
+        other => other,
+    }?;
+    let mut file = File::from(fd);
+    file.write_all(PROGRAM)
+        .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    let seals = SealFlag::F_SEAL_WRITE
+        | SealFlag::F_SEAL_GROW
+        | SealFlag::F_SEAL_SHRINK
+        | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(OwnedFd::from(file))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_any_other_shape_are_refused() {
+        assert_eq!(Record::decode(&[]), None);
+        assert_eq!(Record::decode(&[1, 0, 0, 0]), None);
+        assert_eq!(Record::decode(&[9, 0, 0, 0, 0, 0, 0, 0]), None);
+        assert_eq!(Record::decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), None);
+        let ended = [1_i32.to_ne_bytes(), 256_i32.to_ne_bytes()].concat();
+        assert_eq!(Record::decode(&ended), Some(Record::Ended(256)));
+    }
+
+    #[test]
+    fn the_program_is_sealed() {
+        let mut copy = File::from(make().unwrap());
+        assert!(copy.write_all(b"x").is_err());
+    }
+}

@@ -1,0 +1,307 @@
+//! What the sandbox does to its mounts: from a list for people to the child's system calls.
+//!
+//! [`Mount`] is a line of the plan. [`Mounts::prepare`] turns the lines into [`Operation`]s before the
+//! clone; [`Mounts::perform`] is the child's half: async-signal-safe, in the new mount namespace.
+//!
+//! Directories are covered by mounting over them, never by unmounting or pivot_root(2): taking a mount
+//! away waits for the kernel's grace periods, and the namespace's end takes them all for nothing
+//! (`shared/performance.md`). What is covered stays out of reach, because uncovering it needs
+//! CAP_SYS_ADMIN, which the command has not.
+#![forbid(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use crate::error::Result;
+use crate::prepare::c_path;
+use crate::report::Failure;
+use crate::step::Step;
+use crate::sys::mount::{
+    self as sys, Access, Depth, attach_tree, copy_tree, make_file, mkdir, set_access, symlink,
+};
+
+/// One change to what the sandbox sees of the file system.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "what", content = "path")]
+pub enum Mount {
+    /// A tree made read-only, with everything mounted below it.
+    ReadOnly(PathBuf),
+    /// A tree kept writable.
+    ReadWrite(PathBuf),
+    /// A fresh `/proc`.
+    Proc,
+    /// A part of `/proc` made read-only.
+    ProcReadOnly(PathBuf),
+    /// A file of `/proc` that reads as empty.
+    ProcMask(PathBuf),
+    /// A fresh `/sys`, read-only.
+    Sys,
+    /// A minimal `/dev` with these nodes of the host's; the caller's terminal, if any, as `console`.
+    Dev {
+        /// Device nodes, by their names in `/dev`.
+        nodes: Vec<&'static str>,
+        /// The caller's terminal.
+        console: Option<PathBuf>,
+    },
+    /// An empty directory of the sandbox's own, writable for all.
+    PrivateTmp(PathBuf),
+    /// A directory covered with an empty one.
+    HideDirectory(PathBuf),
+    /// A file covered with `/dev/null`.
+    HideFile(PathBuf),
+}
+
+impl Mount {
+    /// The step that does it.
+    #[must_use]
+    pub const fn step(&self) -> Step {
+        match self {
+            Self::ReadOnly(_) => Step::ReadOnly,
+            Self::ReadWrite(_) => Step::ReadWrite,
+            Self::Proc => Step::Proc,
+            Self::ProcReadOnly(_) | Self::ProcMask(_) => Step::ProcMasks,
+            Self::Sys => Step::Sys,
+            Self::Dev { .. } => Step::Dev,
+            Self::PrivateTmp(_) => Step::PrivateTmp,
+            Self::HideDirectory(_) | Self::HideFile(_) => Step::Hide,
+        }
+    }
+
+    /// The path that a message about it names; empty where the step's words name it.
+    #[must_use]
+    pub fn object(&self) -> String {
+        match self {
+            Self::Proc | Self::Sys | Self::Dev { .. } => String::new(),
+            Self::ReadOnly(path)
+            | Self::ReadWrite(path)
+            | Self::ProcReadOnly(path)
+            | Self::ProcMask(path)
+            | Self::PrivateTmp(path)
+            | Self::HideDirectory(path)
+            | Self::HideFile(path) => path.display().to_string(),
+        }
+    }
+}
+
+/// The harmless device nodes: those that every process needs and that lead nowhere.
+pub const DEVICE_NODES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
+
+/// Detached trees that one list of mounts may hold at a time.
+const SLOTS: usize = 8;
+
+/// The child's system calls for a list of mounts.
+#[derive(Default)]
+pub(crate) struct Mounts(Vec<Operation>);
+
+struct Operation {
+    step: Step,
+    /// Which line of the plan it is for, so that a failure can name its path.
+    line: usize,
+    call: Call,
+}
+
+enum Call {
+    Private,
+    Mount {
+        source: CString,
+        target: CString,
+        kind: Option<&'static CStr>,
+        flags: libc::c_ulong,
+        data: Option<&'static CStr>,
+    },
+    Copy(CString, Depth, usize),
+    SetAccessOfCopy(usize, Access),
+    SetAccess(CString, Depth, Access),
+    Attach(usize, CString),
+    Directory(CString),
+    File(CString),
+    Link(&'static CStr, CString),
+}
+
+const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+
+impl Mounts {
+    /// Lay out the system calls for `mounts`, in their order; none at all without a mount namespace.
+    ///
+    /// # Errors
+    /// When a path holds a NUL.
+    pub(crate) fn prepare(mounts: &[Mount]) -> Result<Self> {
+        let mut list = Self::default();
+        list.push(Step::PrivateMounts, 0, Call::Private);
+        for (line, mount) in mounts.iter().enumerate() {
+            list.add(line, mount)?;
+        }
+        Ok(list)
+    }
+
+    fn push(&mut self, step: Step, line: usize, call: Call) {
+        self.0.push(Operation { step, line, call });
+    }
+
+    fn add(&mut self, line: usize, mount: &Mount) -> Result<()> {
+        let step = mount.step();
+        match mount {
+            Mount::ReadOnly(path) if path == Path::new("/") => {
+                let call = Call::SetAccess(c"/".into(), Depth::Recursive, Access::ReadOnly);
+                self.push(step, line, call);
+            }
+            Mount::ReadOnly(path) => self.bind_onto_itself(step, line, path, Access::ReadOnly)?,
+            Mount::ReadWrite(path) => self.bind_onto_itself(step, line, path, Access::ReadWrite)?,
+            Mount::ProcReadOnly(path) => {
+                self.bind_onto_itself(step, line, path, Access::ReadOnly)?;
+            }
+            Mount::Proc => self.fresh(step, line, c"proc", c"/proc", QUIET, None),
+            Mount::Sys => {
+                self.fresh(step, line, c"sysfs", c"/sys", QUIET | libc::MS_RDONLY, None);
+            }
+            Mount::Dev { nodes, console } => self.devices(line, nodes, console.as_deref())?,
+            Mount::PrivateTmp(path) => {
+                let flags = libc::MS_NOSUID | libc::MS_NODEV;
+                self.fresh(step, line, c"tmpfs", &c_path(path)?, flags, Some(c"mode=1777"));
+            }
+            Mount::HideDirectory(path) => {
+                let data = Some(c"mode=755,size=16m");
+                self.fresh(step, line, c"tmpfs", &c_path(path)?, QUIET, data);
+            }
+            Mount::HideFile(path) | Mount::ProcMask(path) => {
+                let call = Call::Mount {
+                    source: c"/dev/null".into(),
+                    target: c_path(path)?,
+                    kind: None,
+                    flags: libc::MS_BIND,
+                    data: None,
+                };
+                self.push(step, line, call);
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh(
+        &mut self,
+        step: Step,
+        line: usize,
+        kind: &'static CStr,
+        target: &CStr,
+        flags: libc::c_ulong,
+        data: Option<&'static CStr>,
+    ) {
+        let call = Call::Mount {
+            source: kind.into(),
+            target: target.into(),
+            kind: Some(kind),
+            flags,
+            data,
+        };
+        self.push(step, line, call);
+    }
+
+    fn bind_onto_itself(
+        &mut self,
+        step: Step,
+        line: usize,
+        path: &Path,
+        access: Access,
+    ) -> Result<()> {
+        let path = c_path(path)?;
+        self.push(step, line, Call::Copy(path.clone(), Depth::Recursive, 0));
+        self.push(step, line, Call::SetAccessOfCopy(0, access));
+        self.push(step, line, Call::Attach(0, path));
+        Ok(())
+    }
+
+    /// The nodes are copied before the tmpfs covers them, and attached inside it after.
+    fn devices(
+        &mut self,
+        line: usize,
+        nodes: &[&'static str],
+        console: Option<&Path>,
+    ) -> Result<()> {
+        let step = Step::Dev;
+        let node = |name: &str| c_path(&Path::new("/dev").join(name));
+        let sources = nodes.iter().map(|&name| Ok((node(name)?, node(name)?)));
+        let terminal = console.map(|path| Ok((c_path(path)?, node("console")?)));
+        let pairs: Vec<(CString, CString)> =
+            sources.chain(terminal).take(SLOTS).collect::<Result<_>>()?;
+        for (slot, (source, _)) in pairs.iter().enumerate() {
+            self.push(step, line, Call::Copy(source.clone(), Depth::One, slot));
+        }
+        let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
+        self.fresh(step, line, c"tmpfs", c"/dev", flags, Some(c"mode=755,size=64k"));
+        for (slot, (_, target)) in pairs.into_iter().enumerate() {
+            self.push(step, line, Call::File(target.clone()));
+            self.push(step, line, Call::Attach(slot, target));
+        }
+        self.push(step, line, Call::Directory(node("pts")?));
+        let data = Some(c"newinstance,ptmxmode=0666,mode=620");
+        self.fresh(step, line, c"devpts", c"/dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC, data);
+        self.push(step, line, Call::Directory(node("shm")?));
+        let flags = libc::MS_NOSUID | libc::MS_NODEV;
+        self.fresh(step, line, c"tmpfs", c"/dev/shm", flags, Some(c"mode=1777"));
+        for (name, target) in [
+            ("ptmx", c"pts/ptmx"),
+            ("fd", c"/proc/self/fd"),
+            ("stdin", c"/proc/self/fd/0"),
+            ("stdout", c"/proc/self/fd/1"),
+            ("stderr", c"/proc/self/fd/2"),
+        ] {
+            self.push(step, line, Call::Link(target, node(name)?));
+        }
+        let call = Call::SetAccess(c"/dev".into(), Depth::One, Access::ReadOnly);
+        self.push(step, line, call);
+        Ok(())
+    }
+
+    /// Do it all, in order. Async-signal-safe: system calls on prepared values.
+    pub(crate) fn perform(&self, done: impl Fn(Step)) -> std::result::Result<(), Failure> {
+        let mut trees = [-1; SLOTS];
+        for Operation { step, line, call } in &self.0 {
+            call.perform(&mut trees)
+                .map_err(|errno| Failure::with_object(*step, *line, errno))?;
+            done(*step);
+        }
+        Ok(())
+    }
+}
+
+impl Call {
+    fn perform(&self, trees: &mut [RawFd; SLOTS]) -> std::result::Result<(), Errno> {
+        let tree = |trees: &[RawFd; SLOTS], slot: usize| trees.get(slot).copied().unwrap_or(-1);
+        match self {
+            Self::Private => {
+                let flags = libc::MS_REC | libc::MS_PRIVATE;
+                sys::mount(None, c"/", None, flags, None)
+            }
+            Self::Mount {
+                source,
+                target,
+                kind,
+                flags,
+                data,
+            } => sys::mount(Some(source), target, *kind, *flags, *data),
+            Self::Copy(path, depth, slot) => {
+                let copied = copy_tree(path, *depth)?;
+                let place = trees.get_mut(*slot).ok_or(Errno::EMFILE)?;
+                *place = copied;
+                Ok(())
+            }
+            Self::SetAccessOfCopy(slot, access) => {
+                set_access(tree(trees, *slot), c"", Depth::Recursive, *access)
+            }
+            Self::SetAccess(path, depth, access) => {
+                set_access(libc::AT_FDCWD, path, *depth, *access)
+            }
+            Self::Attach(slot, path) => {
+                attach_tree(tree(trees, *slot), path)?;
+                crate::sys::child::close(tree(trees, *slot))
+            }
+            Self::Directory(path) => mkdir(path, 0o755),
+            Self::File(path) => make_file(path),
+            Self::Link(target, path) => symlink(target, path),
+        }
+    }
+}

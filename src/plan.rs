@@ -1,0 +1,621 @@
+//! One launch, decided: from a policy, a request and the host to one immutable value.
+//!
+//! Runs in the launcher before anything is changed. It reads (paths, `/etc/passwd`, what the kernel
+//! says of itself) and never writes; whatever can be known to fail, fails here. `--dry-run` prints the
+//! result ([`crate::dry_run`]).
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::IsTerminal;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::unistd::{AccessFlags, Gid, Uid, access, getegid, geteuid};
+use serde::Serialize;
+
+use crate::account;
+use crate::descriptor::Kind;
+use crate::error::{Error, Result};
+use crate::filter::{self, Context, Program};
+use crate::mounts::{DEVICE_NODES, Mount};
+use crate::policy::{
+    Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
+};
+use crate::prepare::Identity;
+use crate::probe::{CAP_SYS_ADMIN, Support};
+
+/// CAP_SETGID, CAP_SETUID (capabilities(7)).
+const CAP_SETGID: u8 = 6;
+const CAP_SETUID: u8 = 7;
+/// The first Landlock ABI with scopes for signals and abstract sockets: Linux 6.12.
+const LANDLOCK_SCOPES: u32 = 6;
+/// Where commands are looked up if the environment has no PATH.
+const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How ids inside the user namespace are those outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdMaps {
+    /// There is no user namespace.
+    None,
+    /// One user and one group, written by the child itself.
+    Own {
+        /// The user, the same inside and outside.
+        uid: u32,
+        /// The group.
+        gid: u32,
+    },
+    /// Every id that the launcher's own namespace has, written by the launcher (root).
+    All,
+}
+
+/// A descriptor that the command gets, opened already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handed {
+    /// Its name in `LISTEN_FDNAMES` and `{fd:NAME}`.
+    pub name: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+/// What the launcher knows when it plans: the command, and what is around it.
+#[derive(Clone, Debug)]
+pub struct Situation {
+    /// The command and its arguments.
+    pub command: Vec<OsString>,
+    /// The caller's environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The caller's working directory.
+    pub directory: PathBuf,
+    /// Descriptors from 3 up, in order.
+    pub descriptors: Vec<Handed>,
+    /// What 0, 1 and 2 are.
+    pub standard: [Kind; 3],
+    /// The host.
+    pub support: Support,
+}
+
+/// Everything that one launch does.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The policy's name.
+    pub policy: String,
+    /// The network.
+    pub network: Network,
+    /// Whether the network is a namespace of the sandbox's own.
+    pub network_namespace: bool,
+    /// Whether there is a user namespace.
+    pub user_namespace: bool,
+    /// The other namespaces.
+    pub namespaces: Namespaces,
+    /// How ids are mapped.
+    pub id_maps: IdMaps,
+    /// Bring `lo` up.
+    pub loopback_up: bool,
+    /// No user namespaces below this one.
+    pub forbids_user_namespaces: bool,
+    /// Changes to the file system's view, in order.
+    pub mounts: Vec<Mount>,
+    /// Host name inside.
+    pub hostname: Option<String>,
+    /// A session keyring of its own.
+    pub new_keyring: bool,
+    /// Resource limits.
+    pub limits: Vec<Limit>,
+    /// Control-group limits.
+    pub cgroup: Cgroup,
+    /// Descriptors from 3 up.
+    pub descriptors: Vec<Handed>,
+    /// A new session.
+    pub new_session: bool,
+    /// Working directory.
+    pub directory: PathBuf,
+    /// User and groups, where they are set.
+    pub identity: Option<Identity>,
+    /// Capabilities kept.
+    pub capabilities: Vec<u8>,
+    /// Capabilities taken out of the bounding set.
+    pub bounding_drop: Vec<u8>,
+    /// Landlock scopes for signals and abstract sockets.
+    pub landlock_scopes: bool,
+    /// Our init is pid 1.
+    pub init: bool,
+    /// The filter's profile.
+    pub profile: Option<String>,
+    /// The filter itself.
+    pub filter: Option<Program>,
+    /// The program, absolute.
+    pub program: PathBuf,
+    /// Its arguments, its name first.
+    pub argv: Vec<OsString>,
+    /// Its environment.
+    pub environment: Vec<(OsString, OsString)>,
+    /// `LISTEN_PID` is ours to fill in.
+    pub sets_listen_pid: bool,
+    /// Ends it after this long.
+    pub timeout: Option<Duration>,
+    /// From SIGTERM to SIGKILL.
+    pub kill_after: Duration,
+    /// What `--best-effort` gave up.
+    pub losses: Vec<String>,
+}
+
+impl Plan {
+    /// The namespaces as `CLONE_NEW*` flags.
+    #[must_use]
+    pub fn clone_flags(&self) -> u64 {
+        let flag = |wanted: bool, flag: i32| if wanted { u64::from(flag.unsigned_abs()) } else { 0 };
+        flag(self.user_namespace, libc::CLONE_NEWUSER)
+            | flag(self.network_namespace, libc::CLONE_NEWNET)
+            | flag(self.namespaces.pid, libc::CLONE_NEWPID)
+            | flag(self.namespaces.mount, libc::CLONE_NEWNS)
+            | flag(self.namespaces.ipc, libc::CLONE_NEWIPC)
+            | flag(self.namespaces.uts, libc::CLONE_NEWUTS)
+            | flag(self.namespaces.cgroup, libc::CLONE_NEWCGROUP)
+    }
+}
+
+/// Decide everything.
+///
+/// # Errors
+/// When the policy asks for what this host, this user or this command line cannot give.
+pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
+    let support = &situation.support;
+    let process = &policy.process;
+    let user_namespace = decide_user_namespace(policy, support)?;
+    let id_maps = decide_id_maps(user_namespace, support);
+    let landlock_scopes = decide_landlock(policy, support)?;
+    let init = policy.namespaces.pid && !process.as_pid_1;
+    let directory = match &process.chdir {
+        Some(directory) => situation.directory.join(directory),
+        None => situation.directory.clone(),
+    };
+    let account = decide_account(policy, id_maps)?;
+    let (environment, sets_listen_pid) = environment(policy, situation, account.as_ref());
+    let argv: Vec<OsString> = situation
+        .command
+        .iter()
+        .map(|word| substitute(word, &situation.descriptors))
+        .collect();
+    let program = find_program(&argv, &environment, &directory)?;
+    let (profile, filter) = match &process.seccomp {
+        Seccomp::Off => (None, None),
+        Seccomp::Profile(name) => {
+            let context = filter_context(policy, situation, init, landlock_scopes);
+            (Some(name.clone()), Some(filter::program(name, &context)?))
+        }
+    };
+    Ok(Plan {
+        policy: policy.name.clone(),
+        network: policy.network.clone(),
+        network_namespace: matches!(
+            policy.network,
+            Network::Loopback | Network::None | Network::Fds
+        ),
+        user_namespace,
+        namespaces: policy.namespaces,
+        id_maps,
+        loopback_up: policy.network == Network::Loopback,
+        forbids_user_namespaces: user_namespace,
+        mounts: if policy.namespaces.mount {
+            mounts(policy, support)?
+        } else {
+            Vec::new()
+        },
+        hostname: process.hostname.clone(),
+        new_keyring: true,
+        limits: policy.limits.clone(),
+        cgroup: policy.cgroup,
+        descriptors: situation.descriptors.clone(),
+        new_session: process.new_session,
+        directory,
+        identity: account
+            .map(|account| Identity {
+                uid: account.uid,
+                gid: account.gid,
+                groups: Vec::new(),
+            })
+            .or_else(|| own_identity(id_maps, support)),
+        bounding_drop: (0..=last_capability())
+            .filter(|bit| !process.cap_add.contains(bit))
+            .collect(),
+        capabilities: process.cap_add.clone(),
+        landlock_scopes,
+        init,
+        profile,
+        filter,
+        program,
+        argv,
+        environment,
+        sets_listen_pid,
+        timeout: process.timeout,
+        kill_after: process.kill_after,
+        losses: Vec::new(),
+    })
+}
+
+fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {
+    let privileged = support.has(CAP_SYS_ADMIN);
+    match policy.user_namespace {
+        UserNamespace::Yes => Ok(true),
+        UserNamespace::No if privileged => Ok(false),
+        UserNamespace::No => Err(Error::usage(
+            "--userns no",
+            "only root can make the other namespaces without a user namespace; leave the option out",
+        )),
+        // A joined network belongs to the user namespace that made it. From one of our own, its
+        // /sys could not be mounted.
+        UserNamespace::Auto => Ok(!(privileged && matches!(policy.network, Network::Namespace(_)))),
+    }
+}
+
+fn decide_id_maps(user_namespace: bool, support: &Support) -> IdMaps {
+    if !user_namespace {
+        return IdMaps::None;
+    }
+    if support.root && support.has(CAP_SETUID) && support.has(CAP_SETGID) {
+        return IdMaps::All;
+    }
+    IdMaps::Own {
+        uid: geteuid().as_raw(),
+        gid: getegid().as_raw(),
+    }
+}
+
+fn decide_landlock(policy: &Policy, support: &Support) -> Result<bool> {
+    if support.landlock_abi >= LANDLOCK_SCOPES {
+        return Ok(true);
+    }
+    if policy.strictness < Strictness::Full {
+        return Ok(false);
+    }
+    Err(Error::Unsupported {
+        layer: "Landlock scopes".to_owned(),
+        reason: match support.landlock_abi {
+            0 => "Landlock is not enabled".to_owned(),
+            abi => format!("the kernel has Landlock ABI {abi}, and scopes came with ABI 6"),
+        },
+        hint: Some("use Linux 6.12 or later with landlock in its lsm= list, or '--require standard'".to_owned()),
+    })
+}
+
+/// Where `--user` or `--group` asks for other ids: they are root's to give.
+fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Account>> {
+    let process = &policy.process;
+    if process.user.is_none() && process.group.is_none() {
+        return Ok(None);
+    }
+    if matches!(id_maps, IdMaps::Own { .. }) || !geteuid().is_root() {
+        return Err(Error::usage(
+            "--user, --group",
+            "only root can change user and group ids; leave the options out to run as yourself",
+        ));
+    }
+    account::resolve(process.user.as_deref(), process.group.as_deref()).map(Some)
+}
+
+/// Root keeps its ids and loses its supplementary groups. An ordinary user's cannot be dropped: in a
+/// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)).
+fn own_identity(id_maps: IdMaps, support: &Support) -> Option<Identity> {
+    let privileged = support.root && support.has(CAP_SETGID);
+    (privileged && !matches!(id_maps, IdMaps::Own { .. })).then(|| Identity {
+        uid: Uid::effective().as_raw(),
+        gid: Gid::effective().as_raw(),
+        groups: Vec::new(),
+    })
+}
+
+fn filter_context(
+    policy: &Policy,
+    situation: &Situation,
+    init: bool,
+    landlock_scopes: bool,
+) -> Context {
+    let kinds = || {
+        let handed = situation.descriptors.iter().map(|handed| handed.kind);
+        situation.standard.into_iter().chain(handed)
+    };
+    let (major, minor) = situation.support.kernel;
+    let narrow = |number: u32| u16::try_from(number).unwrap_or(u16::MAX);
+    Context {
+        kernel: (narrow(major), narrow(minor)),
+        no_sockets: policy.network == Network::Fds,
+        as_pid_1: !init,
+        refuse_group_signals: !landlock_scopes,
+        host_sockets: kinds().any(Kind::is_internet_socket),
+        host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
+        host_processes: !policy.namespaces.pid,
+        cap_add: policy.process.cap_add.clone(),
+        ..Context::default()
+    }
+}
+
+/// The highest capability that this kernel knows.
+fn last_capability() -> u8 {
+    fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        // Every kernel that can do the rest has these.
+        .unwrap_or(40)
+}
+
+fn environment(
+    policy: &Policy,
+    situation: &Situation,
+    account: Option<&account::Account>,
+) -> (Vec<(OsString, OsString)>, bool) {
+    let mut variables = policy.environment.apply(situation.environment.iter().cloned());
+    let mut set = |name: &str, value: OsString| {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name.into(), value));
+    };
+    if let Some(account) = account {
+        let explicit = &policy.environment.set;
+        for (name, value) in [
+            ("HOME", account.home.as_os_str()),
+            ("USER", OsStr::new(&account.name)),
+            ("LOGNAME", OsStr::new(&account.name)),
+        ] {
+            if !explicit.contains_key(OsStr::new(name)) && !value.is_empty() {
+                set(name, value.into());
+            }
+        }
+    }
+    let descriptors = &situation.descriptors;
+    if !descriptors.is_empty() {
+        let names: Vec<_> = descriptors.iter().map(|handed| handed.name.as_str()).collect();
+        set("LISTEN_FDS", descriptors.len().to_string().into());
+        set("LISTEN_FDNAMES", names.join(":").into());
+        // The digits are the child's to fill in: only it knows its pid as the command sees it.
+        set("LISTEN_PID", "0000000000".into());
+    }
+    for (_, value) in &mut variables {
+        *value = substitute(value, descriptors);
+    }
+    (variables, !descriptors.is_empty())
+}
+
+/// `{fd:NAME}` becomes the number of the descriptor of that name.
+fn substitute(word: &OsStr, descriptors: &[Handed]) -> OsString {
+    let mut bytes = word.as_bytes().to_vec();
+    if descriptors.is_empty() || !bytes.windows(4).any(|window| window == b"{fd:") {
+        return word.to_owned();
+    }
+    for (number, handed) in (3..).zip(descriptors) {
+        let pattern = format!("{{fd:{}}}", handed.name).into_bytes();
+        let number: String = format!("{number}");
+        while let Some(at) = bytes.windows(pattern.len()).position(|window| window == pattern) {
+            bytes.splice(at..at + pattern.len(), number.bytes());
+        }
+    }
+    OsString::from_vec(bytes)
+}
+
+/// The program that execve(2) is given, looked up as the command's own PATH says.
+fn find_program(
+    argv: &[OsString],
+    environment: &[(OsString, OsString)],
+    directory: &Path,
+) -> Result<PathBuf> {
+    let Some(word) = argv.first().filter(|word| !word.is_empty()) else {
+        return Err(Error::usage("COMMAND", "is missing: say what to run, as in 'sandbox -- make'"));
+    };
+    let shown = || word.to_string_lossy().into_owned();
+    if word.as_bytes().contains(&b'/') {
+        let path = directory.join(word);
+        return match executable(&path) {
+            Ok(()) => Ok(path),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Error::NotFound { command: shown() }),
+            Err(errno) => Err(not_executable(&path, errno)),
+        };
+    }
+    let path = environment
+        .iter()
+        .find(|(name, _)| name == "PATH")
+        .map_or(OsStr::new(DEFAULT_PATH), |(_, value)| value);
+    let mut refused = None;
+    for folder in std::env::split_paths(path) {
+        let candidate = directory.join(folder).join(word);
+        match executable(&candidate) {
+            Ok(()) => return Ok(candidate),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            Err(errno) => refused = refused.or(Some((candidate, errno))),
+        }
+    }
+    Err(refused.map_or_else(
+        || Error::NotFound { command: shown() },
+        |(candidate, errno)| not_executable(&candidate, errno),
+    ))
+}
+
+fn executable(path: &Path) -> std::result::Result<(), Errno> {
+    let found = fs::metadata(path).map_err(|error| errno_of(&error))?;
+    if found.is_dir() {
+        return Err(Errno::EISDIR);
+    }
+    // access(2) lets root execute only what has an execute bit, as execve does.
+    access(path, AccessFlags::X_OK)
+}
+
+fn not_executable(path: &Path, errno: Errno) -> Error {
+    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
+    let hint = (errno == Errno::EACCES && mode & 0o111 == 0)
+        .then(|| format!("it has no execute permission; 'chmod +x {}'", path.display()));
+    Error::NotExecutable {
+        command: path.display().to_string(),
+        errno,
+        hint,
+    }
+}
+
+/// The errno of an I/O error of the standard library.
+pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
+}
+
+/// Parts of a fresh `/proc` through which root, even without a capability, could change or read the
+/// host: procfs goes by user id there.
+const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
+const PROC_MASKED: &[&str] = &[
+    "kcore",
+    "keys",
+    "key-users",
+    "kmsg",
+    "timer_list",
+    "sched_debug",
+    "latency_stats",
+    "kpagecount",
+    "kpageflags",
+    "kpagecgroup",
+    "vmallocinfo",
+];
+
+fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+    let filesystem = &policy.filesystem;
+    let optional: BTreeSet<&Path> = filesystem.optional.iter().map(PathBuf::as_path).collect();
+    let resolve = |option: &str, paths: &[PathBuf]| -> Result<Vec<PathBuf>> {
+        let mut resolved = Vec::new();
+        for path in paths {
+            match fs::canonicalize(path) {
+                Ok(path) => resolved.push(path),
+                Err(_) if optional.contains(path.as_path()) => {}
+                Err(error) => {
+                    let what = format!("{option} {}", path.display());
+                    return Err(Error::usage(what, format!("{}", errno_of(&error).desc())));
+                }
+            }
+        }
+        resolved.sort();
+        resolved.dedup();
+        Ok(resolved)
+    };
+    let mut mounts = Vec::new();
+    let read_only = resolve("--read-only", &filesystem.read_only)?;
+    mounts.extend(read_only.into_iter().map(Mount::ReadOnly));
+    let read_write = resolve("--read-write", &filesystem.read_write)?;
+    mounts.extend(read_write.into_iter().map(Mount::ReadWrite));
+    if filesystem.proc == View::Own {
+        mounts.push(Mount::Proc);
+        mounts.extend(proc_protection(support));
+    }
+    if filesystem.sys == View::Own {
+        mounts.push(Mount::Sys);
+    }
+    if filesystem.dev == View::Own {
+        mounts.push(Mount::Dev {
+            nodes: DEVICE_NODES
+                .iter()
+                .copied()
+                .filter(|name| {
+                    fs::metadata(Path::new("/dev").join(name))
+                        .is_ok_and(|found| found.file_type().is_char_device())
+                })
+                .collect(),
+            console: terminal(),
+        });
+    }
+    let mut covered = Vec::new();
+    if filesystem.private_tmp {
+        for folder in ["/tmp", "/var/tmp"] {
+            if let Ok(folder) = fs::canonicalize(folder) {
+                covered.push(folder);
+            }
+        }
+        covered.dedup();
+        mounts.extend(covered.iter().cloned().map(Mount::PrivateTmp));
+    }
+    let mut hide = resolve("--hide", &filesystem.hide)?;
+    if filesystem.hide_sockets {
+        hide.extend(host_sockets());
+        hide.sort();
+        hide.dedup();
+    }
+    for path in hide {
+        if covered.iter().any(|above| path.starts_with(above)) {
+            continue;
+        }
+        if path.is_dir() {
+            covered.push(path.clone());
+            mounts.push(Mount::HideDirectory(path));
+        } else {
+            mounts.push(Mount::HideFile(path));
+        }
+    }
+    Ok(mounts)
+}
+
+/// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all.
+fn proc_protection(support: &Support) -> Vec<Mount> {
+    let there = |name: &&&str| Path::new("/proc").join(name).exists();
+    let path = |name: &&str| Path::new("/proc").join(name);
+    if !support.root {
+        return vec![Mount::ProcReadOnly(PathBuf::from("/proc/sys"))];
+    }
+    let read_only = PROC_READ_ONLY.iter().filter(there).map(path).map(Mount::ProcReadOnly);
+    let masked = PROC_MASKED.iter().filter(there).map(path).map(Mount::ProcMask);
+    read_only.chain(masked).collect()
+}
+
+/// The terminal that the caller has on 0, 1 or 2, so that ttyname(3) finds it in the new `/dev`.
+fn terminal() -> Option<PathBuf> {
+    let found = if std::io::stdin().is_terminal() {
+        0
+    } else if std::io::stdout().is_terminal() {
+        1
+    } else if std::io::stderr().is_terminal() {
+        2
+    } else {
+        return None;
+    };
+    let path = fs::read_link(format!("/proc/self/fd/{found}")).ok()?;
+    fs::metadata(&path).is_ok_and(|it| it.file_type().is_char_device()).then_some(path)
+}
+
+/// Unix sockets with a path, as the kernel lists those of the launcher's network namespace.
+///
+/// A socket bound later, or in another network namespace, is not in the list.
+fn host_sockets() -> Vec<PathBuf> {
+    let Ok(table) = fs::read("/proc/net/unix") else {
+        return Vec::new();
+    };
+    let mut paths: Vec<PathBuf> = table
+        .split(|&byte| byte == b'\n')
+        .filter_map(|line| line.iter().position(|&byte| byte == b'/').map(|at| &line[at..]))
+        .map(|path| PathBuf::from(OsStr::from_bytes(path)))
+        .collect();
+    paths.sort();
+    paths.dedup();
+    paths
+        .into_iter()
+        .filter_map(|path| fs::canonicalize(path).ok())
+        .filter(|path| fs::metadata(path).is_ok_and(|found| found.file_type().is_socket()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn handed(name: &str) -> Handed {
+        Handed {
+            name: name.to_owned(),
+            kind: Kind::Pipe,
+        }
+    }
+
+    #[test]
+    fn fd_templates_become_numbers_from_three_up() {
+        let descriptors = [handed("http"), handed("admin")];
+        let substituted = |word: &str| substitute(OsStr::new(word), &descriptors);
+        assert_eq!(substituted("NGINX={fd:http};"), "NGINX=3;");
+        assert_eq!(substituted("{fd:admin}{fd:admin}"), "44");
+        assert_eq!(substituted("{fd:other}"), "{fd:other}");
+        assert_eq!(substituted("fd"), "fd");
+    }
+}

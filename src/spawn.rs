@@ -1,0 +1,351 @@
+//! The launcher's half of a launch: clone, id maps, and the wait for the child's word.
+//!
+//! | launcher | first process (pid 1) | command's process (pid 2) |
+//! | --- | --- | --- |
+//! | clone3 with all namespaces | starts on the launcher's memory | |
+//! | | ordinary user: writes its own id maps | |
+//! | | clones pid 2 | brings `lo` up |
+//! | root: writes the id maps, releases both | waits for them | waits for them |
+//! | reads the report pipe to its end | drops everything, executes the init | mounts, limits, drops |
+//! | | init confines itself, lets pid 2 go | waits for that |
+//! | | supervises | filter, execve |
+//! | end of file: the command runs | | |
+//!
+//! Where there is no init, the first process does both columns' work.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::path::Path;
+
+use landlock::{RulesetAttr, Scope};
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sched::{CloneFlags, setns};
+use nix::sys::prctl;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::{getpid, gettid, pipe2, write};
+use tracing::debug;
+
+use crate::error::{Error, Result};
+use crate::plan::{IdMaps, Plan, errno_of};
+use crate::policy::Network;
+use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
+use crate::report::Failure;
+use crate::step::Step;
+use crate::sys::child::Disposition;
+use crate::sys::clone::{Flags, Guests};
+use crate::sys::parent;
+use crate::{child, doctor, init};
+
+/// A sandbox whose command runs.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    /// Its first process.
+    pub(crate) pidfd: OwnedFd,
+    /// That process's pid, for people.
+    pub(crate) pid: i32,
+    /// The init's reports, if there is one; closing it ends the sandbox.
+    pub(crate) status: Option<OwnedFd>,
+    /// When each step was done, in nanoseconds of `CLOCK_MONOTONIC`, if that was asked for.
+    pub(crate) marks: Vec<(Step, u64)>,
+}
+
+impl Drop for Spawned {
+    /// Whatever comes in between, the command does not outlive what watches over it.
+    fn drop(&mut self) {
+        end(&self.pidfd);
+    }
+}
+
+/// How a launch is to be done, besides the plan.
+#[derive(Debug, Default)]
+pub(crate) struct Order<'a> {
+    /// What becomes of the command's descriptors 0, 1, 2 and up.
+    pub(crate) descriptors: Vec<RawFd>,
+    /// What becomes of single signals.
+    pub(crate) dispositions: Vec<(i32, Disposition)>,
+    /// The signal mask for the command; `None` for the calling thread's own.
+    pub(crate) signal_mask: Option<u64>,
+    /// An open control group to start in.
+    pub(crate) cgroup: Option<std::os::fd::BorrowedFd<'a>>,
+    /// Take times.
+    pub(crate) timing: bool,
+}
+
+/// Launch what `plan` says.
+///
+/// # Errors
+/// When a step failed; nothing is left then.
+pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
+    let least = RawFd::try_from(order.descriptors.len()).unwrap_or(RawFd::MAX);
+    let on = |step: Step| move |errno: Errno| explained(Error::step(step, "", errno), step, errno);
+    let pair = |step: Step| -> Result<(OwnedFd, OwnedFd)> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(on(step))?;
+        Ok((lift(reader, least).map_err(on(step))?, lift(writer, least).map_err(on(step))?))
+    };
+    let (report_reader, report_writer) = pair(Step::Clone)?;
+    let release = if plan.id_maps == IdMaps::All {
+        Some(pair(Step::IdMaps)?)
+    } else {
+        None
+    };
+    let landlock = if plan.landlock_scopes {
+        let ruleset = scopes_ruleset().map_err(on(Step::Landlock))?;
+        Some(lift(ruleset, least).map_err(on(Step::Landlock))?)
+    } else {
+        None
+    };
+    let init = if plan.init { Some(init_channels(least)?) } else { None };
+    let mut lifted = Vec::new();
+    let descriptors = lift_sources(&order.descriptors, &mut lifted).map_err(on(Step::Descriptors))?;
+    let channels = Channels {
+        report: report_writer.as_raw_fd(),
+        release: release.as_ref().map(|(reader, _)| reader.as_raw_fd()),
+        init: init.as_ref().map(InitChannels::numbers),
+        landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
+        descriptors,
+    };
+    let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
+    let manner = Manner {
+        signal_mask: order.signal_mask.unwrap_or(caller_mask),
+        dispositions: order.dispositions,
+        // The kernel means the parent *thread*: one that may end before the program would take the
+        // sandbox with it. The init watches the status socket as well, and that suffices.
+        dies_with_parent: gettid() == getpid(),
+        timing: order.timing,
+    };
+    let dumpable = prctl::get_dumpable();
+    let flags = Flags {
+        namespaces: plan.clone_flags(),
+        cgroup: order.cgroup.map(|group| group.as_raw_fd()),
+    };
+    let started = prepare(plan, channels, manner)
+        .and_then(|prepared| start(plan, prepared, report_reader, flags));
+    let restored = parent::swap_signal_mask(caller_mask);
+    let (mut guests, pidfd, pid) = started?;
+    restored.map_err(on(Step::Signals))?;
+    debug!(pid, flags = format_args!("{:#x}", flags.namespaces), "cloned");
+    drop(report_writer);
+    let status = init.map(InitChannels::keep_status);
+    let released = release.map_or(Ok(()), |(reader, writer)| {
+        drop(reader);
+        write_id_maps(pid)?;
+        write(&writer, &[0; 2]).map(drop)
+    });
+    let mut report = Vec::new();
+    let read = match released {
+        Ok(()) => guests.read_report(&mut report).map_err(|error| errno_of(&error)),
+        Err(errno) => Err(errno),
+    };
+    let failure = match read {
+        Ok(()) => Failure::decode(&report),
+        Err(errno) => Some(Failure::new(Step::IdMaps, errno)),
+    };
+    if let Some(failure) = failure {
+        end(&pidfd);
+        drop(guests);
+        return Err(failed(plan, failure));
+    }
+    // A change of ids in the shared memory has made this process undumpable (prctl(2)).
+    if dumpable == Ok(true) && prctl::get_dumpable() == Ok(false) {
+        let _ = prctl::set_dumpable(true);
+    }
+    let marks = guests.value().clock.as_ref().map(|clock| clock.marks()).unwrap_or_default();
+    drop(guests);
+    debug!(pid, "the command runs");
+    Ok(Spawned {
+        pidfd,
+        pid,
+        status,
+        marks,
+    })
+}
+
+/// Clone, from inside the network namespace to join if there is one. The namespace is the calling
+/// thread's alone for that moment.
+fn start(
+    plan: &Plan,
+    prepared: Prepared,
+    report: OwnedFd,
+    flags: Flags,
+) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
+    let clone = |prepared| {
+        Guests::start(prepared, report, flags, child::first)
+            .map_err(|errno| explained(Error::step(Step::Clone, "", errno), Step::Clone, errno))
+    };
+    let Network::Namespace(path) = &plan.network else {
+        return clone(prepared);
+    };
+    let failed = |errno: Errno| {
+        let object = path.display().to_string();
+        let hint = doctor::hint(Step::JoinNetwork, &object, errno);
+        Error::step(Step::JoinNetwork, object, errno).with_hint(hint)
+    };
+    let open = |path: &Path| fs::File::open(path).map_err(|error| failed(errno_of(&error)));
+    let (theirs, ours) = (open(path)?, open(Path::new("/proc/thread-self/ns/net"))?);
+    setns(theirs, CloneFlags::CLONE_NEWNET).map_err(failed)?;
+    let started = clone(prepared);
+    // A launcher that cannot come back must not go on in another's network.
+    if let Err(errno) = setns(ours, CloneFlags::CLONE_NEWNET) {
+        if let Ok((_, pidfd, _)) = &started {
+            end(pidfd);
+        }
+        return Err(failed(errno));
+    }
+    started
+}
+
+/// Kill the sandbox's first process and take it off the process table.
+pub(crate) fn end(pidfd: &OwnedFd) {
+    // It may have ended by itself: then there is only the waiting to do.
+    let _ = parent::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
+    let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL);
+}
+
+/// The init's channels, while both processes need them.
+struct InitChannels {
+    program: OwnedFd,
+    supervisor: OwnedFd,
+    status: OwnedFd,
+    go_reader: OwnedFd,
+    go_writer: OwnedFd,
+}
+
+fn init_channels(least: RawFd) -> Result<InitChannels> {
+    let on = |errno| explained(Error::step(Step::Init, "", errno), Step::Init, errno);
+    // The init arranges two descriptors of its own; the command's are lifted above all of its.
+    let least = least.max(3);
+    let program = init::descriptor().map_err(on)?;
+    let program = parent::duplicate_above(program.as_raw_fd(), least).map_err(on)?;
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let (supervisor, status) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
+    let (go_reader, go_writer) = pipe2(OFlag::O_CLOEXEC).map_err(on)?;
+    Ok(InitChannels {
+        program,
+        supervisor: lift(supervisor, least).map_err(on)?,
+        status: lift(status, least).map_err(on)?,
+        go_reader: lift(go_reader, least).map_err(on)?,
+        go_writer: lift(go_writer, least).map_err(on)?,
+    })
+}
+
+impl InitChannels {
+    fn numbers(&self) -> Init {
+        Init {
+            program: self.program.as_raw_fd(),
+            status: self.status.as_raw_fd(),
+            go_writer: self.go_writer.as_raw_fd(),
+            go_reader: self.go_reader.as_raw_fd(),
+        }
+    }
+
+    /// Close the child's ends, or their ends of file would never be seen.
+    fn keep_status(self) -> OwnedFd {
+        self.supervisor
+    }
+}
+
+/// The same descriptor, numbered `least` or higher.
+fn lift(fd: OwnedFd, least: RawFd) -> std::result::Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() >= least {
+        return Ok(fd);
+    }
+    parent::duplicate_above(fd.as_raw_fd(), least)
+}
+
+/// Numbers that no assignment of targets 0, 1, 2, … can overwrite before its turn.
+fn lift_sources(
+    sources: &[RawFd],
+    lifted: &mut Vec<OwnedFd>,
+) -> std::result::Result<Vec<RawFd>, Errno> {
+    let least = RawFd::try_from(sources.len()).unwrap_or(RawFd::MAX);
+    (0..)
+        .zip(sources)
+        .map(|(target, &source)| {
+            if source == target || source >= least {
+                return Ok(source);
+            }
+            let copy = parent::duplicate_above(source, least)?;
+            let number = copy.as_raw_fd();
+            lifted.push(copy);
+            Ok(number)
+        })
+        .collect()
+}
+
+/// A Landlock ruleset that only cuts signals and abstract Unix sockets off at the sandbox's edge.
+fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
+    let created = landlock::Ruleset::default()
+        .scope(Scope::Signal | Scope::AbstractUnixSocket)
+        .and_then(landlock::Ruleset::create)
+        .map_err(|_| Errno::EOPNOTSUPP)?;
+    Option::<OwnedFd>::from(created).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// Every id of this namespace, as itself (user_namespaces(7)).
+fn write_id_maps(pid: i32) -> std::result::Result<(), Errno> {
+    for file in ["uid_map", "gid_map"] {
+        let own = fs::read_to_string(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
+        let identity: String = own
+            .lines()
+            .filter_map(|line| {
+                let mut words = line.split_whitespace();
+                let (first, _, count) = (words.next()?, words.next()?, words.next()?);
+                Some(format!("{first} {first} {count}\n"))
+            })
+            .collect();
+        fs::write(format!("/proc/{pid}/{file}"), identity).map_err(|e| errno_of(&e))?;
+    }
+    Ok(())
+}
+
+fn explained(error: Error, step: Step, errno: Errno) -> Error {
+    error.with_hint(doctor::hint(step, "", errno))
+}
+
+/// The child's failure in the plan's words.
+fn failed(plan: &Plan, failure: Failure) -> Error {
+    let Failure {
+        step,
+        object,
+        errno,
+    } = failure;
+    let index = usize::from(object);
+    let object = match step {
+        Step::Exec => return not_executed(plan, errno),
+        Step::Limits => plan.limits.get(index).map(|limit| limit.name.to_owned()),
+        Step::Chdir => Some(plan.directory.display().to_string()),
+        _ => plan
+            .mounts
+            .get(index)
+            .filter(|mount| mount.step() == step)
+            .map(|mount| mount.object()),
+    }
+    .unwrap_or_default();
+    let hint = match step {
+        Step::Chdir if plan.directory.is_dir() => {
+            Some("the policy hides it; choose another with --chdir, or '--private-tmp=no'".to_owned())
+        }
+        _ => doctor::hint(step, &object, errno),
+    };
+    Error::step(step, object, errno).with_hint(hint)
+}
+
+fn not_executed(plan: &Plan, errno: Errno) -> Error {
+    let hint = match errno {
+        Errno::ENOENT => Some(
+            "the file is there, but its interpreter is missing or hidden by the policy: see its first line, or 'ldd'",
+        ),
+        Errno::ENOEXEC => Some("it is no program for this machine; a script needs a '#!' line"),
+        Errno::EACCES => Some("its directory is closed to this user, or mounted noexec"),
+        _ => None,
+    };
+    Error::NotExecutable {
+        command: plan.program.display().to_string(),
+        errno,
+        hint: hint.map(str::to_owned),
+    }
+}

@@ -1,0 +1,306 @@
+//! The supervisor: what the launcher is from the command's first instruction to its last.
+//!
+//! One loop over signals, the sandbox's pidfd and the init's reports. It keeps the caller's process
+//! group and session, so that a shell's job control works as for any command: what the terminal sends
+//! goes to the whole group and is not forwarded; what a process sends to the launcher is.
+//!
+//! It trusts nothing from inside: reports are decoded by [`crate::init::Record`], and one that makes no
+//! sense is ignored. A command cannot stop a launcher that has a time limit to keep.
+#![forbid(unsafe_code)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
+use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
+use tracing::{debug, info};
+
+use crate::error::{Error, Result};
+use crate::init::Record;
+use crate::spawn::Spawned;
+use crate::sys::parent;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// By itself, with this status.
+    Exited(u8),
+    /// By this signal.
+    Killed(i32),
+    /// By the launcher, because its time was over.
+    TimedOut,
+}
+
+impl Ending {
+    /// From a wait(2) status.
+    #[must_use]
+    pub(crate) fn from_wait_status(status: i32) -> Self {
+        if libc::WIFSIGNALED(status) {
+            return Self::Killed(libc::WTERMSIG(status));
+        }
+        Self::Exited(u8::try_from(libc::WEXITSTATUS(status)).unwrap_or(u8::MAX))
+    }
+
+    /// The wait(2) status that stands for it; a time-out is a SIGKILL.
+    pub(crate) fn to_wait_status(self) -> i32 {
+        match self {
+            Self::Exited(code) => i32::from(code) << 8,
+            Self::Killed(signal) => signal,
+            Self::TimedOut => libc::SIGKILL,
+        }
+    }
+}
+
+/// The time a command may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimit {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) kill_after: Duration,
+}
+
+/// Signals that mean something to the command when they are sent to the launcher.
+const FORWARDED: &[Signal] = &[
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGALRM,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
+];
+
+/// Watch over a sandbox until it is gone.
+pub(crate) struct Supervisor {
+    spawned: Spawned,
+    signals: SignalFd,
+    terminal: Option<Terminal>,
+    deadline: Option<Instant>,
+    kill_after: Duration,
+    /// The command has no part in our process group: the terminal's signals must be forwarded.
+    own_session: bool,
+    timed_out: bool,
+    stop_typed: bool,
+    ended: Option<i32>,
+}
+
+impl Supervisor {
+    /// Take over `spawned`. The calling thread has every signal blocked.
+    pub(crate) fn new(spawned: Spawned, limit: TimeLimit, own_session: bool) -> Result<Self> {
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&SigSet::all(), flags)
+            .map_err(|errno| Error::host("watch signals", "", errno))?;
+        Ok(Self {
+            spawned,
+            signals,
+            terminal: Terminal::open(),
+            deadline: limit.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            kill_after: limit.kill_after,
+            own_session,
+            timed_out: false,
+            stop_typed: false,
+            ended: None,
+        })
+    }
+
+    /// Until the last process of the sandbox is gone.
+    pub(crate) fn run(mut self) -> Result<Ending> {
+        let waited = loop {
+            self.wait_for_news()?;
+            self.take_signals();
+            self.take_reports();
+            if let Some(status) = self.gone()? {
+                break status;
+            }
+        };
+        // What the init wrote last may have come with its end.
+        self.take_reports();
+        if let Some(terminal) = &self.terminal {
+            terminal.take_back();
+        }
+        if self.timed_out {
+            return Ok(Ending::TimedOut);
+        }
+        Ok(Ending::from_wait_status(self.ended.unwrap_or(waited)))
+    }
+
+    fn wait_for_news(&mut self) -> Result<()> {
+        let signals = self.signals.as_fd();
+        let mut watched = vec![
+            PollFd::new(self.spawned.pidfd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(signals, PollFlags::POLLIN),
+        ];
+        if let Some(status) = self.spawned.status.as_ref().filter(|_| self.ended.is_none()) {
+            watched.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
+        }
+        let timeout = match self.deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(Instant::now());
+                // Rounded up, so that the loop does not spin through the last millisecond.
+                let left = left.as_millis().saturating_add(1).min(60_000);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut watched, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(Error::host("watch", "the sandbox", errno)),
+        }
+        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            self.time_is_over();
+        }
+        Ok(())
+    }
+
+    fn time_is_over(&mut self) {
+        if self.timed_out {
+            info!("killing after the time limit");
+            self.deadline = None;
+            self.send(libc::SIGKILL);
+            return;
+        }
+        info!("the time limit is over");
+        self.timed_out = true;
+        self.deadline = Instant::now().checked_add(self.kill_after);
+        self.send(libc::SIGTERM);
+        // A stopped command would not see it.
+        self.send(libc::SIGCONT);
+    }
+
+    fn send(&self, signal: i32) {
+        // The sandbox may be gone already: then there is nobody to tell.
+        let _ = parent::pidfd_send_signal(self.spawned.pidfd.as_fd(), signal);
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(information)) = self.signals.read_signal() {
+            self.take_signal(&information);
+        }
+    }
+
+    fn take_signal(&mut self, information: &siginfo) {
+        let Some(signal) = i32::try_from(information.ssi_signo)
+            .ok()
+            .and_then(|number| Signal::try_from(number).ok())
+        else {
+            return;
+        };
+        let typed = information.ssi_code == libc::SI_KERNEL;
+        if signal == Signal::SIGTSTP && typed {
+            self.stop_typed = true;
+        }
+        if !FORWARDED.contains(&signal) || (typed && !self.own_session) {
+            return;
+        }
+        debug!(signal = signal.as_str(), "forwarded");
+        self.send(signal as i32);
+    }
+
+    fn take_reports(&mut self) {
+        let Some(status) = &self.spawned.status else {
+            return;
+        };
+        let mut stopped = None;
+        let mut record = [0; Record::LENGTH];
+        // Anything but a whole record is the init's end of file or nothing yet.
+        while let Ok(Record::LENGTH) = recv(status.as_raw_fd(), &mut record, MsgFlags::MSG_DONTWAIT)
+        {
+            match Record::decode(&record) {
+                Some(Record::Ended(status)) => self.ended = Some(status),
+                Some(Record::Stopped(status)) => stopped = Some(libc::WSTOPSIG(status)),
+                Some(Record::Failed(errno)) => info!(%errno, "the sandbox's init failed"),
+                None => {}
+            }
+        }
+        if let Some(signal) = stopped.filter(|_| self.ended.is_none()) {
+            self.stop(signal);
+        }
+    }
+
+    /// The command was stopped: stop as well, as a job of a shell does, and let both go on together.
+    fn stop(&mut self, signal: i32) {
+        let asked = std::mem::take(&mut self.stop_typed);
+        if self.terminal.is_none() || (self.deadline.is_some() && !asked) {
+            return;
+        }
+        debug!(signal, "stopping with the command");
+        // SIGSTOP, not the same signal: ours are all blocked, and a shell treats both alike.
+        let _ = kill(getpid(), Signal::SIGSTOP);
+        // Continued.
+        if let Some(terminal) = &self.terminal {
+            terminal.note_foreground();
+        }
+        self.send(libc::SIGCONT);
+    }
+
+    /// The first process's wait status once all of the sandbox is gone.
+    fn gone(&self) -> Result<Option<i32>> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+        wait_status(self.spawned.pidfd.as_fd(), flags)
+    }
+}
+
+/// waitid(2) on a pidfd, as a wait(2) status; `None` while it runs.
+pub(crate) fn wait_status(pidfd: BorrowedFd<'_>, flags: WaitPidFlag) -> Result<Option<i32>> {
+    loop {
+        return match waitid(Id::PIDFd(pidfd), flags) {
+            Ok(WaitStatus::Exited(_, code)) => Ok(Some((code & 0xff) << 8)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Ok(Some(signal as i32)),
+            Ok(_) => Ok(None),
+            Err(Errno::EINTR) => continue,
+            Err(errno) => Err(Error::host("wait for", "the sandbox", errno)),
+        };
+    }
+}
+
+/// The controlling terminal, whose foreground process group a command may have changed.
+struct Terminal {
+    file: File,
+    foreground: std::cell::Cell<Option<Pid>>,
+}
+
+impl Terminal {
+    fn open() -> Option<Self> {
+        let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let terminal = Self {
+            file,
+            foreground: std::cell::Cell::new(None),
+        };
+        terminal.note_foreground();
+        Some(terminal)
+    }
+
+    fn note_foreground(&self) {
+        self.foreground.set(tcgetpgrp(&self.file).ok().filter(|&group| group == getpgrp()));
+    }
+
+    /// Give the terminal back to our own group, if it was ours and is another's now. SIGTTOU, which
+    /// that would raise in the background, is blocked.
+    fn take_back(&self) {
+        if let Some(ours) = self.foreground.get() {
+            if tcgetpgrp(&self.file) != Ok(ours) {
+                let _ = tcsetpgrp(&self.file, ours);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endings_survive_the_wait_status() {
+        for ending in [Ending::Exited(0), Ending::Exited(255), Ending::Killed(9)] {
+            assert_eq!(Ending::from_wait_status(ending.to_wait_status()), ending);
+        }
+    }
+}

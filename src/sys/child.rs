@@ -1,0 +1,366 @@
+//! System calls of the child, each through the bare instruction: no `errno`, no lock, no heap.
+//!
+//! Every function here is async-signal-safe for that reason; the notes say only what is special.
+#![expect(unsafe_code, reason = "the fence: one system call per function")]
+
+use std::cell::Cell;
+use std::ffi::{CStr, c_char};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+
+use super::raw::{int, syscall6};
+
+/// A vector of C strings for execve(2), with the terminating null and the storage that it points to.
+pub(crate) struct Strings {
+    /// Kept for the pointers' sake.
+    _storage: Vec<Box<[Cell<u8>]>>,
+    pointers: Vec<*const c_char>,
+}
+
+// SAFETY: the pointers point into the boxes beside them, which move with the value.
+unsafe impl Send for Strings {}
+// SAFETY: only the one child that a launch has writes through the cells (`set_decimal`), and nothing
+// reads them meanwhile.
+unsafe impl Sync for Strings {}
+
+impl Strings {
+    /// Lay out `strings`, each ended by a NUL.
+    ///
+    /// Not async-signal-safe: allocates; used before the clone.
+    pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
+        let storage: Vec<Box<[Cell<u8>]>> = strings
+            .into_iter()
+            .map(|string| string.to_bytes_with_nul().iter().map(|&b| Cell::new(b)).collect())
+            .collect();
+        let mut pointers: Vec<*const c_char> = storage
+            .iter()
+            .map(|string| string.as_ptr().cast::<c_char>())
+            .collect();
+        pointers.push(std::ptr::null());
+        Self {
+            _storage: storage,
+            pointers,
+        }
+    }
+
+    /// Overwrite the digits that end string `index` with `value`, right-aligned, zero-padded.
+    pub(crate) fn set_decimal(&self, index: usize, value: i32) {
+        let Some(string) = self._storage.get(index) else {
+            return;
+        };
+        let mut rest = value.unsigned_abs();
+        for cell in string.iter().rev().skip(1).take_while(|cell| cell.get().is_ascii_digit()) {
+            cell.set(b'0' + u8::try_from(rest % 10).unwrap_or(0));
+            rest /= 10;
+        }
+    }
+}
+
+/// exit_group(2).
+pub(crate) fn exit_now(status: i32) -> ! {
+    loop {
+        // SAFETY: takes no pointer.
+        let _ = unsafe { syscall6(libc::SYS_exit_group, [int(status), 0, 0, 0, 0, 0]) };
+    }
+}
+
+/// getpid(2): the number in the caller's own pid namespace.
+pub(crate) fn getpid() -> i32 {
+    // SAFETY: takes no argument.
+    unsafe { syscall6(libc::SYS_getpid, [0; 6]) }.map_or(0, |pid| i32::try_from(pid).unwrap_or(0))
+}
+
+/// clock_gettime(2), `CLOCK_MONOTONIC`, in nanoseconds.
+pub(crate) fn now() -> u64 {
+    let mut time = [0_u64; 2];
+    let clock = int(libc::CLOCK_MONOTONIC);
+    // SAFETY: `struct timespec` is two 64-bit words on the architectures supported.
+    let _ = unsafe { syscall6(libc::SYS_clock_gettime, [clock, &raw mut time as usize, 0, 0, 0, 0]) };
+    let [seconds, nanoseconds] = time;
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
+}
+
+/// fcntl(2) `F_SETFD`: keep `fd` over execve.
+pub(crate) fn keep_over_exec(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_fcntl, [int(fd), int(libc::F_SETFD), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// read(2).
+pub(crate) fn read(fd: RawFd, buffer: &mut [u8]) -> Result<usize, Errno> {
+    let arguments = [int(fd), buffer.as_mut_ptr() as usize, buffer.len(), 0, 0, 0];
+    // SAFETY: the kernel writes at most `len` bytes into the exclusive slice.
+    unsafe { syscall6(libc::SYS_read, arguments) }
+}
+
+/// write(2).
+pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    let arguments = [int(fd), bytes.as_ptr() as usize, bytes.len(), 0, 0, 0];
+    // SAFETY: the kernel reads `len` bytes of the slice.
+    unsafe { syscall6(libc::SYS_write, arguments) }
+}
+
+/// close(2).
+pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: a number; the child's descriptor table is a copy that no Rust owner looks at.
+    unsafe { syscall6(libc::SYS_close, [int(fd), 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// dup3(2) without flags: `to` becomes `from`, kept over execve.
+pub(crate) fn dup_to(from: RawFd, to: RawFd) -> Result<(), Errno> {
+    // SAFETY: numbers only, as for `close`.
+    unsafe { syscall6(libc::SYS_dup3, [int(from), int(to), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// close_range(2) with `CLOSE_RANGE_CLOEXEC`: `first` and all above go at execve. Since Linux 5.11.
+pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
+    const CLOSE_RANGE_CLOEXEC: usize = 4;
+    let arguments = [int(first), 0xffff_ffff, CLOSE_RANGE_CLOEXEC, 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_close_range, arguments) }.map(drop)
+}
+
+/// openat(2), close-on-exec.
+pub(crate) fn open(path: &CStr, flags: i32) -> Result<RawFd, Errno> {
+    let path = path.as_ptr() as usize;
+    let arguments = [int(libc::AT_FDCWD), path, int(flags | libc::O_CLOEXEC), 0o600, 0, 0];
+    // SAFETY: `path` ends with a NUL and lives over the call.
+    unsafe { syscall6(libc::SYS_openat, arguments) }.and_then(to_fd)
+}
+
+/// Write all of `bytes` to the existing file `path` in one call (as `/proc` files want it).
+pub(crate) fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    let fd = open(path, libc::O_WRONLY)?;
+    let written = write(fd, bytes);
+    close(fd)?;
+    match written? {
+        count if count == bytes.len() => Ok(()),
+        _ => Err(Errno::EIO),
+    }
+}
+
+/// chdir(2).
+pub(crate) fn chdir(path: &CStr) -> Result<(), Errno> {
+    // SAFETY: `path` ends with a NUL and lives over the call.
+    unsafe { syscall6(libc::SYS_chdir, [path.as_ptr() as usize, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// sethostname(2).
+pub(crate) fn sethostname(name: &[u8]) -> Result<(), Errno> {
+    let arguments = [name.as_ptr() as usize, name.len(), 0, 0, 0, 0];
+    // SAFETY: the kernel reads `len` bytes of the slice.
+    unsafe { syscall6(libc::SYS_sethostname, arguments) }.map(drop)
+}
+
+/// setsid(2).
+pub(crate) fn setsid() -> Result<(), Errno> {
+    // SAFETY: takes no argument.
+    unsafe { syscall6(libc::SYS_setsid, [0; 6]) }.map(drop)
+}
+
+/// prlimit(2) on the caller itself.
+pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno> {
+    let limit = [soft, hard];
+    let arguments = [0, resource as usize, &raw const limit as usize, 0, 0, 0];
+    // SAFETY: `limit` has the layout of `struct rlimit64`: two 64-bit words, soft then hard.
+    unsafe { syscall6(libc::SYS_prlimit64, arguments) }.map(drop)
+}
+
+/// keyctl(2) `KEYCTL_JOIN_SESSION_KEYRING` with no name: a new anonymous session keyring.
+pub(crate) fn join_new_session_keyring() -> Result<(), Errno> {
+    const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
+    // SAFETY: a null name is allowed and means "new and anonymous".
+    unsafe { syscall6(libc::SYS_keyctl, [KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setgroups(2).
+pub(crate) fn setgroups(groups: &[u32]) -> Result<(), Errno> {
+    let arguments = [groups.len(), groups.as_ptr() as usize, 0, 0, 0, 0];
+    // SAFETY: the kernel reads `len` 32-bit ids of the slice.
+    unsafe { syscall6(libc::SYS_setgroups, arguments) }.map(drop)
+}
+
+/// setresgid(2) with the same id three times.
+pub(crate) fn setresgid(gid: u32) -> Result<(), Errno> {
+    let gid = gid as usize;
+    // SAFETY: numbers only. The bare call changes this process alone, as is wanted; libc's would
+    // signal the launcher's threads.
+    unsafe { syscall6(libc::SYS_setresgid, [gid, gid, gid, 0, 0, 0]) }.map(drop)
+}
+
+/// setresuid(2) with the same id three times.
+pub(crate) fn setresuid(uid: u32) -> Result<(), Errno> {
+    let uid = uid as usize;
+    // SAFETY: as for `setresgid`.
+    unsafe { syscall6(libc::SYS_setresuid, [uid, uid, uid, 0, 0, 0]) }.map(drop)
+}
+
+fn prctl(option: i32, a: usize, b: usize) -> Result<usize, Errno> {
+    // SAFETY: private to this file; every option used below takes numbers only.
+    unsafe { syscall6(libc::SYS_prctl, [int(option), a, b, 0, 0, 0]) }
+}
+
+/// prctl(2) `PR_CAPBSET_DROP`, read back.
+pub(crate) fn drop_from_bounding_set(capability: u8) -> Result<(), Errno> {
+    prctl(libc::PR_CAPBSET_DROP, usize::from(capability), 0)?;
+    match prctl(libc::PR_CAPBSET_READ, usize::from(capability), 0)? {
+        0 => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// prctl(2) `PR_SET_SECUREBITS`, read back.
+pub(crate) fn set_securebits(bits: usize) -> Result<(), Errno> {
+    prctl(libc::PR_SET_SECUREBITS, bits, 0)?;
+    match prctl(libc::PR_GET_SECUREBITS, 0, 0)? {
+        set if set == bits => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// prctl(2) `PR_SET_KEEPCAPS`: capabilities outlive a change of user id.
+pub(crate) fn keep_capabilities() -> Result<(), Errno> {
+    prctl(libc::PR_SET_KEEPCAPS, 1, 0).map(drop)
+}
+
+/// prctl(2) `PR_CAP_AMBIENT_CLEAR_ALL`.
+pub(crate) fn clear_ambient_set() -> Result<(), Errno> {
+    const PR_CAP_AMBIENT_CLEAR_ALL: usize = 4;
+    prctl(libc::PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0).map(drop)
+}
+
+/// prctl(2) `PR_CAP_AMBIENT_RAISE`: kept over execve.
+pub(crate) fn raise_ambient(capability: u8) -> Result<(), Errno> {
+    const PR_CAP_AMBIENT_RAISE: usize = 2;
+    prctl(libc::PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, usize::from(capability)).map(drop)
+}
+
+/// prctl(2) `PR_SET_NO_NEW_PRIVS`, read back.
+pub(crate) fn set_no_new_privs() -> Result<(), Errno> {
+    prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0)?;
+    match prctl(libc::PR_GET_NO_NEW_PRIVS, 0, 0)? {
+        1 => Ok(()),
+        _ => Err(Errno::EPERM),
+    }
+}
+
+/// prctl(2) `PR_SET_PDEATHSIG` with SIGKILL.
+pub(crate) fn die_with_parent() -> Result<(), Errno> {
+    prctl(libc::PR_SET_PDEATHSIG, int(libc::SIGKILL), 0).map(drop)
+}
+
+/// capset(2): exactly `held` in the effective and permitted sets, and `inherited` in the inheritable
+/// one; read back.
+pub(crate) fn set_capabilities(held: u64, inherited: u64) -> Result<(), Errno> {
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = [VERSION_3, 0];
+    let (low, high) = (|set: u64| (set & 0xffff_ffff) as u32, |set: u64| (set >> 32) as u32);
+    let wanted =
+        [low(held), low(held), low(inherited), high(held), high(held), high(inherited)];
+    let mut got = [u32::MAX; 6];
+    let arguments = [&raw const header as usize, &raw const wanted as usize, 0, 0, 0, 0];
+    // SAFETY: the header (version, pid 0: the caller) and six words are the version 3 layout.
+    unsafe { syscall6(libc::SYS_capset, arguments) }?;
+    let arguments = [&raw const header as usize, &raw mut got as usize, 0, 0, 0, 0];
+    // SAFETY: as above; the kernel writes six words into `got`.
+    unsafe { syscall6(libc::SYS_capget, arguments) }?;
+    if got == wanted { Ok(()) } else { Err(Errno::EPERM) }
+}
+
+/// landlock_restrict_self(2). Since Linux 5.13.
+pub(crate) fn landlock_restrict_self(ruleset: RawFd) -> Result<(), Errno> {
+    let arguments = [int(ruleset), 0, 0, 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_landlock_restrict_self, arguments) }.map(drop)
+}
+
+/// seccomp(2) `SECCOMP_SET_MODE_FILTER`: install `program` on the calling thread.
+pub(crate) fn install_filter(program: &[libc::sock_filter]) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| Errno::EINVAL)?,
+        filter: program.as_ptr().cast_mut(),
+    };
+    let mode = libc::SECCOMP_SET_MODE_FILTER as usize;
+    let arguments = [mode, 0, &raw const program as usize, 0, 0, 0];
+    // SAFETY: `program` points at the slice, alive and unmodified over the call; the kernel copies
+    // the filter and keeps no pointer to it.
+    unsafe { syscall6(libc::SYS_seccomp, arguments) }.map(drop)
+}
+
+/// rt_sigprocmask(2) `SIG_SETMASK`, the kernel's 64-bit set.
+pub(crate) fn set_signal_mask(mask: u64) -> Result<(), Errno> {
+    let arguments = [int(libc::SIG_SETMASK), &raw const mask as usize, 0, 8, 0, 0];
+    // SAFETY: the kernel reads the eight bytes of `mask`; a null old set is allowed.
+    unsafe { syscall6(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
+}
+
+/// rt_sigaction(2): `signal` back to its default action, or ignored.
+pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(), Errno> {
+    // struct kernel_sigaction: handler, flags, (restorer,) mask. All zero is SIG_DFL.
+    let action = [disposition as usize, 0, 0, 0];
+    let arguments = [int(signal), &raw const action as usize, 0, 8, 0, 0];
+    // SAFETY: `action` is as long as the longest form of the structure; a null old action is allowed.
+    unsafe { syscall6(libc::SYS_rt_sigaction, arguments) }.map(drop)
+}
+
+/// What becomes of a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Disposition {
+    /// `SIG_DFL`.
+    Default = 0,
+    /// `SIG_IGN`.
+    Ignore = 1,
+}
+
+/// execve(2).
+pub(crate) fn execve(path: &CStr, argv: &Strings, envp: &Strings) -> Result<(), Errno> {
+    let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
+    let arguments = [path.as_ptr() as usize, argv as usize, envp as usize, 0, 0, 0];
+    // SAFETY: `path` and every string end with a NUL, both vectors with a null pointer; on success
+    // nothing of this memory is used any more.
+    unsafe { syscall6(libc::SYS_execve, arguments) }.map(drop)
+}
+
+/// execveat(2) of the program open at `fd`, with no arguments but its name and no environment.
+pub(crate) fn execute_descriptor(fd: RawFd, name: &CStr) -> Result<(), Errno> {
+    let argv = [name.as_ptr(), std::ptr::null()];
+    let envp: [*const c_char; 1] = [std::ptr::null()];
+    let arguments = [
+        int(fd),
+        c"".as_ptr() as usize,
+        argv.as_ptr() as usize,
+        envp.as_ptr() as usize,
+        int(libc::AT_EMPTY_PATH),
+        0,
+    ];
+    // SAFETY: every string ends with a NUL and both vectors with a null pointer.
+    unsafe { syscall6(libc::SYS_execveat, arguments) }.map(drop)
+}
+
+/// Bring `lo` up in the caller's network namespace and read the flag back (netdevice(7)).
+pub(crate) fn bring_up_loopback() -> Result<(), Errno> {
+    let domain = [int(libc::AF_INET), int(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC), 0, 0, 0, 0];
+    // SAFETY: numbers only.
+    let socket = unsafe { syscall6(libc::SYS_socket, domain) }.and_then(to_fd)?;
+    // struct ifreq: sixteen bytes of name, then the flags as a short.
+    let mut request = [0_u8; 40];
+    request[..2].copy_from_slice(b"lo");
+    let ioctl = |request: &mut [u8; 40], number: libc::c_ulong| {
+        let arguments = [int(socket), number as usize, request.as_mut_ptr() as usize, 0, 0, 0];
+        // SAFETY: SIOCGIFFLAGS and SIOCSIFFLAGS read and write one `struct ifreq`, 40 bytes.
+        unsafe { syscall6(libc::SYS_ioctl, arguments) }
+    };
+    let up = |request: &[u8; 40]| request[16] & 1 == 1;
+    ioctl(&mut request, libc::SIOCGIFFLAGS as libc::c_ulong)?;
+    request[16] |= 1;
+    ioctl(&mut request, libc::SIOCSIFFLAGS as libc::c_ulong)?;
+    ioctl(&mut request, libc::SIOCGIFFLAGS as libc::c_ulong)?;
+    close(socket)?;
+    if up(&request) { Ok(()) } else { Err(Errno::ENETDOWN) }
+}
+
+fn to_fd(value: usize) -> Result<RawFd, Errno> {
+    RawFd::try_from(value).map_err(|_| Errno::EBADF)
+}
