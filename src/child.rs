@@ -113,8 +113,8 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
         None if prepared.dies_with_parent => prepared.at(Step::ParentDeath, sys::die_with_parent())?,
         None => {}
     }
-    for &(signal, disposition) in &prepared.dispositions {
-        prepared.at(Step::Signals, sys::set_disposition(signal, disposition))?;
+    for &signal in &prepared.reset_signals {
+        prepared.at(Step::Signals, sys::reset_signal(signal))?;
     }
     prepared.at(Step::Signals, sys::set_signal_mask(prepared.signal_mask))?;
     if let Some(index) = prepared.listen_pid {

@@ -97,6 +97,12 @@ impl Kind {
         })
     }
 
+    /// Look at descriptor `number`, open or not.
+    #[must_use]
+    pub fn of_number(number: RawFd) -> Self {
+        parent::look_at(number, Self::of)
+    }
+
     /// Look at `fd`.
     #[must_use]
     pub fn of(fd: BorrowedFd<'_>) -> Self {
@@ -224,7 +230,7 @@ pub(crate) fn check_standard(kinds: &[Kind; 3], unsafe_descriptors: bool) -> Res
     Ok(())
 }
 
-fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool) -> Result<()> {
+pub(crate) fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool) -> Result<()> {
     match kind.danger() {
         Some(danger) if !unsafe_descriptors => Err(Error::usage(
             what,
@@ -319,7 +325,7 @@ fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
     let mut received = Vec::new();
     for control in message.cmsgs().map_err(failed)? {
         if let ControlMessageOwned::ScmRights(descriptors) = control {
-            received.extend(descriptors.into_iter().map(parent::own));
+            received.extend(parent::own_received(descriptors));
         }
     }
     if received.is_empty() {

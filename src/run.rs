@@ -10,22 +10,20 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use nix::errno::Errno;
 use tracing::{info, warn};
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
-use crate::plan::{self, Plan, Situation, errno_of};
-use crate::policy::{Policy, UserNamespace};
+use crate::plan::{Plan, Situation, errno_of};
+use crate::policy::Policy;
 use crate::probe::Support;
 use crate::request::{Format, Request};
-use crate::spawn::{self, Order, Spawned};
+use crate::spawn::{Order, Spawned};
 use crate::supervise::{Ending, Supervisor, TimeLimit};
 use crate::sys::parent;
-use crate::lower::{self, Lowered};
-use crate::{confine, dry_run};
+use crate::{confine, dry_run, launch, lower};
 
 /// Run the command of `request` under `policy`; the status to exit with.
 ///
@@ -36,21 +34,17 @@ use crate::{confine, dry_run};
 /// When the command was not run.
 pub fn run(policy: &Policy, request: &Request) -> Result<u8> {
     let mut events = Events::open(request.events.as_ref())?;
-    let result = launch(policy, request, &mut events);
+    let result = supervised(policy, request, &mut events);
     if let Err(error) = &result {
         events.failed(error);
     }
     result
 }
 
-fn launch(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8> {
+fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8> {
     let began = Instant::now();
     open_missing_standard_descriptors()?;
-    let Lowered {
-        policy,
-        losses,
-        network_namespace,
-    } = lower::to_what_can_be_had(policy);
+    let lowered = lower::to_what_can_be_had(policy);
     let mut opened = descriptor::open(request)?;
     if request.stdin_socket && opened.descriptors.is_empty() {
         return Err(Error::usage(
@@ -59,14 +53,12 @@ fn launch(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8>
         ));
     }
     let situation = situation(request, &opened)?;
-    let mut plan = plan::plan(&policy, &situation)?;
-    plan.network_namespace &= network_namespace;
-    plan.losses = losses;
+    let plan = launch::plan(&lowered, &situation)?;
     if let Some(format) = request.dry_run {
         return print(&plan, format);
     }
     let planned = Instant::now();
-    let group = Group::make(&policy.cgroup)?;
+    let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask = parent::block_all_signals()
         .map_err(|errno| Error::host("block signals", "", errno))?;
     let mut sources: Vec<RawFd> = vec![0, 1, 2];
@@ -76,23 +68,12 @@ fn launch(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8>
     }
     let order = || Order {
         descriptors: sources.clone(),
-        dispositions: Vec::new(),
+        reset_signals: Vec::new(),
         signal_mask: Some(signal_mask),
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,
     };
-    let spawned = match spawn::spawn(&plan, order()) {
-        Err(error) if may_do_without_user_namespace(&policy, &situation, &error) => {
-            info!("this host gives root no user namespace: going on without");
-            let policy = Policy {
-                user_namespace: UserNamespace::No,
-                ..policy.as_ref().clone()
-            };
-            plan = plan::plan(&policy, &situation)?;
-            spawn::spawn(&plan, order())?
-        }
-        other => other?,
-    };
+    let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
     if request.timing {
@@ -115,7 +96,7 @@ fn launch(policy: &Policy, request: &Request, events: &mut Events) -> Result<u8>
 }
 
 fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
-    let standard = [0, 1, 2].map(|number| Kind::of(parent::standard(number)));
+    let standard = [0, 1, 2].map(|number| Kind::of_number(number));
     descriptor::check_standard(&standard, request.unsafe_descriptors)?;
     Ok(Situation {
         command: request.command.clone(),
@@ -130,30 +111,10 @@ fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
     })
 }
 
-/// `--userns=auto` means: for root, where the host has them.
-fn may_do_without_user_namespace(
-    policy: &Policy,
-    situation: &Situation,
-    error: &Error,
-) -> bool {
-    let refused = matches!(
-        error,
-        Error::Step {
-            step: crate::step::Step::Clone,
-            errno: Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL,
-            ..
-        }
-    );
-    refused
-        && policy.user_namespace == UserNamespace::Auto
-        && policy.strictness < crate::policy::Strictness::Full
-        && situation.support.has(crate::probe::CAP_SYS_ADMIN)
-}
-
 /// A closed 0, 1 or 2 would be given to the next thing that is opened, and so to the command.
 fn open_missing_standard_descriptors() -> Result<()> {
     for number in 0..=2 {
-        if Kind::of(parent::standard(number)) != Kind::Closed {
+        if Kind::of_number(number) != Kind::Closed {
             continue;
         }
         let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| {

@@ -295,23 +295,13 @@ pub(crate) fn set_signal_mask(mask: u64) -> Result<(), Errno> {
     unsafe { syscall6(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
 }
 
-/// rt_sigaction(2): `signal` back to its default action, or ignored.
-pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(), Errno> {
+/// rt_sigaction(2): `signal` back to its default action.
+pub(crate) fn reset_signal(signal: i32) -> Result<(), Errno> {
     // struct kernel_sigaction: handler, flags, (restorer,) mask. All zero is SIG_DFL.
-    let action = [disposition as usize, 0, 0, 0];
+    let action = [0_usize; 4];
     let arguments = [int(signal), &raw const action as usize, 0, 8, 0, 0];
     // SAFETY: `action` is as long as the longest form of the structure; a null old action is allowed.
     unsafe { syscall6(libc::SYS_rt_sigaction, arguments) }.map(drop)
-}
-
-/// What becomes of a signal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(usize)]
-pub(crate) enum Disposition {
-    /// `SIG_DFL`.
-    Default = 0,
-    /// `SIG_IGN`.
-    Ignore = 1,
 }
 
 /// execve(2).

@@ -255,7 +255,10 @@ unsafe fn clone3<T: Sync>(
     raw::decode(result).map(|pid| i32::try_from(pid).unwrap_or(i32::MAX))
 }
 
-#[expect(improper_ctypes_definitions, reason = "called by the assembly above only")]
+#[expect(
+    improper_ctypes_definitions,
+    reason = "called by the assembly above only"
+)]
 extern "C" fn trampoline<T>(entry: fn(&'static T) -> !, value: &'static T) -> ! {
     entry(value)
 }

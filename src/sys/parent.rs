@@ -7,21 +7,25 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
-/// Own a descriptor that the kernel has just made for this process and that nothing else owns.
+/// Own the descriptors of one received `SCM_RIGHTS` message (unix(7)).
+///
+/// The caller hands over what recvmsg(2) returned, once.
 ///
 /// Async-signal-safe: a conversion.
-pub(crate) fn own(fd: RawFd) -> OwnedFd {
-    // SAFETY: every caller passes a number that recvmsg(2) has just returned as a new descriptor.
-    unsafe { OwnedFd::from_raw_fd(fd) }
+pub(crate) fn own_received(descriptors: Vec<RawFd>) -> impl Iterator<Item = OwnedFd> {
+    descriptors.into_iter().map(|fd| {
+        // SAFETY: recvmsg(2) made these descriptors for this process, and nothing else owns them.
+        unsafe { OwnedFd::from_raw_fd(fd) }
+    })
 }
 
-/// Look at a descriptor by number, open or not.
+/// Look at a descriptor by number, open or not, for as long as `look` takes.
 ///
-/// Async-signal-safe: a conversion.
-pub(crate) fn standard(number: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: used for 0, 1 and 2 alone, which this process never closes; a system call on a closed
-    // number is an error, not undefined.
-    unsafe { BorrowedFd::borrow_raw(number) }
+/// Async-signal-safe if `look` is: a conversion.
+pub(crate) fn look_at<T>(number: RawFd, look: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+    // SAFETY: -1 is the one number that this type may not hold. `look` gets no more than the
+    // program's right to name its own descriptors; a closed one is an error of the call.
+    look(unsafe { BorrowedFd::borrow_raw(number.max(0)) })
 }
 
 /// fcntl(2) `F_DUPFD_CLOEXEC`: a descriptor of our own for what the caller passed by number.
@@ -37,7 +41,8 @@ pub(crate) fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
 pub(crate) fn duplicate_above(number: RawFd, least: RawFd) -> Result<OwnedFd, Errno> {
     // SAFETY: numbers only; a closed one is an error.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, least) };
-    Errno::result(copy).map(own)
+    // SAFETY: fcntl succeeded, so `copy` is a new descriptor that nothing else owns.
+    Errno::result(copy).map(|copy| unsafe { OwnedFd::from_raw_fd(copy) })
 }
 
 /// rt_sigprocmask(2): block every signal in the calling thread; the mask that it had.

@@ -1,0 +1,70 @@
+//! Plan, then act: what the program ([`crate::run`]) and the library ([`crate::Sandbox`]) share.
+#![forbid(unsafe_code)]
+
+use nix::errno::Errno;
+use tracing::info;
+
+use crate::error::{Error, Result};
+use crate::lower::Lowered;
+use crate::plan::{self, Plan, Situation};
+use crate::policy::{Policy, Strictness, UserNamespace};
+use crate::probe::CAP_SYS_ADMIN;
+use crate::spawn::{self, Order, Spawned};
+use crate::step::Step;
+
+/// The plan for what is left of a policy.
+///
+/// # Errors
+/// As for [`plan::plan`].
+pub(crate) fn plan(lowered: &Lowered<'_>, situation: &Situation) -> Result<Plan> {
+    plan_with(lowered, &lowered.policy, situation)
+}
+
+fn plan_with(lowered: &Lowered<'_>, policy: &Policy, situation: &Situation) -> Result<Plan> {
+    let mut plan = plan::plan(policy, situation)?;
+    plan.network_namespace &= lowered.network_namespace;
+    plan.losses.clone_from(&lowered.losses);
+    Ok(plan)
+}
+
+/// Launch `plan`; for root on a host without user namespaces a second plan does without one, as
+/// `--userns=auto` means. The plan that was launched comes back.
+///
+/// # Errors
+/// When a step failed; nothing is left then.
+pub(crate) fn launch<'a>(
+    lowered: &Lowered<'_>,
+    situation: &Situation,
+    plan: Plan,
+    order: impl Fn() -> Order<'a>,
+) -> Result<(Plan, Spawned)> {
+    match spawn::spawn(&plan, order()) {
+        Ok(spawned) => Ok((plan, spawned)),
+        Err(error) if may_do_without_user_namespace(&lowered.policy, situation, &error) => {
+            info!("this host gives root no user namespace: going on without");
+            let policy = Policy {
+                user_namespace: UserNamespace::No,
+                ..lowered.policy.as_ref().clone()
+            };
+            let plan = plan_with(lowered, &policy, situation)?;
+            let spawned = spawn::spawn(&plan, order())?;
+            Ok((plan, spawned))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn may_do_without_user_namespace(policy: &Policy, situation: &Situation, error: &Error) -> bool {
+    let refused = matches!(
+        error,
+        Error::Step {
+            step: Step::Clone,
+            errno: Errno::EPERM | Errno::ENOSPC | Errno::EUSERS | Errno::EINVAL,
+            ..
+        }
+    );
+    refused
+        && policy.user_namespace == UserNamespace::Auto
+        && policy.strictness < Strictness::Full
+        && situation.support.has(CAP_SYS_ADMIN)
+}

@@ -1,0 +1,614 @@
+//! The library's front: a builder like [`std::process::Command`], and the running sandbox.
+//!
+//! Safe in a program with threads: the new processes share its memory until they execute, use none of
+//! its locks, and nothing of the calling process is changed but, for a moment, the calling thread's
+//! signal mask.
+#![forbid(unsafe_code)]
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::Signal;
+use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::wait::WaitPidFlag;
+use nix::unistd::pipe2;
+
+use crate::cgroup::Group;
+use crate::descriptor::{self, Kind};
+use crate::error::{Error, Result};
+use crate::init::Record;
+use crate::plan::{Handed, Plan, Situation, errno_of};
+use crate::policy::{Limit, Network, Policy, spec};
+use crate::probe::Support;
+use crate::spawn::{Order, Spawned};
+use crate::supervise::wait_status;
+use crate::sys::parent;
+use crate::{launch, lower};
+
+/// What becomes of the command's standard input, output or error.
+#[derive(Debug, Default)]
+pub enum Stdio {
+    /// The caller's own.
+    #[default]
+    Inherit,
+    /// `/dev/null`.
+    Null,
+    /// A pipe to the caller, found in the [`Child`].
+    Piped,
+    /// This descriptor.
+    Descriptor(OwnedFd),
+}
+
+impl<T: Into<OwnedFd>> From<T> for Stdio {
+    fn from(descriptor: T) -> Self {
+        Self::Descriptor(descriptor.into())
+    }
+}
+
+/// A command to run in a sandbox.
+///
+/// Without further ado it runs under the profile `default`: an empty network with its own loopback, no
+/// capability, the host's sockets hidden, a system-call filter. See [`Policy`] for what can be changed.
+///
+/// ```no_run
+/// use sandbox::{Net, Sandbox};
+///
+/// # fn main() -> sandbox::Result<()> {
+/// let mut child = Sandbox::new("python3").arg("plugin.py").net(Net::None).spawn()?;
+/// let status = child.wait()?;
+/// assert!(status.success());
+/// # Ok(())
+/// # }
+/// ```
+///
+/// Nothing is left of a sandbox whose [`Child`] was dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    command: Vec<OsString>,
+    policy: Option<Policy>,
+    changes: Vec<Change>,
+    environment: Vec<(OsString, Option<OsString>)>,
+    clear_environment: bool,
+    directory: Option<PathBuf>,
+    standard: [Stdio; 3],
+    passed: Vec<(String, OwnedFd)>,
+    unsafe_descriptors: bool,
+}
+
+/// One change to the policy, kept until the policy is known.
+#[derive(Debug)]
+enum Change {
+    Network(Network),
+    Hide(PathBuf),
+    ReadOnly(PathBuf),
+    ReadWrite(PathBuf),
+    PrivateTmp,
+    Limit(Limit),
+    Timeout(Duration),
+    Hostname(String),
+}
+
+impl Sandbox {
+    /// A sandbox for `program`: a path, or a name that is looked up in the command's `PATH`.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            command: vec![program.as_ref().to_owned()],
+            policy: None,
+            changes: Vec::new(),
+            environment: Vec::new(),
+            clear_environment: false,
+            directory: None,
+            standard: [Stdio::Inherit, Stdio::Inherit, Stdio::Inherit],
+            passed: Vec::new(),
+            unsafe_descriptors: false,
+        }
+    }
+
+    /// Add an argument.
+    pub fn arg(&mut self, argument: impl AsRef<OsStr>) -> &mut Self {
+        self.command.push(argument.as_ref().to_owned());
+        self
+    }
+
+    /// Add arguments.
+    pub fn args(&mut self, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> &mut Self {
+        for argument in arguments {
+            self.arg(argument);
+        }
+        self
+    }
+
+    /// Run under `policy` instead of the profile `default`. The other methods change it further,
+    /// whether they are called before or after.
+    pub fn policy(&mut self, policy: Policy) -> &mut Self {
+        self.policy = Some(policy);
+        self
+    }
+
+    /// What the sandbox has of the network.
+    pub fn net(&mut self, network: Network) -> &mut Self {
+        self.change(Change::Network(network))
+    }
+
+    /// Cover a directory or file with nothing.
+    pub fn hide(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.change(Change::Hide(path.into()))
+    }
+
+    /// Make a tree read-only.
+    pub fn read_only(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.change(Change::ReadOnly(path.into()))
+    }
+
+    /// Keep a tree writable below a read-only one.
+    pub fn read_write(&mut self, path: impl Into<PathBuf>) -> &mut Self {
+        self.change(Change::ReadWrite(path.into()))
+    }
+
+    /// A `/tmp` and `/var/tmp` of its own.
+    pub fn private_tmp(&mut self) -> &mut Self {
+        self.change(Change::PrivateTmp)
+    }
+
+    /// A resource limit (prlimit(2)): its name in lower case without `RLIMIT_`, and the value as
+    /// `--limit` takes it ("256", "512M", "unlimited", "SOFT:HARD").
+    ///
+    /// # Errors
+    /// When there is no such limit, or the value makes no sense.
+    pub fn limit(&mut self, name: &str, value: &str) -> Result<&mut Self> {
+        let limit = spec::limit_value(name, value)
+            .map_err(|reason| Error::usage(format!("limit {name}={value}"), reason.to_string()))?;
+        Ok(self.change(Change::Limit(limit)))
+    }
+
+    /// End the sandbox when it has run for `timeout`. Kept by [`Child::wait`], so only while somebody
+    /// waits.
+    pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
+        self.change(Change::Timeout(timeout))
+    }
+
+    /// The host name inside.
+    pub fn hostname(&mut self, name: impl Into<String>) -> &mut Self {
+        self.change(Change::Hostname(name.into()))
+    }
+
+    /// Set a variable in the command's environment.
+    pub fn env(&mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> &mut Self {
+        let value = Some(value.as_ref().to_owned());
+        self.environment.push((name.as_ref().to_owned(), value));
+        self
+    }
+
+    /// Remove a variable from the command's environment.
+    pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
+        self.environment.push((name.as_ref().to_owned(), None));
+        self
+    }
+
+    /// Give the command nothing of the caller's environment.
+    pub fn env_clear(&mut self) -> &mut Self {
+        self.clear_environment = true;
+        self.environment.clear();
+        self
+    }
+
+    /// The command's working directory. A relative program path is looked up below it.
+    pub fn current_dir(&mut self, directory: impl Into<PathBuf>) -> &mut Self {
+        self.directory = Some(directory.into());
+        self
+    }
+
+    /// Standard input. Default: the caller's.
+    pub fn stdin(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.set_standard(0, stdio.into())
+    }
+
+    /// Standard output. Default: the caller's.
+    pub fn stdout(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.set_standard(1, stdio.into())
+    }
+
+    /// Standard error. Default: the caller's.
+    pub fn stderr(&mut self, stdio: impl Into<Stdio>) -> &mut Self {
+        self.set_standard(2, stdio.into())
+    }
+
+    /// Give the command a descriptor. The first becomes 3, the next 4, and so on; it is told by the
+    /// systemd protocol (`LISTEN_FDS`, sd_listen_fds(3)).
+    ///
+    /// Of the kinds that lead out of a sandbox (directories, namespaces, netlink sockets, pidfds),
+    /// [`Sandbox::spawn`] says so and runs nothing.
+    pub fn pass_fd(&mut self, descriptor: impl Into<OwnedFd>) -> &mut Self {
+        self.pass_fd_named("passed", descriptor)
+    }
+
+    /// The same with a name, for `LISTEN_FDNAMES` and for `{fd:NAME}` in arguments and variables.
+    pub fn pass_fd_named(
+        &mut self,
+        name: impl Into<String>,
+        descriptor: impl Into<OwnedFd>,
+    ) -> &mut Self {
+        self.passed.push((name.into(), descriptor.into()));
+        self
+    }
+
+    /// Let descriptors in that can lead out of the sandbox.
+    pub fn allow_unsafe_fds(&mut self) -> &mut Self {
+        self.unsafe_descriptors = true;
+        self
+    }
+
+    /// Decide everything, and run nothing.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::spawn`], as far as it can be known beforehand.
+    pub fn plan(&self) -> Result<Plan> {
+        let policy = self.effective_policy()?;
+        launch::plan(&lower::to_what_can_be_had(&policy), &self.situation(None)?)
+    }
+
+    /// Start the command.
+    ///
+    /// # Errors
+    /// When it was not started: [`Error::failed_step`] says where it stopped. Nothing is left then.
+    pub fn spawn(&mut self) -> Result<Child> {
+        let policy = self.effective_policy()?;
+        let lowered = lower::to_what_can_be_had(&policy);
+        let mut ends = Ends::default();
+        let mut sources = Vec::with_capacity(3 + self.passed.len());
+        for (number, stdio) in (0..).zip(&self.standard) {
+            sources.push(ends.source(number, stdio)?);
+        }
+        sources.extend(self.passed.iter().map(|(_, fd)| fd.as_raw_fd()));
+        let situation = self.situation(Some(&sources))?;
+        let plan = launch::plan(&lowered, &situation)?;
+        let group = Group::make(&lowered.policy.cgroup)?;
+        let order = || Order {
+            descriptors: sources.clone(),
+            // As std::process::Command does: Rust ignores SIGPIPE, and hardly a program expects that.
+            reset_signals: vec![libc::SIGPIPE],
+            signal_mask: Some(0),
+            cgroup: group.as_ref().map(Group::directory),
+            timing: false,
+        };
+        let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
+        Ok(Child {
+            stdin: ends.stdin.map(ChildStdin::from),
+            stdout: ends.stdout.map(ChildStdout::from),
+            stderr: ends.stderr.map(ChildStderr::from),
+            deadline: plan.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            kill_after: plan.kill_after,
+            plan,
+            ended: None,
+            status: None,
+            spawned,
+            _group: group,
+        })
+    }
+
+    /// Run the command to its end.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::spawn`] and [`Child::wait`].
+    pub fn status(&mut self) -> Result<ExitStatus> {
+        self.spawn()?.wait()
+    }
+
+    /// Run the command to its end and collect what it writes to standard output and error, which
+    /// become pipes unless they were set.
+    ///
+    /// # Errors
+    /// As for [`Sandbox::spawn`] and [`Child::wait`].
+    pub fn output(&mut self) -> Result<Output> {
+        for stdio in &mut self.standard[1..] {
+            if matches!(stdio, Stdio::Inherit) {
+                *stdio = Stdio::Piped;
+            }
+        }
+        self.spawn()?.wait_with_output()
+    }
+
+    fn change(&mut self, change: Change) -> &mut Self {
+        self.changes.push(change);
+        self
+    }
+
+    fn set_standard(&mut self, number: usize, stdio: Stdio) -> &mut Self {
+        if let Some(place) = self.standard.get_mut(number) {
+            *place = stdio;
+        }
+        self
+    }
+
+    fn effective_policy(&self) -> Result<Policy> {
+        let mut policy = match &self.policy {
+            Some(policy) => policy.clone(),
+            None => Policy::built_in("default")?,
+        };
+        for change in &self.changes {
+            let (files, process) = (&mut policy.filesystem, &mut policy.process);
+            match change {
+                Change::Network(network) => policy.network = network.clone(),
+                Change::Hide(path) => files.hide.push(path.clone()),
+                Change::ReadOnly(path) => files.read_only.push(path.clone()),
+                Change::ReadWrite(path) => files.read_write.push(path.clone()),
+                Change::PrivateTmp => files.private_tmp = true,
+                Change::Limit(limit) => {
+                    policy.limits.retain(|known| known.resource != limit.resource);
+                    policy.limits.push(*limit);
+                }
+                Change::Timeout(timeout) => process.timeout = Some(*timeout),
+                Change::Hostname(name) => process.hostname = Some(name.clone()),
+            }
+        }
+        let environment = &mut policy.environment;
+        if self.clear_environment {
+            environment.clear = true;
+            environment.keep.clear();
+        }
+        for (name, value) in &self.environment {
+            match value {
+                Some(value) => {
+                    environment.set.insert(name.clone(), value.clone());
+                }
+                None => {
+                    environment.set.remove(name);
+                    environment.unset.push(name.clone());
+                }
+            }
+        }
+        Ok(policy)
+    }
+
+    fn situation(&self, sources: Option<&[RawFd]>) -> Result<Situation> {
+        let kind = |number: usize| match sources.and_then(|sources| sources.get(number)) {
+            Some(&source) => Kind::of_number(source),
+            None => Kind::File,
+        };
+        let standard = [kind(0), kind(1), kind(2)];
+        let inherited: Vec<_> =
+            self.standard.iter().map(|stdio| matches!(stdio, Stdio::Inherit)).collect();
+        if inherited != [true; 3] || sources.is_some() {
+            descriptor::check_standard(&standard, self.unsafe_descriptors)?;
+        }
+        let mut descriptors = Vec::new();
+        for (name, fd) in &self.passed {
+            let kind = Kind::of(fd.as_fd());
+            descriptor::refuse_dangerous(kind, name, self.unsafe_descriptors)?;
+            descriptors.push(Handed {
+                name: name.clone(),
+                kind,
+            });
+        }
+        let own = std::env::current_dir();
+        let directory = match &self.directory {
+            Some(directory) if directory.is_absolute() => directory.clone(),
+            Some(directory) => own.map_err(no_directory)?.join(directory),
+            None => own.map_err(no_directory)?,
+        };
+        Ok(Situation {
+            command: self.command.clone(),
+            environment: std::env::vars_os().collect(),
+            directory,
+            descriptors,
+            standard,
+            support: Support::quick(),
+        })
+    }
+}
+
+fn no_directory(error: std::io::Error) -> Error {
+    Error::host("find", "the working directory", errno_of(&error))
+}
+
+/// The pipes to a command: the caller's ends, and the command's while it is being launched.
+#[derive(Default)]
+struct Ends {
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
+    stderr: Option<OwnedFd>,
+    theirs: Vec<OwnedFd>,
+}
+
+impl Ends {
+    /// The descriptor that becomes `number` in the command.
+    fn source(&mut self, number: RawFd, stdio: &Stdio) -> Result<RawFd> {
+        let theirs = match stdio {
+            Stdio::Inherit => return Ok(number),
+            Stdio::Descriptor(descriptor) => return Ok(descriptor.as_raw_fd()),
+            Stdio::Null => {
+                let null = File::options().read(true).write(true).open("/dev/null");
+                null.map_err(|error| Error::host("open", "/dev/null", errno_of(&error)))?.into()
+            }
+            Stdio::Piped => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC)
+                    .map_err(|errno| Error::host("make", "a pipe", errno))?;
+                match number {
+                    0 => {
+                        self.stdin = Some(writer);
+                        reader
+                    }
+                    1 => {
+                        self.stdout = Some(reader);
+                        writer
+                    }
+                    _ => {
+                        self.stderr = Some(reader);
+                        writer
+                    }
+                }
+            }
+        };
+        let source = theirs.as_raw_fd();
+        self.theirs.push(theirs);
+        Ok(source)
+    }
+}
+
+/// A running sandbox. Dropping it ends it, with everything inside.
+#[derive(Debug)]
+pub struct Child {
+    /// The caller's end of a piped standard input.
+    pub stdin: Option<ChildStdin>,
+    /// The caller's end of a piped standard output.
+    pub stdout: Option<ChildStdout>,
+    /// The caller's end of a piped standard error.
+    pub stderr: Option<ChildStderr>,
+    plan: Plan,
+    deadline: Option<Instant>,
+    kill_after: Duration,
+    ended: Option<i32>,
+    status: Option<ExitStatus>,
+    spawned: Spawned,
+    /// Removed after the sandbox is gone: fields are dropped in this order.
+    _group: Option<Group>,
+}
+
+impl Child {
+    /// The pid of the sandbox's first process, in the caller's pid namespace.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.spawned.pid.unsigned_abs()
+    }
+
+    /// A descriptor of the sandbox's first process: readable (poll(2)) when all of it is gone.
+    #[must_use]
+    pub fn pidfd(&self) -> BorrowedFd<'_> {
+        self.spawned.pidfd.as_fd()
+    }
+
+    /// What was launched.
+    #[must_use]
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// End the sandbox, with everything inside (SIGKILL). It still has to be waited for.
+    ///
+    /// # Errors
+    /// When the kernel refuses; a sandbox that is gone already is no error.
+    pub fn kill(&self) -> Result<()> {
+        self.send(libc::SIGKILL)
+    }
+
+    /// Send `signal` to the command.
+    ///
+    /// # Errors
+    /// When the kernel refuses; a sandbox that is gone already is no error.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.send(signal as i32)
+    }
+
+    fn send(&self, signal: i32) -> Result<()> {
+        match parent::pidfd_send_signal(self.pidfd(), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(Error::host("send a signal to", "the sandbox", errno)),
+        }
+    }
+
+    /// Close its standard input, if piped, and wait until all of the sandbox is gone.
+    ///
+    /// The status is the command's. Past the time limit, if there is one, the command gets SIGTERM and
+    /// later the sandbox SIGKILL.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait.
+    pub fn wait(&mut self) -> Result<ExitStatus> {
+        self.stdin = None;
+        let mut warned = false;
+        loop {
+            if let Some(status) = self.try_wait()? {
+                return Ok(status);
+            }
+            let timeout = match self.deadline {
+                None => PollTimeout::NONE,
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+                    PollTimeout::try_from(left.saturating_add(1).min(60_000))
+                        .unwrap_or(PollTimeout::MAX)
+                }
+            };
+            match poll(&mut [PollFd::new(self.pidfd(), PollFlags::POLLIN)], timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(Error::host("wait for", "the sandbox", errno)),
+            }
+            if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+                continue;
+            }
+            if warned {
+                self.deadline = None;
+                self.kill()?;
+                continue;
+            }
+            warned = true;
+            self.deadline = Instant::now().checked_add(self.kill_after);
+            self.send(libc::SIGTERM)?;
+            self.send(libc::SIGCONT)?;
+        }
+    }
+
+    /// The status, if all of the sandbox is gone.
+    ///
+    /// # Errors
+    /// When the kernel refuses to say.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        if self.status.is_some() {
+            return Ok(self.status);
+        }
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
+        let gone = wait_status(self.pidfd(), flags)?;
+        self.take_reports();
+        self.status = gone.map(|status| ExitStatus::from_raw(self.ended.unwrap_or(status)));
+        Ok(self.status)
+    }
+
+    fn take_reports(&mut self) {
+        let Some(status) = &self.spawned.status else {
+            return;
+        };
+        let mut record = [0; Record::LENGTH];
+        while let Ok(Record::LENGTH) = recv(status.as_raw_fd(), &mut record, MsgFlags::MSG_DONTWAIT)
+        {
+            if let Some(Record::Ended(status)) = Record::decode(&record) {
+                self.ended = Some(status);
+            }
+        }
+    }
+
+    /// Wait to the end and collect what the command wrote to piped standard output and error.
+    ///
+    /// # Errors
+    /// As for [`Child::wait`].
+    pub fn wait_with_output(mut self) -> Result<Output> {
+        self.stdin = None;
+        // Read both at once, or a command that fills one pipe would wait for ever.
+        let stderr = self.stderr.take().map(|pipe| thread::spawn(move || read_to_end(pipe)));
+        let stdout = self.stdout.take().map(|pipe| thread::spawn(move || read_to_end(pipe)));
+        let status = self.wait()?;
+        let collect = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
+            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
+        };
+        Ok(Output {
+            status,
+            stdout: collect(stdout),
+            stderr: collect(stderr),
+        })
+    }
+}
+
+fn read_to_end(mut pipe: impl Read) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What came before an error is what there is.
+    let _ = pipe.read_to_end(&mut bytes);
+    bytes
+}
