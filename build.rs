@@ -12,11 +12,30 @@ fn main() {
     let output = PathBuf::from(variable("OUT_DIR")).join("init");
     let mut rustc = Command::new(variable("RUSTC"));
     rustc
-        .args(["--edition", "2024", "--crate-name", "sandbox_init", "--crate-type", "bin"])
+        .args([
+            "--edition",
+            "2024",
+            "--crate-name",
+            "sandbox_init",
+            "--crate-type",
+            "bin",
+        ])
         .args(["--target", &variable("TARGET")])
-        .args(["-C", "panic=abort", "-C", "opt-level=2", "-C", "strip=symbols"])
+        .args([
+            "-C",
+            "panic=abort",
+            "-C",
+            "opt-level=2",
+            "-C",
+            "strip=symbols",
+        ])
         // One fixed, statically linked image: no relocations, no interpreter, few pages to map.
-        .args(["-C", "relocation-model=static", "-C", "target-feature=+crt-static"])
+        .args([
+            "-C",
+            "relocation-model=static",
+            "-C",
+            "target-feature=+crt-static",
+        ])
         .args(["-C", "link-arg=-nostartfiles", "-C", "link-arg=-nostdlib"])
         .args(["-C", "link-arg=-static", "-C", "link-arg=-no-pie"])
         .args(["-C", "link-arg=-Wl,-z,noseparate-code,--build-id=none"])
@@ -29,5 +48,8 @@ fn main() {
     let status = rustc.status().expect("rustc runs");
     assert!(status.success(), "the sandbox's init does not compile");
     let size = fs::metadata(&output).expect("rustc wrote it").len();
-    assert!(size < 64 * 1024, "the sandbox's init has grown to {size} bytes");
+    assert!(
+        size < 64 * 1024,
+        "the sandbox's init has grown to {size} bytes"
+    );
 }

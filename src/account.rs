@@ -38,9 +38,11 @@ pub(crate) fn resolve(user: Option<&str>, group: Option<&str>) -> Result<Account
 
 fn find_user(wanted: &str) -> Result<Account> {
     let table = read("/etc/passwd")?;
-    if let Some(account) = table.lines().filter_map(parse_user).find(|account| {
-        account.name == wanted || wanted.parse() == Ok(account.uid)
-    }) {
+    if let Some(account) = table
+        .lines()
+        .filter_map(parse_user)
+        .find(|account| account.name == wanted || wanted.parse() == Ok(account.uid))
+    {
         return Ok(account);
     }
     match wanted.parse() {
@@ -109,6 +111,10 @@ mod tests {
     #[test]
     fn an_unknown_name_is_an_error() {
         let error = resolve(Some("no such user"), None).unwrap_err();
-        assert!(error.to_string().starts_with("--user no such user: no such user in /etc/passwd"));
+        assert!(
+            error
+                .to_string()
+                .starts_with("--user no such user: no such user in /etc/passwd")
+        );
     }
 }

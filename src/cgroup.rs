@@ -42,7 +42,8 @@ impl Group {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let path = own.join(format!("sandbox-{}-{number}", std::process::id()));
         fs::create_dir(&path).map_err(|error| failed("make", &path, errno_of(&error)))?;
-        let directory = File::open(&path).map_err(|error| failed("open", &path, errno_of(&error)))?;
+        let directory =
+            File::open(&path).map_err(|error| failed("open", &path, errno_of(&error)))?;
         let group = Self { path, directory };
         for (file, value) in &wanted {
             let file = group.path.join(file);
@@ -128,7 +129,9 @@ fn own_group() -> Result<PathBuf> {
         .ok_or_else(|| missing("this process is in no version 2 control group"))?;
     let below = own.strip_prefix(root.trim_end_matches('/')).unwrap_or(own);
     if below.split('/').any(|part| part == "..") {
-        return Err(missing("this process's control group is outside of what is mounted"));
+        return Err(missing(
+            "this process's control group is outside of what is mounted",
+        ));
     }
     Ok(Path::new(mount).join(below.trim_start_matches('/')))
 }
@@ -146,7 +149,10 @@ fn enable(own: &Path, wanted: &[(&'static str, String)]) -> Result<()> {
         if !has(&available) {
             return Err(Error::Unsupported {
                 layer: format!("the control-group limit {file}"),
-                reason: format!("the controller {controller} is not available in {}", own.display()),
+                reason: format!(
+                    "the controller {controller} is not available in {}",
+                    own.display()
+                ),
                 hint: Some("see 'sandbox doctor'; or use --limit instead".to_owned()),
             });
         }

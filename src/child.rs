@@ -49,14 +49,14 @@ fn fail(prepared: &Prepared, failure: Failure) -> ! {
 
 /// From the clone to the init program: it has what the command has of confinement, and a filter of
 /// its own that it installs itself.
-fn init_steps(
-    shared: &'static Shared<Prepared>,
-    init: &Init,
-) -> Result<Infallible, Failure> {
+fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallible, Failure> {
     let prepared = &shared.value;
     own_id_maps(prepared)?;
     let second = prepared.at(Step::CloneCommand, shared.start_second(command))?;
-    prepared.at(Step::CloneCommand, (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH))?;
+    prepared.at(
+        Step::CloneCommand,
+        (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH),
+    )?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
@@ -66,7 +66,10 @@ fn init_steps(
     if prepared.dies_with_parent {
         prepared.at(Step::ParentDeath, sys::die_with_parent())?;
     }
-    prepared.at(Step::Init, sys::execute_descriptor(init.program, c"sandbox-init"))?;
+    prepared.at(
+        Step::Init,
+        sys::execute_descriptor(init.program, c"sandbox-init"),
+    )?;
     Err(Failure::new(Step::Init, Errno::ENOEXEC))
 }
 
@@ -110,7 +113,9 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     match &prepared.init {
         // Until the init is confined and off the launcher's memory, nothing untrusted may run.
         Some(init) => prepared.at(Step::Init, wait_for_byte(init.go_reader))?,
-        None if prepared.dies_with_parent => prepared.at(Step::ParentDeath, sys::die_with_parent())?,
+        None if prepared.dies_with_parent => {
+            prepared.at(Step::ParentDeath, sys::die_with_parent())?
+        }
         None => {}
     }
     for &signal in &prepared.reset_signals {
@@ -123,7 +128,10 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if let Some(filter) = &prepared.filter {
         prepared.at(Step::Seccomp, sys::install_filter(filter))?;
     }
-    prepared.at(Step::Exec, sys::execve(&prepared.program, &prepared.argv, &prepared.envp))?;
+    prepared.at(
+        Step::Exec,
+        sys::execve(&prepared.program, &prepared.argv, &prepared.envp),
+    )?;
     Err(Failure::new(Step::Exec, Errno::ENOEXEC))
 }
 
@@ -132,10 +140,19 @@ fn own_id_maps(prepared: &Prepared) -> Result<(), Failure> {
     let Some(maps) = &prepared.own_id_maps else {
         return Ok(());
     };
-    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/uid_map", &maps.uid))?;
+    prepared.at(
+        Step::IdMaps,
+        sys::write_file(c"/proc/self/uid_map", &maps.uid),
+    )?;
     // Without this an ordinary user may not write gid_map; it is what keeps setgroups(2) shut.
-    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/setgroups", b"deny"))?;
-    prepared.at(Step::IdMaps, sys::write_file(c"/proc/self/gid_map", &maps.gid))
+    prepared.at(
+        Step::IdMaps,
+        sys::write_file(c"/proc/self/setgroups", b"deny"),
+    )?;
+    prepared.at(
+        Step::IdMaps,
+        sys::write_file(c"/proc/self/gid_map", &maps.gid),
+    )
 }
 
 /// Where the launcher writes the maps: one byte a process says that they are there.

@@ -72,9 +72,10 @@ const CALLS: &[libc::c_long] = &[
 pub(crate) fn confine(plan: &Plan) -> Result<()> {
     let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     // A command of another user, without a user namespace of ours, is only root's to kill.
-    let other_user = plan.identity.as_ref().is_some_and(|identity| {
-        identity.uid != nix::unistd::geteuid().as_raw()
-    });
+    let other_user = plan
+        .identity
+        .as_ref()
+        .is_some_and(|identity| identity.uid != nix::unistd::geteuid().as_raw());
     let kept: HashSet<Capability> = if other_user && !plan.user_namespace {
         HashSet::from([Capability::CAP_KILL])
     } else {

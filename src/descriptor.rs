@@ -199,8 +199,9 @@ pub(crate) fn open(request: &Request) -> Result<Opened> {
         match &passed.source {
             Source::Inherited(number) => {
                 let fd = parent::duplicate(*number).map_err(|errno| {
-                    Error::host("pass descriptor", number.to_string(), errno)
-                        .with_hint(Some(format!("open it in the caller, as in '{number}<file'")))
+                    Error::host("pass descriptor", number.to_string(), errno).with_hint(Some(
+                        format!("open it in the caller, as in '{number}<file'"),
+                    ))
                 })?;
                 add(fd, format!("--pass-fd {number}"))?;
             }
@@ -224,7 +225,10 @@ pub(crate) fn open(request: &Request) -> Result<Opened> {
 
 /// Refuse 0, 1 and 2 too if they are of a kind that leads out.
 pub(crate) fn check_standard(kinds: &[Kind; 3], unsafe_descriptors: bool) -> Result<()> {
-    for (name, &kind) in ["standard input", "standard output", "standard error"].iter().zip(kinds) {
+    for (name, &kind) in ["standard input", "standard output", "standard error"]
+        .iter()
+        .zip(kinds)
+    {
         refuse_dangerous(kind, name, unsafe_descriptors)?;
     }
     Ok(())
@@ -244,7 +248,9 @@ fn listen(endpoint: &Endpoint) -> Result<OwnedFd> {
     let failed = |error: std::io::Error| {
         let errno = errno_of(&error);
         let advice = match errno {
-            Errno::EADDRINUSE => Some("something listens there already; stop it, or choose another"),
+            Errno::EADDRINUSE => {
+                Some("something listens there already; stop it, or choose another")
+            }
             Errno::EACCES => Some("ports below 1024 and foreign directories need more rights"),
             _ => None,
         };
@@ -272,21 +278,23 @@ fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
         Endpoint::Unix(path) => UnixStream::connect(path).map(OwnedFd::from).map_err(failed),
         Endpoint::Tcp { host, port } => {
             let address = SocketAddr::new(look_up(host)?, *port);
-            let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(|error| {
-                match error.kind() {
+            let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(
+                |error| match error.kind() {
                     std::io::ErrorKind::TimedOut => {
                         Error::host("connect to", shown(endpoint), Errno::ETIMEDOUT)
                     }
                     _ => failed(error),
-                }
-            })?;
+                },
+            )?;
             Ok(OwnedFd::from(stream))
         }
     }
 }
 
 fn shown(endpoint: &Endpoint) -> String {
-    crate::policy::spec::show_endpoint(endpoint).to_string_lossy().into_owned()
+    crate::policy::spec::show_endpoint(endpoint)
+        .to_string_lossy()
+        .into_owned()
 }
 
 /// An address, or a name of `/etc/hosts`: a static program has no getaddrinfo(3).
@@ -301,16 +309,27 @@ fn look_up(host: &str) -> Result<IpAddr> {
         .find_map(|line| {
             let mut words = line.split_whitespace();
             let address = words.next()?.parse().ok()?;
-            words.any(|name| name.eq_ignore_ascii_case(host)).then_some(address)
+            words
+                .any(|name| name.eq_ignore_ascii_case(host))
+                .then_some(address)
         })
         .ok_or_else(|| {
-            Error::usage(host, "is neither an address nor in /etc/hosts; give the address itself")
+            Error::usage(
+                host,
+                "is neither an address nor in /etc/hosts; give the address itself",
+            )
         })
 }
 
 /// Take the descriptors of one message from the broker at `path`.
 fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
-    let failed = |errno| Error::host("receive descriptors from", path.display().to_string(), errno);
+    let failed = |errno| {
+        Error::host(
+            "receive descriptors from",
+            path.display().to_string(),
+            errno,
+        )
+    };
     let socket = parent::connect_unix(path).map_err(failed)?;
     let mut byte = [0_u8; 4096];
     let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
@@ -350,7 +369,10 @@ mod tests {
         assert_eq!(kind(open("/proc/self/ns/net")), Kind::Namespace);
         assert_eq!(kind(open("/proc/self/status")), Kind::ProcessFile);
         assert_eq!(kind(open("/etc/passwd")), Kind::File);
-        assert_eq!(kind(TcpListener::bind("127.0.0.1:0").unwrap().into()), Kind::InternetStream);
+        assert_eq!(
+            kind(TcpListener::bind("127.0.0.1:0").unwrap().into()),
+            Kind::InternetStream
+        );
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(kind(datagram.into()), Kind::InternetDatagram);
         assert_eq!(kind(UnixStream::pair().unwrap().0.into()), Kind::UnixSocket);

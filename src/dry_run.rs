@@ -59,12 +59,19 @@ pub fn text(plan: &Plan) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(page, "{name:<14} {}", Printable(value));
     };
-    let command: Vec<_> = plan.argv.iter().map(|word| word.to_string_lossy()).collect();
+    let command: Vec<_> = plan
+        .argv
+        .iter()
+        .map(|word| word.to_string_lossy())
+        .collect();
     line("command", &command.join(" "));
     line("program", &plan.program.to_string_lossy());
     line("directory", &plan.directory.to_string_lossy());
     line("policy", &plan.policy);
-    line("network", &spec::show_network(&plan.network).to_string_lossy());
+    line(
+        "network",
+        &spec::show_network(&plan.network).to_string_lossy(),
+    );
     line("namespaces", &namespaces(plan).join(" "));
     line(
         "ids",
@@ -75,12 +82,35 @@ pub fn text(plan: &Plan) -> String {
         },
     );
     if let Some(identity) = &plan.identity {
-        line("run as", &format!("user {}, group {}, no other groups", identity.uid, identity.gid));
+        line(
+            "run as",
+            &format!(
+                "user {}, group {}, no other groups",
+                identity.uid, identity.gid
+            ),
+        );
     }
-    line("pid 1", if plan.init { "sandbox's init" } else { "the command, or the host's" });
+    line(
+        "pid 1",
+        if plan.init {
+            "sandbox's init"
+        } else {
+            "the command, or the host's"
+        },
+    );
     let kept = capabilities(plan);
-    line("capabilities", &if kept.is_empty() { "none".to_owned() } else { kept.join(" ") });
-    line("privileges", "no_new_privs, securebits locked, a new session keyring");
+    line(
+        "capabilities",
+        &if kept.is_empty() {
+            "none".to_owned()
+        } else {
+            kept.join(" ")
+        },
+    );
+    line(
+        "privileges",
+        "no_new_privs, securebits locked, a new session keyring",
+    );
     line(
         "Landlock",
         if plan.landlock_scopes {
@@ -92,7 +122,11 @@ pub fn text(plan: &Plan) -> String {
     match (&plan.profile, &plan.filter) {
         (Some(profile), Some(filter)) => line(
             "filter",
-            &format!("{profile}: {} instructions, {}", filter.len(), filter.hash()),
+            &format!(
+                "{profile}: {} instructions, {}",
+                filter.len(),
+                filter.hash()
+            ),
         ),
         _ => line("filter", "off"),
     }
@@ -106,7 +140,10 @@ pub fn text(plan: &Plan) -> String {
         line("limit", &spec::show_limit(limit));
     }
     for (number, handed) in (3..).zip(&plan.descriptors) {
-        line("descriptor", &format!("{number} {} ({:?})", handed.name, handed.kind));
+        line(
+            "descriptor",
+            &format!("{number} {} ({:?})", handed.name, handed.kind),
+        );
     }
     if let Some(timeout) = plan.timeout {
         line("time limit", &spec::show_duration(timeout));
@@ -134,7 +171,10 @@ fn namespaces(plan: &Plan) -> Vec<&'static str> {
 }
 
 fn capabilities(plan: &Plan) -> Vec<String> {
-    plan.capabilities.iter().map(|&bit| spec::show_capability(bit)).collect()
+    plan.capabilities
+        .iter()
+        .map(|&bit| spec::show_capability(bit))
+        .collect()
 }
 
 fn mount_words(mount: &Mount) -> String {
@@ -142,8 +182,14 @@ fn mount_words(mount: &Mount) -> String {
         Mount::Proc => return "fresh /proc".to_owned(),
         Mount::Sys => return "fresh /sys, read-only".to_owned(),
         Mount::Dev { nodes, console } => {
-            let console = console.as_ref().map(|path| format!(", console is {}", path.display()));
-            return format!("minimal /dev: {}{}", nodes.join(" "), console.unwrap_or_default());
+            let console = console
+                .as_ref()
+                .map(|path| format!(", console is {}", path.display()));
+            return format!(
+                "minimal /dev: {}{}",
+                nodes.join(" "),
+                console.unwrap_or_default()
+            );
         }
         Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
         Mount::ReadWrite(_) => "writable",

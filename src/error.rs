@@ -142,10 +142,9 @@ impl Error {
         | Self::Host { hint, .. }
         | Self::Unsupported { hint, .. }
         | Self::NotExecutable { hint, .. } = &mut self
+            && hint.is_none()
         {
-            if hint.is_none() {
-                *hint = advice;
-            }
+            *hint = advice;
         }
         self
     }
@@ -176,7 +175,11 @@ impl Error {
     #[must_use]
     pub fn exit_status(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => exit::NOT_FOUND,
+            Self::NotFound { .. }
+            | Self::NotExecutable {
+                errno: Errno::ENOENT,
+                ..
+            } => exit::NOT_FOUND,
             Self::NotExecutable { .. } => exit::NOT_EXECUTABLE,
             _ => exit::LAUNCHER_FAILED,
         }

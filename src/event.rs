@@ -31,9 +31,17 @@ impl Events {
         let file = match target {
             None => None,
             Some(EventTarget::File(path)) => Some(
-                File::options().append(true).create(true).open(path).map_err(|error| {
-                    Error::host("open the event file", path.display().to_string(), errno_of(&error))
-                })?,
+                File::options()
+                    .append(true)
+                    .create(true)
+                    .open(path)
+                    .map_err(|error| {
+                        Error::host(
+                            "open the event file",
+                            path.display().to_string(),
+                            errno_of(&error),
+                        )
+                    })?,
             ),
             Some(EventTarget::Descriptor(number)) => {
                 Some(File::from(parent::duplicate(*number).map_err(|errno| {
@@ -46,7 +54,10 @@ impl Events {
 
     /// The sandbox is up and its command runs.
     pub(crate) fn started(&mut self, plan: &Plan, pid: i32) {
-        self.write("start", || json!({ "pid": pid, "plan": dry_run::json(plan) }));
+        self.write(
+            "start",
+            || json!({ "pid": pid, "plan": dry_run::json(plan) }),
+        );
     }
 
     /// Nothing was run.
@@ -81,7 +92,9 @@ impl Events {
         let Some(file) = &mut self.0 else {
             return;
         };
-        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let time = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         let mut line = json!({ "time": time.as_secs_f64(), "event": event });
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields()) {
             line.extend(fields);

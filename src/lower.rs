@@ -19,7 +19,11 @@ pub(crate) fn to_what_can_be_had(policy: &Policy) -> Lowered<'_> {
     if policy.strictness != Strictness::BestEffort {
         return lowered;
     }
-    lower(&mut lowered, &Support::thorough(), Support::quick().has(CAP_SYS_ADMIN));
+    lower(
+        &mut lowered,
+        &Support::thorough(),
+        Support::quick().has(CAP_SYS_ADMIN),
+    );
     for loss in &lowered.losses {
         warn!(lost = loss, "less protection than the policy asks for");
     }
@@ -64,8 +68,16 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
             return;
         }
     }
-    let own_network = matches!(policy.network, Network::Loopback | Network::None | Network::Fds);
-    if own_network && lacks(Id::NetworkNamespace, "the filter refuses every socket instead") {
+    let own_network = matches!(
+        policy.network,
+        Network::Loopback | Network::None | Network::Fds
+    );
+    if own_network
+        && lacks(
+            Id::NetworkNamespace,
+            "the filter refuses every socket instead",
+        )
+    {
         policy.network = Network::Fds;
         *network_namespace = false;
     }

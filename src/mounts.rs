@@ -161,7 +161,14 @@ impl Mounts {
             Mount::Dev { nodes, console } => self.devices(line, nodes, console.as_deref())?,
             Mount::PrivateTmp(path) => {
                 let flags = libc::MS_NOSUID | libc::MS_NODEV;
-                self.fresh(step, line, c"tmpfs", &c_path(path)?, flags, Some(c"mode=1777"));
+                self.fresh(
+                    step,
+                    line,
+                    c"tmpfs",
+                    &c_path(path)?,
+                    flags,
+                    Some(c"mode=1777"),
+                );
             }
             Mount::HideDirectory(path) => {
                 let data = Some(c"mode=755,size=16m");
@@ -231,14 +238,28 @@ impl Mounts {
             self.push(step, line, Call::Copy(source.clone(), Depth::One, slot));
         }
         let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
-        self.fresh(step, line, c"tmpfs", c"/dev", flags, Some(c"mode=755,size=64k"));
+        self.fresh(
+            step,
+            line,
+            c"tmpfs",
+            c"/dev",
+            flags,
+            Some(c"mode=755,size=64k"),
+        );
         for (slot, (_, target)) in pairs.into_iter().enumerate() {
             self.push(step, line, Call::File(target.clone()));
             self.push(step, line, Call::Attach(slot, target));
         }
         self.push(step, line, Call::Directory(node("pts")?));
         let data = Some(c"newinstance,ptmxmode=0666,mode=620");
-        self.fresh(step, line, c"devpts", c"/dev/pts", libc::MS_NOSUID | libc::MS_NOEXEC, data);
+        self.fresh(
+            step,
+            line,
+            c"devpts",
+            c"/dev/pts",
+            libc::MS_NOSUID | libc::MS_NOEXEC,
+            data,
+        );
         self.push(step, line, Call::Directory(node("shm")?));
         let flags = libc::MS_NOSUID | libc::MS_NODEV;
         self.fresh(step, line, c"tmpfs", c"/dev/shm", flags, Some(c"mode=1777"));

@@ -150,7 +150,13 @@ impl Plan {
     /// The namespaces as `CLONE_NEW*` flags.
     #[must_use]
     pub fn clone_flags(&self) -> u64 {
-        let flag = |wanted: bool, flag: i32| if wanted { u64::from(flag.unsigned_abs()) } else { 0 };
+        let flag = |wanted: bool, flag: i32| {
+            if wanted {
+                u64::from(flag.unsigned_abs())
+            } else {
+                0
+            }
+        };
         flag(self.user_namespace, libc::CLONE_NEWUSER)
             | flag(self.network_namespace, libc::CLONE_NEWNET)
             | flag(self.namespaces.pid, libc::CLONE_NEWPID)
@@ -281,7 +287,10 @@ fn decide_landlock(policy: &Policy, support: &Support) -> Result<bool> {
             0 => "Landlock is not enabled".to_owned(),
             abi => format!("the kernel has Landlock ABI {abi}, and scopes came with ABI 6"),
         },
-        hint: Some("use Linux 6.12 or later with landlock in its lsm= list, or '--require standard'".to_owned()),
+        hint: Some(
+            "use Linux 6.12 or later with landlock in its lsm= list, or '--require standard'"
+                .to_owned(),
+        ),
     })
 }
 
@@ -350,7 +359,9 @@ fn environment(
     situation: &Situation,
     account: Option<&account::Account>,
 ) -> (Vec<(OsString, OsString)>, bool) {
-    let mut variables = policy.environment.apply(situation.environment.iter().cloned());
+    let mut variables = policy
+        .environment
+        .apply(situation.environment.iter().cloned());
     let mut set = |name: &str, value: OsString| {
         variables.retain(|(known, _)| known != name);
         variables.push((name.into(), value));
@@ -369,7 +380,10 @@ fn environment(
     }
     let descriptors = &situation.descriptors;
     if !descriptors.is_empty() {
-        let names: Vec<_> = descriptors.iter().map(|handed| handed.name.as_str()).collect();
+        let names: Vec<_> = descriptors
+            .iter()
+            .map(|handed| handed.name.as_str())
+            .collect();
         set("LISTEN_FDS", descriptors.len().to_string().into());
         set("LISTEN_FDNAMES", names.join(":").into());
         // The digits are the child's to fill in: only it knows its pid as the command sees it.
@@ -390,7 +404,10 @@ fn substitute(word: &OsStr, descriptors: &[Handed]) -> OsString {
     for (number, handed) in (3..).zip(descriptors) {
         let pattern = format!("{{fd:{}}}", handed.name).into_bytes();
         let number: String = format!("{number}");
-        while let Some(at) = bytes.windows(pattern.len()).position(|window| window == pattern) {
+        while let Some(at) = bytes
+            .windows(pattern.len())
+            .position(|window| window == pattern)
+        {
             bytes.splice(at..at + pattern.len(), number.bytes());
         }
     }
@@ -404,7 +421,10 @@ fn find_program(
     directory: &Path,
 ) -> Result<PathBuf> {
     let Some(word) = argv.first().filter(|word| !word.is_empty()) else {
-        return Err(Error::usage("COMMAND", "is missing: say what to run, as in 'sandbox -- make'"));
+        return Err(Error::usage(
+            "COMMAND",
+            "is missing: say what to run, as in 'sandbox -- make'",
+        ));
     };
     let shown = || word.to_string_lossy().into_owned();
     if word.as_bytes().contains(&b'/') {
@@ -445,8 +465,12 @@ fn executable(path: &Path) -> std::result::Result<(), Errno> {
 
 fn not_executable(path: &Path, errno: Errno) -> Error {
     let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
-    let hint = (errno == Errno::EACCES && mode & 0o111 == 0)
-        .then(|| format!("it has no execute permission; 'chmod +x {}'", path.display()));
+    let hint = (errno == Errno::EACCES && mode & 0o111 == 0).then(|| {
+        format!(
+            "it has no execute permission; 'chmod +x {}'",
+            path.display()
+        )
+    });
     Error::NotExecutable {
         command: path.display().to_string(),
         errno,
@@ -487,7 +511,7 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
                 Err(_) if optional.contains(path.as_path()) => {}
                 Err(error) => {
                     let what = format!("{option} {}", path.display());
-                    return Err(Error::usage(what, format!("{}", errno_of(&error).desc())));
+                    return Err(Error::usage(what, errno_of(&error).desc()));
                 }
             }
         }
@@ -557,8 +581,16 @@ fn proc_protection(support: &Support) -> Vec<Mount> {
     if !support.root {
         return vec![Mount::ProcReadOnly(PathBuf::from("/proc/sys"))];
     }
-    let read_only = PROC_READ_ONLY.iter().filter(there).map(path).map(Mount::ProcReadOnly);
-    let masked = PROC_MASKED.iter().filter(there).map(path).map(Mount::ProcMask);
+    let read_only = PROC_READ_ONLY
+        .iter()
+        .filter(there)
+        .map(path)
+        .map(Mount::ProcReadOnly);
+    let masked = PROC_MASKED
+        .iter()
+        .filter(there)
+        .map(path)
+        .map(Mount::ProcMask);
     read_only.chain(masked).collect()
 }
 
@@ -574,7 +606,9 @@ fn terminal() -> Option<PathBuf> {
         return None;
     };
     let path = fs::read_link(format!("/proc/self/fd/{found}")).ok()?;
-    fs::metadata(&path).is_ok_and(|it| it.file_type().is_char_device()).then_some(path)
+    fs::metadata(&path)
+        .is_ok_and(|it| it.file_type().is_char_device())
+        .then_some(path)
 }
 
 /// Unix sockets with a path, as the kernel lists those of the launcher's network namespace.
@@ -586,7 +620,11 @@ fn host_sockets() -> Vec<PathBuf> {
     };
     let mut paths: Vec<PathBuf> = table
         .split(|&byte| byte == b'\n')
-        .filter_map(|line| line.iter().position(|&byte| byte == b'/').map(|at| &line[at..]))
+        .filter_map(|line| {
+            line.iter()
+                .position(|&byte| byte == b'/')
+                .map(|at| &line[at..])
+        })
         .map(|path| PathBuf::from(OsStr::from_bytes(path)))
         .collect();
     paths.sort();

@@ -152,7 +152,11 @@ pub(crate) struct Manner {
 /// # Errors
 /// When a string holds a NUL.
 pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result<Prepared> {
-    let argv = plan.argv.iter().map(|word| c_string("argument", word)).collect::<Result<Vec<_>>>()?;
+    let argv = plan
+        .argv
+        .iter()
+        .map(|word| c_string("argument", word))
+        .collect::<Result<Vec<_>>>()?;
     let mut listen_pid = None;
     let mut envp = Vec::with_capacity(plan.environment.len());
     for (index, (name, value)) in plan.environment.iter().enumerate() {
@@ -203,14 +207,20 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         directory: c_path(&plan.directory)?,
         bounding_drop: plan.bounding_drop.clone(),
         identity: plan.identity.clone(),
-        kept_mask: plan.capabilities.iter().fold(0, |mask, &bit| mask | 1 << bit),
+        kept_mask: plan
+            .capabilities
+            .iter()
+            .fold(0, |mask, &bit| mask | 1 << bit),
         kept: plan.capabilities.clone(),
         landlock: channels.landlock,
         dies_with_parent: manner.dies_with_parent,
         reset_signals: manner.reset_signals,
         signal_mask: manner.signal_mask,
         listen_pid,
-        filter: plan.filter.as_ref().map(|filter| filter.instructions().to_vec()),
+        filter: plan
+            .filter
+            .as_ref()
+            .map(|filter| filter.instructions().to_vec()),
         program: c_path(&plan.program)?,
         argv: Strings::new(argv.iter().map(CString::as_c_str)),
         envp: Strings::new(envp.iter().map(CString::as_c_str)),
@@ -226,6 +236,9 @@ pub(crate) fn c_path(path: &Path) -> Result<CString> {
 fn c_string(what: &str, word: &OsStr) -> Result<CString> {
     CString::new(word.as_bytes()).map_err(|_| {
         let shown = word.to_string_lossy().replace('\0', "\\0");
-        Error::usage(format!("{what} {shown:?}"), "holds a NUL byte, which no program can be given")
+        Error::usage(
+            format!("{what} {shown:?}"),
+            "holds a NUL byte, which no program can be given",
+        )
     })
 }

@@ -59,8 +59,8 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     }
     let planned = Instant::now();
     let group = Group::make(&lowered.policy.cgroup)?;
-    let signal_mask = parent::block_all_signals()
-        .map_err(|errno| Error::host("block signals", "", errno))?;
+    let signal_mask =
+        parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
     let mut sources: Vec<RawFd> = vec![0, 1, 2];
     sources.extend(opened.descriptors.iter().map(|(_, fd)| fd.as_raw_fd()));
     if let Some(&socket) = sources.get(3).filter(|_| request.stdin_socket) {
@@ -96,16 +96,21 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
 }
 
 fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
-    let standard = [0, 1, 2].map(|number| Kind::of_number(number));
+    let standard = [0, 1, 2].map(Kind::of_number);
     descriptor::check_standard(&standard, request.unsafe_descriptors)?;
     Ok(Situation {
         command: request.command.clone(),
         environment: std::env::vars_os().collect(),
         directory: std::env::current_dir().map_err(|error| {
-            Error::host("find", "the working directory", errno_of(&error))
-                .with_hint(Some("it was removed, or is closed to this user; use --chdir".to_owned()))
+            Error::host("find", "the working directory", errno_of(&error)).with_hint(Some(
+                "it was removed, or is closed to this user; use --chdir".to_owned(),
+            ))
         })?,
-        descriptors: opened.descriptors.iter().map(|(handed, _)| handed.clone()).collect(),
+        descriptors: opened
+            .descriptors
+            .iter()
+            .map(|(handed, _)| handed.clone())
+            .collect(),
         standard,
         support: Support::quick(),
     })
@@ -117,9 +122,11 @@ fn open_missing_standard_descriptors() -> Result<()> {
         if Kind::of_number(number) != Kind::Closed {
             continue;
         }
-        let null = File::options().read(true).write(true).open("/dev/null").map_err(|error| {
-            Error::host("open", "/dev/null", errno_of(&error))
-        })?;
+        let null = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/null")
+            .map_err(|error| Error::host("open", "/dev/null", errno_of(&error)))?;
         // The lowest free number is the one that was closed: kept open for good.
         parent::keep_standard(OwnedFd::from(null));
     }

@@ -286,7 +286,9 @@ impl Sandbox {
             stdin: ends.stdin.map(ChildStdin::from),
             stdout: ends.stdout.map(ChildStdout::from),
             stderr: ends.stderr.map(ChildStderr::from),
-            deadline: plan.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: plan
+                .timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
             kill_after: plan.kill_after,
             plan,
             ended: None,
@@ -344,7 +346,9 @@ impl Sandbox {
                 Change::ReadWrite(path) => files.read_write.push(path.clone()),
                 Change::PrivateTmp => files.private_tmp = true,
                 Change::Limit(limit) => {
-                    policy.limits.retain(|known| known.resource != limit.resource);
+                    policy
+                        .limits
+                        .retain(|known| known.resource != limit.resource);
                     policy.limits.push(*limit);
                 }
                 Change::Timeout(timeout) => process.timeout = Some(*timeout),
@@ -376,8 +380,11 @@ impl Sandbox {
             None => Kind::File,
         };
         let standard = [kind(0), kind(1), kind(2)];
-        let inherited: Vec<_> =
-            self.standard.iter().map(|stdio| matches!(stdio, Stdio::Inherit)).collect();
+        let inherited: Vec<_> = self
+            .standard
+            .iter()
+            .map(|stdio| matches!(stdio, Stdio::Inherit))
+            .collect();
         if inherited != [true; 3] || sources.is_some() {
             descriptor::check_standard(&standard, self.unsafe_descriptors)?;
         }
@@ -428,7 +435,8 @@ impl Ends {
             Stdio::Descriptor(descriptor) => return Ok(descriptor.as_raw_fd()),
             Stdio::Null => {
                 let null = File::options().read(true).write(true).open("/dev/null");
-                null.map_err(|error| Error::host("open", "/dev/null", errno_of(&error)))?.into()
+                null.map_err(|error| Error::host("open", "/dev/null", errno_of(&error)))?
+                    .into()
             }
             Stdio::Piped => {
                 let (reader, writer) = pipe2(OFlag::O_CLOEXEC)
@@ -533,7 +541,9 @@ impl Child {
             let timeout = match self.deadline {
                 None => PollTimeout::NONE,
                 Some(deadline) => {
-                    let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+                    let left = deadline
+                        .saturating_duration_since(Instant::now())
+                        .as_millis();
                     PollTimeout::try_from(left.saturating_add(1).min(60_000))
                         .unwrap_or(PollTimeout::MAX)
                 }
@@ -542,7 +552,10 @@ impl Child {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(Error::host("wait for", "the sandbox", errno)),
             }
-            if self.deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            if self
+                .deadline
+                .is_none_or(|deadline| Instant::now() < deadline)
+            {
                 continue;
             }
             if warned {
@@ -592,11 +605,19 @@ impl Child {
     pub fn wait_with_output(mut self) -> Result<Output> {
         self.stdin = None;
         // Read both at once, or a command that fills one pipe would wait for ever.
-        let stderr = self.stderr.take().map(|pipe| thread::spawn(move || read_to_end(pipe)));
-        let stdout = self.stdout.take().map(|pipe| thread::spawn(move || read_to_end(pipe)));
+        let stderr = self
+            .stderr
+            .take()
+            .map(|pipe| thread::spawn(move || read_to_end(pipe)));
+        let stdout = self
+            .stdout
+            .take()
+            .map(|pipe| thread::spawn(move || read_to_end(pipe)));
         let status = self.wait()?;
         let collect = |reader: Option<thread::JoinHandle<Vec<u8>>>| {
-            reader.and_then(|reader| reader.join().ok()).unwrap_or_default()
+            reader
+                .and_then(|reader| reader.join().ok())
+                .unwrap_or_default()
         };
         Ok(Output {
             status,

@@ -82,7 +82,10 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     let on = |step: Step| move |errno: Errno| explained(Error::step(step, "", errno), step, errno);
     let pair = |step: Step| -> Result<(OwnedFd, OwnedFd)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC).map_err(on(step))?;
-        Ok((lift(reader, least).map_err(on(step))?, lift(writer, least).map_err(on(step))?))
+        Ok((
+            lift(reader, least).map_err(on(step))?,
+            lift(writer, least).map_err(on(step))?,
+        ))
     };
     let (report_reader, report_writer) = pair(Step::Clone)?;
     let release = if plan.id_maps == IdMaps::All {
@@ -96,9 +99,14 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     } else {
         None
     };
-    let init = if plan.init { Some(init_channels(least)?) } else { None };
+    let init = if plan.init {
+        Some(init_channels(least)?)
+    } else {
+        None
+    };
     let mut lifted = Vec::new();
-    let descriptors = lift_sources(&order.descriptors, &mut lifted).map_err(on(Step::Descriptors))?;
+    let descriptors =
+        lift_sources(&order.descriptors, &mut lifted).map_err(on(Step::Descriptors))?;
     let channels = Channels {
         report: report_writer.as_raw_fd(),
         release: release.as_ref().map(|(reader, _)| reader.as_raw_fd()),
@@ -125,7 +133,11 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     let restored = parent::swap_signal_mask(caller_mask);
     let (mut guests, pidfd, pid) = started?;
     restored.map_err(on(Step::Signals))?;
-    debug!(pid, flags = format_args!("{:#x}", flags.namespaces), "cloned");
+    debug!(
+        pid,
+        flags = format_args!("{:#x}", flags.namespaces),
+        "cloned"
+    );
     drop(report_writer);
     let status = init.map(InitChannels::keep_status);
     let released = release.map_or(Ok(()), |(reader, writer)| {
@@ -135,7 +147,9 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     });
     let mut report = Vec::new();
     let read = match released {
-        Ok(()) => guests.read_report(&mut report).map_err(|error| errno_of(&error)),
+        Ok(()) => guests
+            .read_report(&mut report)
+            .map_err(|error| errno_of(&error)),
         Err(errno) => Err(errno),
     };
     let failure = match read {
@@ -151,7 +165,12 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     if dumpable == Ok(true) && prctl::get_dumpable() == Ok(false) {
         let _ = prctl::set_dumpable(true);
     }
-    let marks = guests.value().clock.as_ref().map(|clock| clock.marks()).unwrap_or_default();
+    let marks = guests
+        .value()
+        .clock
+        .as_ref()
+        .map(|clock| clock.marks())
+        .unwrap_or_default();
     drop(guests);
     debug!(pid, "the command runs");
     Ok(Spawned {
@@ -200,7 +219,10 @@ fn start(
 pub(crate) fn end(pidfd: &OwnedFd) {
     // It may have ended by itself: then there is only the waiting to do.
     let _ = parent::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL);
-    let _ = waitid(Id::PIDFd(pidfd.as_fd()), WaitPidFlag::WEXITED | WaitPidFlag::__WALL);
+    let _ = waitid(
+        Id::PIDFd(pidfd.as_fd()),
+        WaitPidFlag::WEXITED | WaitPidFlag::__WALL,
+    );
 }
 
 /// The init's channels, while both processes need them.
@@ -325,9 +347,9 @@ fn failed(plan: &Plan, failure: Failure) -> Error {
     }
     .unwrap_or_default();
     let hint = match step {
-        Step::Chdir if plan.directory.is_dir() => {
-            Some("the policy hides it; choose another with --chdir, or '--private-tmp=no'".to_owned())
-        }
+        Step::Chdir if plan.directory.is_dir() => Some(
+            "the policy hides it; choose another with --chdir, or '--private-tmp=no'".to_owned(),
+        ),
         _ => doctor::hint(step, &object, errno),
     };
     Error::step(step, object, errno).with_hint(hint)

@@ -93,7 +93,9 @@ impl Supervisor {
             spawned,
             signals,
             terminal: Terminal::open(),
-            deadline: limit.timeout.and_then(|timeout| Instant::now().checked_add(timeout)),
+            deadline: limit
+                .timeout
+                .and_then(|timeout| Instant::now().checked_add(timeout)),
             kill_after: limit.kill_after,
             own_session,
             timed_out: false,
@@ -129,7 +131,12 @@ impl Supervisor {
             PollFd::new(self.spawned.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals, PollFlags::POLLIN),
         ];
-        if let Some(status) = self.spawned.status.as_ref().filter(|_| self.ended.is_none()) {
+        if let Some(status) = self
+            .spawned
+            .status
+            .as_ref()
+            .filter(|_| self.ended.is_none())
+        {
             watched.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
         let timeout = match self.deadline {
@@ -145,7 +152,10 @@ impl Supervisor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::host("watch", "the sandbox", errno)),
         }
-        if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        if self
+            .deadline
+            .is_some_and(|deadline| Instant::now() >= deadline)
+        {
             self.time_is_over();
         }
         Ok(())
@@ -260,7 +270,11 @@ struct Terminal {
 
 impl Terminal {
     fn open() -> Option<Self> {
-        let file = File::options().read(true).write(true).open("/dev/tty").ok()?;
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/tty")
+            .ok()?;
         let terminal = Self {
             file,
             foreground: std::cell::Cell::new(None),
@@ -270,16 +284,20 @@ impl Terminal {
     }
 
     fn note_foreground(&self) {
-        self.foreground.set(tcgetpgrp(&self.file).ok().filter(|&group| group == getpgrp()));
+        self.foreground.set(
+            tcgetpgrp(&self.file)
+                .ok()
+                .filter(|&group| group == getpgrp()),
+        );
     }
 
     /// Give the terminal back to our own group, if it was ours and is another's now. SIGTTOU, which
     /// that would raise in the background, is blocked.
     fn take_back(&self) {
-        if let Some(ours) = self.foreground.get() {
-            if tcgetpgrp(&self.file) != Ok(ours) {
-                let _ = tcsetpgrp(&self.file, ours);
-            }
+        if let Some(ours) = self.foreground.get()
+            && tcgetpgrp(&self.file) != Ok(ours)
+        {
+            let _ = tcsetpgrp(&self.file, ours);
         }
     }
 }

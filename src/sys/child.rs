@@ -31,7 +31,13 @@ impl Strings {
     pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
         let storage: Vec<Box<[Cell<u8>]>> = strings
             .into_iter()
-            .map(|string| string.to_bytes_with_nul().iter().map(|&b| Cell::new(b)).collect())
+            .map(|string| {
+                string
+                    .to_bytes_with_nul()
+                    .iter()
+                    .map(|&b| Cell::new(b))
+                    .collect()
+            })
             .collect();
         let mut pointers: Vec<*const c_char> = storage
             .iter()
@@ -50,7 +56,12 @@ impl Strings {
             return;
         };
         let mut rest = value.unsigned_abs();
-        for cell in string.iter().rev().skip(1).take_while(|cell| cell.get().is_ascii_digit()) {
+        for cell in string
+            .iter()
+            .rev()
+            .skip(1)
+            .take_while(|cell| cell.get().is_ascii_digit())
+        {
             cell.set(b'0' + u8::try_from(rest % 10).unwrap_or(0));
             rest /= 10;
         }
@@ -76,9 +87,16 @@ pub(crate) fn now() -> u64 {
     let mut time = [0_u64; 2];
     let clock = int(libc::CLOCK_MONOTONIC);
     // SAFETY: `struct timespec` is two 64-bit words on the architectures supported.
-    let _ = unsafe { syscall6(libc::SYS_clock_gettime, [clock, &raw mut time as usize, 0, 0, 0, 0]) };
+    let _ = unsafe {
+        syscall6(
+            libc::SYS_clock_gettime,
+            [clock, &raw mut time as usize, 0, 0, 0, 0],
+        )
+    };
     let [seconds, nanoseconds] = time;
-    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds)
+    seconds
+        .wrapping_mul(1_000_000_000)
+        .wrapping_add(nanoseconds)
 }
 
 /// fcntl(2) `F_SETFD`: keep `fd` over execve.
@@ -124,7 +142,14 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
 /// openat(2), close-on-exec.
 pub(crate) fn open(path: &CStr, flags: i32) -> Result<RawFd, Errno> {
     let path = path.as_ptr() as usize;
-    let arguments = [int(libc::AT_FDCWD), path, int(flags | libc::O_CLOEXEC), 0o600, 0, 0];
+    let arguments = [
+        int(libc::AT_FDCWD),
+        path,
+        int(flags | libc::O_CLOEXEC),
+        0o600,
+        0,
+        0,
+    ];
     // SAFETY: `path` ends with a NUL and lives over the call.
     unsafe { syscall6(libc::SYS_openat, arguments) }.and_then(to_fd)
 }
@@ -171,7 +196,13 @@ pub(crate) fn setrlimit(resource: u32, soft: u64, hard: u64) -> Result<(), Errno
 pub(crate) fn join_new_session_keyring() -> Result<(), Errno> {
     const KEYCTL_JOIN_SESSION_KEYRING: usize = 1;
     // SAFETY: a null name is allowed and means "new and anonymous".
-    unsafe { syscall6(libc::SYS_keyctl, [KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0]) }.map(drop)
+    unsafe {
+        syscall6(
+            libc::SYS_keyctl,
+            [KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0, 0],
+        )
+    }
+    .map(drop)
 }
 
 /// setgroups(2).
@@ -233,7 +264,12 @@ pub(crate) fn clear_ambient_set() -> Result<(), Errno> {
 /// prctl(2) `PR_CAP_AMBIENT_RAISE`: kept over execve.
 pub(crate) fn raise_ambient(capability: u8) -> Result<(), Errno> {
     const PR_CAP_AMBIENT_RAISE: usize = 2;
-    prctl(libc::PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, usize::from(capability)).map(drop)
+    prctl(
+        libc::PR_CAP_AMBIENT,
+        PR_CAP_AMBIENT_RAISE,
+        usize::from(capability),
+    )
+    .map(drop)
 }
 
 /// prctl(2) `PR_SET_NO_NEW_PRIVS`, read back.
@@ -255,17 +291,44 @@ pub(crate) fn die_with_parent() -> Result<(), Errno> {
 pub(crate) fn set_capabilities(held: u64, inherited: u64) -> Result<(), Errno> {
     const VERSION_3: u32 = 0x2008_0522;
     let header = [VERSION_3, 0];
-    let (low, high) = (|set: u64| (set & 0xffff_ffff) as u32, |set: u64| (set >> 32) as u32);
-    let wanted =
-        [low(held), low(held), low(inherited), high(held), high(held), high(inherited)];
+    let (low, high) = (
+        |set: u64| (set & 0xffff_ffff) as u32,
+        |set: u64| (set >> 32) as u32,
+    );
+    let wanted = [
+        low(held),
+        low(held),
+        low(inherited),
+        high(held),
+        high(held),
+        high(inherited),
+    ];
     let mut got = [u32::MAX; 6];
-    let arguments = [&raw const header as usize, &raw const wanted as usize, 0, 0, 0, 0];
+    let arguments = [
+        &raw const header as usize,
+        &raw const wanted as usize,
+        0,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: the header (version, pid 0: the caller) and six words are the version 3 layout.
     unsafe { syscall6(libc::SYS_capset, arguments) }?;
-    let arguments = [&raw const header as usize, &raw mut got as usize, 0, 0, 0, 0];
+    let arguments = [
+        &raw const header as usize,
+        &raw mut got as usize,
+        0,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: as above; the kernel writes six words into `got`.
     unsafe { syscall6(libc::SYS_capget, arguments) }?;
-    if got == wanted { Ok(()) } else { Err(Errno::EPERM) }
+    if got == wanted {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
 }
 
 /// landlock_restrict_self(2). Since Linux 5.13.
@@ -307,7 +370,14 @@ pub(crate) fn reset_signal(signal: i32) -> Result<(), Errno> {
 /// execve(2).
 pub(crate) fn execve(path: &CStr, argv: &Strings, envp: &Strings) -> Result<(), Errno> {
     let (argv, envp) = (argv.pointers.as_ptr(), envp.pointers.as_ptr());
-    let arguments = [path.as_ptr() as usize, argv as usize, envp as usize, 0, 0, 0];
+    let arguments = [
+        path.as_ptr() as usize,
+        argv as usize,
+        envp as usize,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: `path` and every string end with a NUL, both vectors with a null pointer; on success
     // nothing of this memory is used any more.
     unsafe { syscall6(libc::SYS_execve, arguments) }.map(drop)
@@ -331,14 +401,28 @@ pub(crate) fn execute_descriptor(fd: RawFd, name: &CStr) -> Result<(), Errno> {
 
 /// Bring `lo` up in the caller's network namespace and read the flag back (netdevice(7)).
 pub(crate) fn bring_up_loopback() -> Result<(), Errno> {
-    let domain = [int(libc::AF_INET), int(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC), 0, 0, 0, 0];
+    let domain = [
+        int(libc::AF_INET),
+        int(libc::SOCK_DGRAM | libc::SOCK_CLOEXEC),
+        0,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: numbers only.
     let socket = unsafe { syscall6(libc::SYS_socket, domain) }.and_then(to_fd)?;
     // struct ifreq: sixteen bytes of name, then the flags as a short.
     let mut request = [0_u8; 40];
     request[..2].copy_from_slice(b"lo");
     let ioctl = |request: &mut [u8; 40], number: libc::c_ulong| {
-        let arguments = [int(socket), number as usize, request.as_mut_ptr() as usize, 0, 0, 0];
+        let arguments = [
+            int(socket),
+            number as usize,
+            request.as_mut_ptr() as usize,
+            0,
+            0,
+            0,
+        ];
         // SAFETY: SIOCGIFFLAGS and SIOCSIFFLAGS read and write one `struct ifreq`, 40 bytes.
         unsafe { syscall6(libc::SYS_ioctl, arguments) }
     };
@@ -348,7 +432,11 @@ pub(crate) fn bring_up_loopback() -> Result<(), Errno> {
     ioctl(&mut request, libc::SIOCSIFFLAGS as libc::c_ulong)?;
     ioctl(&mut request, libc::SIOCGIFFLAGS as libc::c_ulong)?;
     close(socket)?;
-    if up(&request) { Ok(()) } else { Err(Errno::ENETDOWN) }
+    if up(&request) {
+        Ok(())
+    } else {
+        Err(Errno::ENETDOWN)
+    }
 }
 
 fn to_fd(value: usize) -> Result<RawFd, Errno> {

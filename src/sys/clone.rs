@@ -121,9 +121,10 @@ impl<T: Sync + 'static> Guests<T> {
         let mut arguments = arguments(&shared.first, flags);
         arguments.flags |= (libc::CLONE_PIDFD as u64) | CLONE_CLEAR_SIGHAND;
         arguments.pidfd = &raw mut pidfd as u64;
+        let pointer = &raw const *shared;
         // SAFETY: the box's content stays where it is until `Drop` has seen the children gone, so a
         // reference to it may be given to them as if for ever.
-        let seen: &'static Shared<T> = unsafe { &*(&raw const *shared) };
+        let seen: &'static Shared<T> = unsafe { &*pointer };
         // SAFETY: `first` is a stack that nothing else uses, and `seen` outlives the child.
         let pid = unsafe { clone3(&arguments, entry, seen) }?;
         let guests = Self {

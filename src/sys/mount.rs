@@ -38,7 +38,14 @@ pub(crate) fn mount(
 pub(crate) fn copy_tree(path: &CStr, depth: Depth) -> Result<RawFd, Errno> {
     const OPEN_TREE_CLONE: i32 = 1;
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | depth.flag();
-    let arguments = [int(libc::AT_FDCWD), address(Some(path)), int(flags), 0, 0, 0];
+    let arguments = [
+        int(libc::AT_FDCWD),
+        address(Some(path)),
+        int(flags),
+        0,
+        0,
+        0,
+    ];
     // SAFETY: `path` ends with a NUL.
     unsafe { syscall6(libc::SYS_open_tree, arguments) }
         .and_then(|fd| RawFd::try_from(fd).map_err(|_| Errno::EBADF))
@@ -101,7 +108,11 @@ pub(crate) fn set_access(
         Access::ReadOnly => [MOUNT_ATTR_RDONLY, 0, 0, 0],
         Access::ReadWrite => [0, MOUNT_ATTR_RDONLY, 0, 0],
     };
-    let empty = if path.is_empty() { libc::AT_EMPTY_PATH } else { 0 };
+    let empty = if path.is_empty() {
+        libc::AT_EMPTY_PATH
+    } else {
+        0
+    };
     let arguments = [
         int(tree),
         address(Some(path)),
@@ -116,7 +127,14 @@ pub(crate) fn set_access(
 
 /// mkdirat(2).
 pub(crate) fn mkdir(path: &CStr, mode: u32) -> Result<(), Errno> {
-    let arguments = [int(libc::AT_FDCWD), address(Some(path)), mode as usize, 0, 0, 0];
+    let arguments = [
+        int(libc::AT_FDCWD),
+        address(Some(path)),
+        mode as usize,
+        0,
+        0,
+        0,
+    ];
     // SAFETY: `path` ends with a NUL.
     unsafe { syscall6(libc::SYS_mkdirat, arguments) }.map(drop)
 }
@@ -131,7 +149,14 @@ pub(crate) fn make_file(path: &CStr) -> Result<(), Errno> {
 
 /// symlinkat(2).
 pub(crate) fn symlink(target: &CStr, path: &CStr) -> Result<(), Errno> {
-    let arguments = [address(Some(target)), int(libc::AT_FDCWD), address(Some(path)), 0, 0, 0];
+    let arguments = [
+        address(Some(target)),
+        int(libc::AT_FDCWD),
+        address(Some(path)),
+        0,
+        0,
+        0,
+    ];
     // SAFETY: both strings end with a NUL.
     unsafe { syscall6(libc::SYS_symlinkat, arguments) }.map(drop)
 }

@@ -59,7 +59,10 @@ pub(super) fn decode(result: isize) -> Result<usize, Errno> {
 }
 
 /// A descriptor or another C `int` as a system-call argument.
-#[expect(clippy::cast_sign_loss, reason = "the kernel reads the low 32 bits back as an int")]
+#[expect(
+    clippy::cast_sign_loss,
+    reason = "the kernel reads the low 32 bits back as an int"
+)]
 pub(super) fn int(value: i32) -> usize {
     value as isize as usize
 }
