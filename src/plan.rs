@@ -444,7 +444,8 @@ fn find_program(
         let candidate = directory.join(folder).join(word);
         match executable(&candidate) {
             Ok(()) => return Ok(candidate),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => {}
+            // A folder that is closed to us says nothing about what is in it.
+            Err(_) if fs::metadata(&candidate).is_err() => {}
             Err(errno) => refused = refused.or(Some((candidate, errno))),
         }
     }
