@@ -39,7 +39,11 @@ pub fn json(plan: &Plan) -> Value {
         "mounts": plan.mounts,
         "hostname": plan.hostname,
         "new_session": plan.new_session,
-        "limits": plan.limits.iter().map(spec::show_limit).collect::<Vec<_>>(),
+        "limits": plan
+            .limits
+            .iter()
+            .map(|limit| format!("{}={}", limit.name, spec::show_limit(limit)))
+            .collect::<Vec<_>>(),
         "descriptors": plan.descriptors.iter().map(|handed| &handed.name).collect::<Vec<_>>(),
         "environment": plan
             .environment
@@ -137,7 +141,10 @@ pub fn text(plan: &Plan) -> String {
         line("host name", name);
     }
     for limit in &plan.limits {
-        line("limit", &spec::show_limit(limit));
+        line(
+            "limit",
+            &format!("{}={}", limit.name, spec::show_limit(limit)),
+        );
     }
     for (number, handed) in (3..).zip(&plan.descriptors) {
         line(
