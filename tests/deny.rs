@@ -7,6 +7,9 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::report::{Report, is_held, outcome, reports};
@@ -345,5 +348,93 @@ fn a_wall_that_is_taken_down_lets_the_attempt_through() {
             );
             assert_eq!(attempt["promised"], false, "{options:?}");
         }
+    });
+}
+
+#[test]
+fn every_shipped_profile_keeps_what_it_promises() {
+    each_user(|user| {
+        for profile in [
+            "strict",
+            "worker",
+            "connection",
+            "build",
+            "agent",
+            "browser",
+        ] {
+            let output = user.output(&["selftest", "--policy", profile]);
+            let table = text(&output.stdout);
+            let open: Vec<&str> = table
+                .lines()
+                .filter(|line| line.contains(" OPEN "))
+                .collect();
+            assert!(
+                table.contains(" HELD "),
+                "as {}: {profile}: {}",
+                user.name,
+                text(&output.stderr)
+            );
+            assert_eq!(
+                output.status.code(),
+                Some(0),
+                "as {}: {profile}: {open:#?}",
+                user.name
+            );
+        }
+    });
+}
+
+/// The processes whose command line contains `token`.
+fn alive(token: &str) -> usize {
+    let entries = std::fs::read_dir("/proc")
+        .expect("/proc is mounted")
+        .flatten();
+    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
+    lines
+        .filter(|line| {
+            line.windows(token.len())
+                .any(|word| word == token.as_bytes())
+        })
+        .count()
+}
+
+/// Start `command`, which leaves a process in a session of its own behind; kill it once it says so,
+/// and count who is alive a while later.
+fn kill_and_count(mut command: Command, token: &str) -> usize {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it can be started");
+    let mut ready = [0_u8; 5];
+    let heard = child.stdout.take().expect("piped").read_exact(&mut ready);
+    heard.expect("it gets as far as to say so");
+    child.kill().expect("it lives");
+    child.wait().expect("it ends");
+    let deadline = Instant::now() + Duration::from_secs(2);
+    while alive(token) > 0 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    alive(token)
+}
+
+#[test]
+fn killing_the_launcher_leaves_nothing_alive() {
+    each_user(|user| {
+        let token = format!("survivor-{}-{}", user.uid, std::process::id());
+        let script =
+            format!("setsid sh -c 'trap \"\" HUP TERM; echo ready; sleep 8; : {token}' & wait");
+        let mut sandboxed = user.sandbox(&["--", "/bin/sh", "-c"]);
+        sandboxed.arg(&script);
+        assert_eq!(kill_and_count(sandboxed, &token), 0, "as {}", user.name);
+
+        let token = token.replace("survivor", "control");
+        let mut free = user.command("/bin/sh");
+        free.args(["-c", &script.replace("survivor", "control")]);
+        assert_ne!(
+            kill_and_count(free, &token),
+            0,
+            "as {}: no control",
+            user.name
+        );
     });
 }
