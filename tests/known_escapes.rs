@@ -8,7 +8,7 @@ mod support;
 use std::os::unix::fs::PermissionsExt;
 
 use support::report::{Report, outcome, reports};
-use support::{each_user, success, text};
+use support::{each_user, skip, success, text};
 
 /// Each of `names` is held inside, whatever by.
 #[track_caller]
@@ -18,6 +18,10 @@ fn held(names: &[&str]) {
             let attempt = attempts.iter().find(|attempt| attempt["name"] == *name);
             let attempt = attempt.unwrap_or_else(|| panic!("no attempt is called {name}"));
             let (verdict, evidence) = outcome(attempt, "inside");
+            if verdict == "skipped" && attempt["open_outside_to"] != "anyone" && !user.is_root() {
+                skip(name, evidence);
+                continue;
+            }
             assert_eq!(verdict, "held", "{name} as {}: {evidence}", user.name);
         }
     }
@@ -132,7 +136,12 @@ fn cve_2022_31214_no_set_user_id_helper() {
 fn cve_2024_32462_a_command_that_looks_like_an_option() {
     each_user(|user| {
         for word in ["--net=host", "--seccomp=off", "--version"] {
-            let output = user.output(&["--", word]);
+            let mut launch = user.sandbox(&["--", word]);
+            // A search path that this user can read throughout: the answer is then "not found".
+            let output = launch
+                .env("PATH", "/usr/bin:/bin")
+                .output()
+                .expect("it can be started");
             let said = text(&output.stderr);
             assert_eq!(
                 output.status.code(),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use super::calls::Control;
 use super::outside::Outside;
-use super::promise::Promised;
+use super::promise::{self, Promised};
 use crate::policy::Policy;
 
 /// What became of one attempt.
@@ -136,6 +136,19 @@ pub(crate) enum Trace {
 }
 
 impl Attempt {
+    /// Whether `policy` rules it out. Of a single call its profile has the last word: profiles for
+    /// debuggers and builds let more through.
+    pub(crate) fn promised(&self, policy: &Policy) -> Promised {
+        let promised = (self.promise)(policy);
+        match self.act {
+            Act::Call(call) if promised == Promised::Yes => {
+                let words = call.words().map(i64::cast_unsigned);
+                promise::refused_by_profile(policy, call.number(), words)
+            }
+            _ => promised,
+        }
+    }
+
     /// Try it, in this process.
     pub(crate) fn run(&self, outside: &Outside) -> Outcome {
         match self.act {

@@ -304,7 +304,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "sockets and connections by io_uring",
             "filter: no io_uring",
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| Outcome::of(sys::io_uring_setup(), "a ring"),
         ),
     ]);
@@ -314,7 +314,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         tries: "use a ring that was passed in",
         wall: "filter: no io_uring",
         control: call.control,
-        promise: promise::filter,
+        promise: promise::filtered,
         act: Act::Call(call),
     }));
     attempts.extend([

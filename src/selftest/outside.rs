@@ -29,6 +29,9 @@ use crate::error::{Error, Result};
 /// What stands in the victim's memory.
 pub(crate) const VICTIM_SECRET: &[u8; 16] = b"the-victims-word";
 
+/// How every token begins, also that of another selftest that runs at the same time.
+const TOKEN_PREFIX: &str = "sandbox-selftest-";
+
 /// Variables that name sockets, proxies and agents.
 const VARIABLES: &[&str] = &[
     "SSH_AUTH_SOCK",
@@ -48,12 +51,7 @@ const VARIABLES: &[&str] = &[
 ];
 
 /// Programs that are usually set-user-ID, and wait for input.
-const SET_USER_ID: &[&str] = &[
-    "/usr/bin/passwd",
-    "/bin/passwd",
-    "/usr/bin/chfn",
-    "/usr/bin/su",
-];
+const SET_USER_ID: &[&str] = &["/usr/bin/su", "/bin/su", "/usr/bin/chfn", "/usr/bin/passwd"];
 
 /// Where the attempts are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -199,6 +197,8 @@ struct Servers {
 pub(crate) struct Stage {
     /// As the inside is told.
     pub(crate) outside: Outside,
+    /// This program's file.
+    pub(crate) program: PathBuf,
     servers: Servers,
     victim: Child,
     paths: Vec<PathBuf>,
@@ -229,7 +229,7 @@ impl Stage {
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let token = format!("sandbox-selftest-{}-{}", std::process::id(), now.as_nanos());
+        let token = format!("{TOKEN_PREFIX}{}-{}", std::process::id(), now.as_nanos());
         let ipc_key = i32::try_from(now.subsec_nanos()).unwrap_or(1) | 1;
         let mut servers = Servers::default();
 
@@ -313,7 +313,7 @@ impl Stage {
             socket_elsewhere,
             socket_in_run,
             datagram_socket: datagram.is_some().then_some(datagram_path).flatten(),
-            services: services(&token),
+            services: services(),
             inherited,
             variables: set_variables(),
             victim: i32::try_from(victim.id()).unwrap_or(0),
@@ -337,6 +337,7 @@ impl Stage {
         };
         Ok(Self {
             outside,
+            program: program.to_owned(),
             servers,
             victim,
             paths,
@@ -453,13 +454,13 @@ fn run_directory() -> PathBuf {
 }
 
 /// The listening path sockets that this user may connect to (`/proc/net/unix`, proc_net(5)).
-fn services(own: &str) -> Vec<PathBuf> {
+fn services() -> Vec<PathBuf> {
     let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
     let listening = table.lines().filter_map(|line| {
         let fields: Vec<_> = line.split_whitespace().collect();
         let path = fields
             .get(7)
-            .filter(|path| path.starts_with('/') && !path.contains(own))?;
+            .filter(|path| path.starts_with('/') && !path.contains(TOKEN_PREFIX))?;
         // __SO_ACCEPTCON: it listens.
         (fields.get(3) == Some(&"00010000")).then(|| PathBuf::from(path))
     });

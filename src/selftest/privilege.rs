@@ -174,7 +174,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "a 32-bit call by int 0x80",
             CONVENTION,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| Outcome::of(sys::i386(sys::I386Call::Getpid), "the call was made"),
         ),
         row(
@@ -182,7 +182,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "a socket by int 0x80",
             CONVENTION,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| Outcome::of(sys::i386(sys::I386Call::Socket), "the call was made"),
         ),
         row(
@@ -190,7 +190,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "an x32 call (bit 30 of the number)",
             "filter: explicit x32 refusal",
             Nobody,
-            promise::filter,
+            promise::filtered,
             |_| Outcome::of_call(sys::x32_getpid()),
         ),
     ]);
@@ -200,7 +200,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
             "a call newer than the filter",
             "filter: default deny with ENOSYS",
             Nobody,
-            promise::filter,
+            promise::filtered,
             |_| Outcome::of_call(sys::call_from_the_future()),
         ),
         row(
@@ -297,20 +297,13 @@ fn set_user_id(outside: &Outside) -> Outcome {
         Ok(child) => child,
         Err(error) => return Outcome::stopped(&error),
     };
-    // Executed once its line in /proc is not ours any more; the effective id is settled by then.
-    let ours = fs::read("/proc/self/cmdline").unwrap_or_default();
-    let deadline = Instant::now() + Duration::from_secs(2);
-    let mut outcome = Outcome::skipped("the program ended before it could be looked at");
-    while Instant::now() < deadline {
-        let line = fs::read(format!("/proc/{}/cmdline", child.id())).unwrap_or_default();
-        if line.is_empty() {
-            break;
-        }
-        if line != ours {
-            outcome = effective_id(child.id(), program.owner);
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(2));
+    // The kernel lets the parent of a new program go on shortly before it gives the program its ids;
+    // even one that has ended since keeps them until it is waited for.
+    let deadline = Instant::now() + Duration::from_millis(200);
+    let mut outcome = effective_id(child.id(), program.owner);
+    while matches!(outcome, Outcome::Held(_)) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+        outcome = effective_id(child.id(), program.owner);
     }
     // End of file on its input ends it, where it may not be killed.
     drop(child.stdin.take());

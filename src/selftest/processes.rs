@@ -117,7 +117,7 @@ fn of_outside_processes() -> Vec<Attempt> {
             "process_vm_readv at all",
             "filter: memory of others",
             Anyone,
-            promise::filter_without_capabilities,
+            promise::memory_of_others,
             |_| {
                 let secret = *VICTIM_SECRET;
                 let mut bytes = [0_u8; VICTIM_SECRET.len()];
@@ -155,7 +155,7 @@ fn of_outside_processes() -> Vec<Attempt> {
             "pidfd_getfd at all",
             "filter: descriptors of others",
             Anyone,
-            promise::filter_without_capabilities,
+            promise::descriptors_of_others,
             |_| {
                 let copied = sys::pidfd_open(Pid::this())
                     .and_then(|pidfd| sys::pidfd_getfd(pidfd.as_fd(), 1));
@@ -306,13 +306,7 @@ fn of_init() -> Vec<Attempt> {
             INIT,
             Anyone,
             promise::init,
-            |o| match fs::read_dir(format!("/proc/{}/fd", init(o))) {
-                Ok(entries) => match entries.count() {
-                    0 => Outcome::held("it has none"),
-                    count => Outcome::open(format!("{count} are listed")),
-                },
-                Err(error) => Outcome::stopped(&error),
-            },
+            descriptors_of_init,
         ),
         row(
             "pidfd-getfd-init",
@@ -320,7 +314,11 @@ fn of_init() -> Vec<Attempt> {
             INIT,
             Anyone,
             promise::init,
-            descriptors_of_init,
+            |o| {
+                let stolen =
+                    sys::pidfd_open(init(o)).and_then(|pidfd| sys::pidfd_getfd(pidfd.as_fd(), 0));
+                Outcome::of(stolen, "its standard input")
+            },
         ),
         row(
             "kill-init",
@@ -351,7 +349,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "type on the terminal by TIOCSTI",
             TERMINAL,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| on_terminal(TerminalRequest::Sti, UpperHalf::Clear),
         ),
         row(
@@ -359,7 +357,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "TIOCSTI with garbage in the upper half of the word",
             TERMINAL,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| on_terminal(TerminalRequest::Sti, UpperHalf::Garbage),
         ),
         row(
@@ -367,7 +365,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "paste on the console by TIOCLINUX",
             TERMINAL,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| on_terminal(TerminalRequest::Linux, UpperHalf::Clear),
         ),
         row(
@@ -375,7 +373,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "TIOCLINUX with garbage in the upper half of the word",
             TERMINAL,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| on_terminal(TerminalRequest::Linux, UpperHalf::Garbage),
         ),
         row(
@@ -383,7 +381,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "another line discipline by TIOCSETD",
             TERMINAL,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |_| on_terminal(TerminalRequest::SetDiscipline, UpperHalf::Clear),
         ),
         row(
@@ -391,7 +389,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "the console's output by TIOCCONS",
             TERMINAL,
             Nobody,
-            promise::filter,
+            promise::filtered,
             |o| {
                 if o.place == Place::Control {
                     return Outcome::skipped("would take over the host's console");
@@ -404,7 +402,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "a key of the session keyring",
             KEYS,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |o| {
                 let Some(serial) = o.session_key else {
                     return Outcome::skipped("no key could be made outside");
@@ -417,7 +415,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "a key of the keyring that a user's processes share",
             KEYS,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |o| {
                 let name = c_string(&format!("{}-user", o.token));
                 Outcome::of(
@@ -426,7 +424,7 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
                 )
             },
         ),
-        row("add-key", "add_key", KEYS, Anyone, promise::filter, |o| {
+        row("add-key", "add_key", KEYS, Anyone, promise::filtered, |o| {
             let name = c_string(&format!("{}-added", o.token));
             match sys::add_key(&name, b"x", sys::USER_KEYRING) {
                 Ok(serial) => {
@@ -442,10 +440,10 @@ fn of_terminals_and_keys() -> Vec<Attempt> {
             "request_key",
             KEYS,
             Anyone,
-            promise::filter,
+            promise::filtered,
             |o| Outcome::of(sys::request_key(&c_string(&o.token)), "the key was found"),
         ),
-        row("keyctl", "keyctl", KEYS, Anyone, promise::filter, |_| {
+        row("keyctl", "keyctl", KEYS, Anyone, promise::filtered, |_| {
             Outcome::of(sys::keyring_id(sys::USER_KEYRING), "the user's keyring")
         }),
     ]

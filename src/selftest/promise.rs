@@ -1,5 +1,6 @@
 //! Which attempts a policy rules out: one function a wall, from the policy's value alone.
 
+use crate::filter::{self, Context, Verdict, interpret};
 use crate::policy::{Network, Policy, Seccomp, UserNamespace, View};
 
 /// Whether a policy rules an attempt out.
@@ -40,7 +41,7 @@ pub(crate) fn network(policy: &Policy) -> Promised {
 }
 
 /// A system-call profile that ships with the program is in force.
-pub(crate) fn filter(policy: &Policy) -> Promised {
+pub(crate) fn filtered(policy: &Policy) -> Promised {
     let shipped = match &policy.process.seccomp {
         Seccomp::Profile(name) => !name.contains(['/', '.']),
         Seccomp::Off => return Promised::No("the system-call filter is off"),
@@ -55,7 +56,37 @@ pub(crate) fn capabilities(policy: &Policy) -> Promised {
 
 /// The filter is in force and no capability opens a hole in it.
 pub(crate) fn filter_without_capabilities(policy: &Policy) -> Promised {
-    filter(policy).and(capabilities(policy))
+    filtered(policy).and(capabilities(policy))
+}
+
+/// The profile refuses call `number` with these arguments. What cannot be read here cannot be
+/// launched either, so it does not matter what is said of it.
+pub(crate) fn refused_by_profile(policy: &Policy, number: u32, arguments: [u64; 6]) -> Promised {
+    let Seccomp::Profile(name) = &policy.process.seccomp else {
+        return Promised::No("the system-call filter is off");
+    };
+    let context = Context {
+        cap_add: policy.process.cap_add.clone(),
+        ..Context::default()
+    };
+    let verdict = filter::program(name, &context)
+        .map(|program| interpret(&program, context.arch.audit_word(), number, &arguments));
+    let allowed = matches!(verdict, Ok(Verdict::Allow | Verdict::Log));
+    Promised::when(!allowed, "the system-call profile lets it through")
+}
+
+/// Memory of other processes cannot be read, not even of one's own.
+pub(crate) fn memory_of_others(policy: &Policy) -> Promised {
+    let number = filter::number("process_vm_readv", Context::default().arch);
+    let refused = refused_by_profile(policy, number.unwrap_or_default(), [0; 6]);
+    filter_without_capabilities(policy).and(refused)
+}
+
+/// Descriptors of other processes cannot be copied, not even of one's own.
+pub(crate) fn descriptors_of_others(policy: &Policy) -> Promised {
+    let number = filter::number("pidfd_getfd", Context::default().arch);
+    let refused = refused_by_profile(policy, number.unwrap_or_default(), [0; 6]);
+    filter_without_capabilities(policy).and(refused)
 }
 
 /// No new socket of such a kind, or none that leads anywhere.
@@ -70,7 +101,7 @@ pub(crate) fn network_settings(policy: &Policy) -> Promised {
 
 /// No descriptor of a host network namespace, whichever way.
 pub(crate) fn namespaces(policy: &Policy) -> Promised {
-    capabilities(policy).and(filter(policy))
+    capabilities(policy).and(filtered(policy))
 }
 
 /// Nested user namespaces are refused by the filter.

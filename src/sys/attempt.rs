@@ -351,14 +351,25 @@ pub(crate) const RING_CALLS: &[Call] = &[
     ),
 ];
 
+impl Call {
+    /// Its number.
+    pub(crate) fn number(&self) -> u32 {
+        u32::try_from(self.number).expect("a call's number is small and positive")
+    }
+
+    /// The words that its arguments are.
+    pub(crate) fn words(&self) -> [i64; 6] {
+        self.args.map(|arg| match arg {
+            Int(value) => value,
+            Null => 0,
+            Text(text) => text.as_ptr() as i64,
+        })
+    }
+}
+
 /// Make `call`; the kernel's answer.
 pub(crate) fn try_call(call: &Call) -> Result<i64, Errno> {
-    let word = |arg: Arg| match arg {
-        Int(value) => value,
-        Null => 0,
-        Text(text) => text.as_ptr() as i64,
-    };
-    let [a, b, c, d, e, f] = call.args.map(word);
+    let [a, b, c, d, e, f] = call.words();
     // SAFETY: a `Call` can only be made in this file, in the tables above. Every pointer in a row is
     // null or a constant string where the call reads a path or a name; no row gives a call a
     // writable address, and none maps, unmaps or frees memory of this process.
