@@ -8,10 +8,10 @@ use std::borrow::Cow;
 use nix::errno::Errno;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use super::calls::Control;
 use super::outside::Outside;
 use super::promise::{self, Promised};
 use crate::policy::Policy;
+pub(crate) use crate::sys::attempt::Control;
 
 /// What became of one attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -121,7 +121,7 @@ pub(crate) enum Act {
     /// By this function.
     Try(fn(&Outside) -> Outcome),
     /// By one system call.
-    Call(&'static super::calls::Call),
+    Call(&'static crate::sys::attempt::Call),
     /// By this function inside; whether it worked can only be seen from outside afterwards.
     Leave(fn(&Outside) -> Outcome, Trace),
 }
@@ -153,7 +153,7 @@ impl Attempt {
     pub(crate) fn run(&self, outside: &Outside) -> Outcome {
         match self.act {
             Act::Try(act) | Act::Leave(act, _) => act(outside),
-            Act::Call(call) => Outcome::of_call(super::calls::try_call(call)),
+            Act::Call(call) => Outcome::of_call(crate::sys::attempt::try_call(call)),
         }
     }
 }

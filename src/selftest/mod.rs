@@ -10,8 +10,6 @@
 //! selftest. A held one proves little unless its control was open: `--json` shows both.
 
 mod attempt;
-#[path = "../sys/attempt.rs"]
-mod calls;
 mod network;
 mod outside;
 mod privilege;
@@ -36,7 +34,6 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use self::attempt::{Act, Attempt, Outcome, Trace};
-use self::calls as sys;
 use self::outside::{Place, Stage, survivors};
 use self::report::Finding;
 use self::runner::Line;
@@ -45,6 +42,7 @@ use crate::exit;
 use crate::log::LogFormat;
 use crate::policy::Policy;
 use crate::request::Request;
+use crate::sys::attempt as sys;
 
 pub use runner::hidden;
 

@@ -17,10 +17,10 @@ use nix::unistd::Pid;
 use sendfd::SendWithFd;
 
 use super::attempt::{Act, Attempt, Control, Group, Outcome};
-use super::calls::{self as sys, CloneCall};
 use super::outside::{Inherited, Outside};
 use super::promise::{self, Promised};
 use crate::policy::Policy;
+use crate::sys::attempt::{self as sys, CloneCall};
 
 /// How long an answer from the host may take: everything is on this machine.
 const PATIENCE: Duration = Duration::from_millis(500);

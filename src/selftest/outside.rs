@@ -22,9 +22,9 @@ use nix::sys::socket as net;
 use nix::unistd::{AccessFlags, access, geteuid};
 use serde::{Deserialize, Serialize};
 
-use super::calls as sys;
 use super::processes::c_string;
 use crate::error::{Error, Result};
+use crate::sys::attempt as sys;
 
 /// What stands in the victim's memory.
 pub(crate) const VICTIM_SECRET: &[u8; 16] = b"the-victims-word";

@@ -10,11 +10,11 @@ use nix::errno::Errno;
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
 use super::attempt::{Act, Attempt, Control, Group, Outcome};
-use super::calls::{self as sys, Call};
 use super::network::open_device;
 use super::outside::Outside;
 use super::promise::{self, Promised};
 use crate::policy::Policy;
+use crate::sys::attempt::{self as sys, Call};
 
 const PRIVILEGES: &str = "no_new_privs, empty bounding set";
 const MOUNTS: &str = "no capability, filter";

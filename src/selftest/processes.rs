@@ -15,11 +15,11 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv, process_vm_writev};
 use nix::unistd::Pid;
 
 use super::attempt::{Act, Attempt, Control, Group, Outcome, Trace};
-use super::calls::{self as sys, TerminalRequest, UpperHalf};
 use super::network::open_for_writing;
 use super::outside::{Outside, Place, VICTIM_SECRET};
 use super::promise::{self, Promised};
 use crate::policy::Policy;
+use crate::sys::attempt::{self as sys, TerminalRequest, UpperHalf};
 
 const NUMBERS: &str = "process namespace";
 const PROC: &str = "own /proc";

@@ -12,9 +12,9 @@ use nix::sys::wait::{WaitStatus, waitpid};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{self, Attempt, Outcome};
-use super::calls as sys;
 use super::outside::{Outside, be_victim};
 use crate::exit;
+use crate::sys::attempt as sys;
 
 /// How long one attempt may take, in seconds; then SIGALRM ends it.
 const PATIENCE: u32 = 10;

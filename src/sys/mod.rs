@@ -4,6 +4,7 @@
 //! its launcher's memory *and thread-local storage*: they issue the system call themselves and never
 //! touch libc's `errno`, a lock or the heap. The rest serves the launcher.
 
+pub(crate) mod attempt;
 pub(crate) mod child;
 pub(crate) mod clone;
 pub(crate) mod mount;
