@@ -57,6 +57,8 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
         Step::CloneCommand,
         (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH),
     )?;
+    // Here, because it can be done while the command's process mounts: that one waits for us anyway.
+    bring_up_loopback(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
@@ -75,8 +77,8 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
 
 /// From the clone to the command's first instruction.
 fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
-    if prepared.loopback == Loopback::Up {
-        prepared.at(Step::Loopback, sys::bring_up_loopback())?;
+    if prepared.init.is_none() {
+        bring_up_loopback(prepared)?;
     }
     wait_for_release(prepared)?;
     if prepared.forbids_user_namespaces {
@@ -153,6 +155,13 @@ fn own_id_maps(prepared: &Prepared) -> Result<(), Failure> {
         Step::IdMaps,
         sys::write_file(c"/proc/self/gid_map", &maps.gid),
     )
+}
+
+fn bring_up_loopback(prepared: &Prepared) -> Result<(), Failure> {
+    match prepared.loopback {
+        Loopback::Up => prepared.at(Step::Loopback, sys::bring_up_loopback()),
+        Loopback::Untouched => Ok(()),
+    }
 }
 
 /// Where the launcher writes the maps: one byte a process says that they are there.

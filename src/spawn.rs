@@ -4,8 +4,8 @@
 //! | --- | --- | --- |
 //! | clone3 with all namespaces | starts on the launcher's memory | |
 //! | | ordinary user: writes its own id maps | |
-//! | | clones pid 2 | brings `lo` up |
-//! | root: writes the id maps, releases both | waits for them | waits for them |
+//! | | clones pid 2 | starts |
+//! | root: writes the id maps, releases both | brings `lo` up, waits for the maps | waits for them |
 //! | reads the report pipe to its end | drops everything, executes the init | mounts, limits, drops |
 //! | | init confines itself, lets pid 2 go | waits for that |
 //! | | supervises | filter, execve |
