@@ -5,8 +5,7 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use sandbox::Error;
-use sandbox::policy::{describe, merge, parse};
-use sandbox::policy::layer::Origin;
+use sandbox::policy::{Origin, describe, merge, parse};
 
 fuzz_target!(|text: &str| {
     let file = Path::new("fuzz.toml");
@@ -15,7 +14,7 @@ fuzz_target!(|text: &str| {
             // What is merged may be refused (two keys that exclude each other), never panic.
             if let Ok(policy) = merge::merge(&[(Origin::File(file.to_owned()), layer)]) {
                 let _ = merge::widenings(&policy);
-                let _ = describe::show_policy(&policy, describe::Format::Text);
+                let _ = describe::show_policy(&policy, Format::Text);
             }
         }
         Err(Error::Policy { line, .. }) => {
