@@ -28,11 +28,22 @@ const COMMAND_PID: i32 = 2;
 /// The first process of the sandbox.
 pub(crate) fn first(shared: &'static Shared<Prepared>) -> ! {
     let prepared = &shared.value;
-    let Err(failure) = match &prepared.init {
+    let Err(failure) = tie_to_launcher(prepared).and_then(|()| match &prepared.init {
         None => own_id_maps(prepared).and_then(|()| command_steps(prepared)),
         Some(init) => init_steps(shared, init),
-    };
+    });
     fail(prepared, failure)
+}
+
+/// From the first moment: a launcher that is killed in the middle of a launch leaves nothing waiting.
+fn tie_to_launcher(prepared: &Prepared) -> Result<(), Failure> {
+    for &end in &prepared.launcher_ends {
+        prepared.at(Step::ParentDeath, sys::close(end))?;
+    }
+    match prepared.dies_with_parent {
+        true => prepared.at(Step::ParentDeath, sys::die_with_parent()),
+        false => Ok(()),
+    }
 }
 
 /// The second process: the command's.
@@ -65,6 +76,7 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;
     prepared.at(Step::NoNewPrivs, sys::set_no_new_privs())?;
+    // Again: a change of ids has cleared it (PR_SET_PDEATHSIG(2const)).
     if prepared.dies_with_parent {
         prepared.at(Step::ParentDeath, sys::die_with_parent())?;
     }

@@ -70,6 +70,9 @@ pub(crate) struct Channels {
     pub(crate) release: Option<RawFd>,
     /// The init's.
     pub(crate) init: Option<Init>,
+    /// The launcher's ends, which the first process closes: while it held them itself, it would never
+    /// see their end of file.
+    pub(crate) launcher_ends: Vec<RawFd>,
     /// Landlock ruleset.
     pub(crate) landlock: Option<RawFd>,
     /// What becomes descriptor 0, 1, 2 and so on.
@@ -81,6 +84,7 @@ pub(crate) struct Prepared {
     pub(crate) report: RawFd,
     pub(crate) release: Option<RawFd>,
     pub(crate) init: Option<Init>,
+    pub(crate) launcher_ends: Vec<RawFd>,
     pub(crate) own_id_maps: Option<OwnIdMaps>,
     pub(crate) loopback: Loopback,
     pub(crate) forbids_user_namespaces: bool,
@@ -179,6 +183,7 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         report: channels.report,
         release: channels.release,
         init: channels.init,
+        launcher_ends: channels.launcher_ends,
         own_id_maps,
         loopback: if plan.loopback_up {
             Loopback::Up

@@ -111,6 +111,11 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         report: report_writer.as_raw_fd(),
         release: release.as_ref().map(|(reader, _)| reader.as_raw_fd()),
         init: init.as_ref().map(InitChannels::numbers),
+        launcher_ends: release
+            .iter()
+            .map(|(_, writer)| writer.as_raw_fd())
+            .chain(init.iter().map(|init| init.supervisor.as_raw_fd()))
+            .collect(),
         landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
         descriptors,
     };
