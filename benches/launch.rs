@@ -39,8 +39,10 @@ const NOBODY: u32 = 65534;
 // SAFETY: no other function of this program is called `main`; the C library calls it like this.
 #[unsafe(no_mangle)]
 extern "C" fn main(_argc: c_int, argv: *const *const c_char) -> c_int {
-    // SAFETY: argv[1] is the first argument or the null that ends the vector.
-    let first = unsafe { *argv.add(1) };
+    // SAFETY: argv[0] is there, so argv[1] is in the vector: the first argument, or the null at its end.
+    let second = unsafe { argv.add(1) };
+    // SAFETY: as above; the C library has filled it in.
+    let first = unsafe { *second };
     // SAFETY: a pointer of argv that is not null is a C string.
     if !first.is_null() && unsafe { CStr::from_ptr(first) } == c"--floor" {
         return floor();
@@ -215,8 +217,8 @@ fn quantile(times: &mut [f64], part: f64) -> f64 {
 
 /// One clone3, one execve, one waitpid.
 fn floor() -> c_int {
-    // SAFETY: reads the process's own ids.
-    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    let uid = nix::unistd::geteuid();
+    let gid = nix::unistd::getegid();
     let uid_map = format!("{uid} {uid} 1\n");
     let gid_map = format!("{gid} {gid} 1\n");
     // SAFETY: integers only; all zero means "nothing asked".
@@ -239,14 +241,10 @@ fn floor() -> c_int {
             && put(c"/proc/self/gid_map", &gid_map);
         if written && loopback_up() {
             let path = c"/bin/true".as_ptr();
+            let argv = [path, std::ptr::null()];
+            let envp = [std::ptr::null()];
             // SAFETY: path and both vectors are C strings, the vectors ended by null.
-            unsafe {
-                libc::execve(
-                    path,
-                    [path, std::ptr::null()].as_ptr(),
-                    [std::ptr::null()].as_ptr(),
-                )
-            };
+            unsafe { libc::execve(path, argv.as_ptr(), envp.as_ptr()) };
         }
         // SAFETY: ends this process.
         unsafe { libc::_exit(125) };
@@ -270,11 +268,15 @@ fn put(path: &CStr, text: &str) -> bool {
 fn loopback_up() -> bool {
     // SAFETY: no pointer.
     let fd = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-    // SAFETY: integers and arrays of them; zero is valid.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    request.ifr_name[0] = b'l' as c_char;
-    request.ifr_name[1] = b'o' as c_char;
-    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    let mut ifr_name = [0; libc::IFNAMSIZ];
+    ifr_name[0] = b'l' as c_char;
+    ifr_name[1] = b'o' as c_char;
+    let request = libc::ifreq {
+        ifr_name,
+        ifr_ifru: libc::__c_anonymous_ifr_ifru {
+            ifru_flags: libc::IFF_UP as libc::c_short,
+        },
+    };
     // SAFETY: SIOCSIFFLAGS reads an ifreq.
     unsafe { libc::ioctl(fd, libc::SIOCSIFFLAGS, &raw const request) == 0 }
 }
