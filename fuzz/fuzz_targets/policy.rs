@@ -6,6 +6,7 @@ use std::path::Path;
 use libfuzzer_sys::fuzz_target;
 use sandbox::Error;
 use sandbox::policy::{Origin, describe, merge, parse};
+use sandbox::request::Format;
 
 fuzz_target!(|text: &str| {
     let file = Path::new("fuzz.toml");
