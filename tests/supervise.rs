@@ -1,0 +1,584 @@
+//! What a caller sees of a command in a sandbox: its status, its signals, its streams, its end.
+//!
+//! Waiting is by end of file: whatever holds the write end of the command's standard output is alive,
+//! so a pipe that has ended proves that nothing of the sandbox is. No sleep stands for an event.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
+use nix::unistd::Pid;
+use serde_json::Value;
+use support::{User, each_user, success, text};
+
+/// How long anything that must end may take: only a failure ever waits for it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is left to read until every writer is gone.
+#[track_caller]
+fn to_the_end(mut pipe: impl Read + AsFd) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let mut read = Vec::new();
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = PollTimeout::try_from(left).expect("it is short");
+        let ready = poll(&mut [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)], timeout);
+        assert_eq!(ready, Ok(1), "something is still alive: {}", text(&read));
+        let mut chunk = [0; 4096];
+        match pipe.read(&mut chunk).expect("a pipe can be read") {
+            0 => return text(&read),
+            length => read.extend_from_slice(&chunk[..length]),
+        }
+    }
+}
+
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a pid"))
+}
+
+/// Start `command` with its standard output to be read.
+fn started(command: &mut Command) -> (Child, BufReader<ChildStdout>) {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the binary can be started");
+    let stdout = child.stdout.take().expect("it is piped");
+    (child, BufReader::new(stdout))
+}
+
+/// The next line of `stdout`.
+fn line(stdout: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("a pipe can be read");
+    line.trim_end().to_owned()
+}
+
+/// A shell that sets things up and then becomes `sandbox` with `arguments`.
+fn by_shell(user: &User, setup: &str, arguments: &[&str]) -> Command {
+    let mut shell = user.command("/bin/sh");
+    shell
+        .args(["-c", &format!("{setup} exec \"$0\" \"$@\"")])
+        .arg(&user.sandbox)
+        .args(arguments);
+    shell
+}
+
+fn script<'a>(options: &[&'a str], script: &'a str) -> Vec<&'a str> {
+    [options, &["--", "/bin/sh", "-c", script]].concat()
+}
+
+fn run(user: &User, options: &[&str], command: &str) -> Output {
+    let words = script(options, command);
+    user.output(&words)
+}
+
+/// A file name of the test's own that does not exist.
+fn fresh(user: &User, name: &str) -> PathBuf {
+    let path = user.home.join(format!("{name}-{}", std::process::id()));
+    if let Err(error) = fs::remove_file(&path) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
+    }
+    path
+}
+
+// ---- Its status ----
+
+#[test]
+fn the_status_is_the_commands_own() {
+    each_user(|user| {
+        for status in [0, 1, 7, 123, 124, 125, 255] {
+            let output = run(user, &[], &format!("exit {status}"));
+            assert_eq!(output.status.code(), Some(status), "as {}", user.name);
+            assert_eq!(text(&output.stderr), "", "as {}", user.name);
+        }
+    });
+}
+
+#[test]
+fn the_status_is_the_commands_own_without_an_init_too() {
+    each_user(|user| {
+        let output = run(user, &["--as-pid-1"], "exit 7");
+        assert_eq!(output.status.code(), Some(7), "as {}", user.name);
+    });
+}
+
+#[test]
+fn death_by_a_signal_is_128_and_its_number() {
+    each_user(|user| {
+        for (signal, status) in [("TERM", 143), ("KILL", 137), ("SEGV", 139), ("HUP", 129)] {
+            let output = run(user, &[], &format!("kill -{signal} $$"));
+            assert_eq!(output.status.code(), Some(status), "as {}", user.name);
+        }
+    });
+}
+
+#[test]
+fn death_by_sigsys_is_told_apart() {
+    each_user(|user| {
+        let events = fresh(user, "events-sigsys");
+        let target = events.to_str().expect("it is text").to_owned();
+        let output = run(user, &["--events", &target], "kill -SYS $$");
+        assert_eq!(output.status.code(), Some(159), "as {}", user.name);
+        assert!(
+            text(&output.stderr).contains("killed by the system-call filter"),
+            "as {}: {}",
+            user.name,
+            text(&output.stderr)
+        );
+        let exit = events_of(&events, "exit");
+        assert_eq!(exit["killed_by_filter"], true);
+        assert_eq!(exit["signal"], 31);
+    });
+}
+
+// ---- Its time ----
+
+#[track_caller]
+fn times_out(options: &[&str], command: &str) {
+    each_user(|user| {
+        let mut all = vec!["--timeout", "100ms", "--kill-after", "100ms"];
+        all.extend(options);
+        let words = script(&all, command);
+        let mut launch = user.command(&user.sandbox);
+        let (mut child, stdout) = started(launch.args(words).stderr(Stdio::null()));
+        to_the_end(stdout.into_inner());
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(124), "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_command_whose_time_is_over_is_ended_with_124() {
+    times_out(&[], "sleep 1000");
+}
+
+#[test]
+fn a_command_that_ignores_sigterm_is_killed() {
+    times_out(&[], "trap '' TERM; while :; do :; done");
+}
+
+#[test]
+fn a_command_that_stops_itself_has_no_more_time() {
+    times_out(&[], "kill -STOP $$");
+}
+
+#[test]
+fn a_command_that_went_into_another_session_has_no_more_time() {
+    times_out(
+        &[],
+        "trap '' TERM HUP; setsid sleep 1000 & wait; while :; do :; done",
+    );
+}
+
+#[test]
+fn time_is_over_for_a_command_that_is_pid_1_too() {
+    times_out(&["--as-pid-1"], "sleep 1000");
+}
+
+// ---- Its signals ----
+
+#[test]
+fn each_signal_sent_to_the_launcher_reaches_the_command_once() {
+    const SIGNALS: &[Signal] = &[
+        Signal::SIGTERM,
+        Signal::SIGINT,
+        Signal::SIGHUP,
+        Signal::SIGQUIT,
+        Signal::SIGUSR1,
+        Signal::SIGWINCH,
+        Signal::SIGCONT,
+        Signal::SIGTSTP,
+        Signal::SIGALRM,
+    ];
+    each_user(|user| {
+        let mut traps = String::new();
+        for signal in SIGNALS {
+            let name = signal.as_str().trim_start_matches("SIG");
+            traps.push_str(&format!("trap 'echo {}' {name}; ", signal.as_str()));
+        }
+        // A trap ends the wait at once; the pipe's other end is the test's word that all is sent.
+        let body = format!(
+            "{traps} trap 'kill $idle; exit 9' USR2; sleep 1000 & idle=$!; echo ready; while :; do wait; done"
+        );
+        let mut launch = user.command(&user.sandbox);
+        let (mut child, mut stdout) = started(launch.args(script(&[], &body)));
+        assert_eq!(line(&mut stdout), "ready", "as {}", user.name);
+        for &signal in SIGNALS {
+            kill(pid_of(&child), signal).expect("it is ours");
+            assert_eq!(line(&mut stdout), signal.as_str(), "as {}", user.name);
+        }
+        kill(pid_of(&child), Signal::SIGUSR2).expect("it is ours");
+        assert_eq!(line(&mut stdout), "", "one came twice, as {}", user.name);
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(9), "as {}", user.name);
+    });
+}
+
+#[test]
+fn the_mask_and_the_ignored_signals_are_the_callers() {
+    const SETTING: &[&str] = &["--ignore-signal=PIPE,USR2", "--block-signal=USR1,TERM"];
+    let lines = |output: &Output, user: &User| -> Vec<String> {
+        let status = success(user, output);
+        let wanted = |line: &&str| line.starts_with("SigBlk") || line.starts_with("SigIgn");
+        status.lines().filter(wanted).map(str::to_owned).collect()
+    };
+    each_user(|user| {
+        let mut outside = user.command("/usr/bin/env");
+        outside.args(SETTING).args(["cat", "/proc/self/status"]);
+        let mut inside = user.command("/usr/bin/env");
+        inside.args(SETTING).arg(&user.sandbox);
+        inside.args(["--", "cat", "/proc/self/status"]);
+        let outside = lines(&outside.output().expect("env can be started"), user);
+        let inside = lines(&inside.output().expect("env can be started"), user);
+        assert!(
+            outside
+                .iter()
+                .any(|line| !line.ends_with("0000000000000000")),
+            "env did nothing"
+        );
+        assert_eq!(inside, outside, "as {}", user.name);
+    });
+}
+
+// ---- Its end ----
+
+#[test]
+fn a_daemon_dies_with_the_command() {
+    each_user(|user| {
+        let body = "(trap '' TERM HUP; setsid sleep 1000 &) ; echo started";
+        let mut launch = user.command(&user.sandbox);
+        let (mut child, stdout) = started(launch.args(script(&[], body)));
+        assert_eq!(
+            to_the_end(stdout.into_inner()),
+            "started",
+            "as {}",
+            user.name
+        );
+        assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn nothing_outlives_a_killed_launcher() {
+    each_user(|user| {
+        for options in [&[][..], &["--as-pid-1"], &["--new-session"]] {
+            let body = "trap '' TERM HUP; sleep 1000 & setsid sleep 1000 & echo ready; wait; wait";
+            let mut launch = user.command(&user.sandbox);
+            let (mut child, mut stdout) = started(launch.args(script(options, body)));
+            assert_eq!(line(&mut stdout), "ready", "as {}", user.name);
+            child.kill().expect("it is ours");
+            to_the_end(stdout.into_inner());
+            child.wait().expect("it is ours");
+        }
+    });
+}
+
+#[test]
+fn nothing_outlives_a_launcher_killed_where_sigchld_is_ignored() {
+    each_user(|user| {
+        let mut launch = user.command("/usr/bin/env");
+        launch.arg("--ignore-signal=CHLD").arg(&user.sandbox);
+        let body = "setsid sleep 1000 & echo ready; sleep 1000";
+        let (mut child, mut stdout) = started(launch.args(script(&[], body)));
+        assert_eq!(line(&mut stdout), "ready", "as {}", user.name);
+        child.kill().expect("it is ours");
+        to_the_end(stdout.into_inner());
+        child.wait().expect("it is ours");
+    });
+}
+
+/// The moment is random on purpose: between the launcher's first instruction and the command's.
+#[test]
+fn nothing_outlives_a_launcher_killed_at_any_moment_of_the_launch() {
+    each_user(|user| {
+        let mut seed = u64::from(std::process::id()) | 1;
+        for round in 0..200 {
+            seed ^= seed << 13;
+            seed ^= seed >> 7;
+            seed ^= seed << 17;
+            let moment = Duration::from_micros(seed % 12_000);
+            let mut launch = user.command(&user.sandbox);
+            let (mut child, stdout) = started(launch.args(["--", "/bin/sleep", "1000"]));
+            let began = Instant::now();
+            while began.elapsed() < moment {
+                std::hint::spin_loop();
+            }
+            child.kill().expect("it is ours");
+            to_the_end(stdout.into_inner());
+            let status = child.wait().expect("it is ours");
+            assert!(!status.success(), "round {round}, as {}", user.name);
+        }
+    });
+}
+
+#[test]
+fn orphans_are_reaped_inside() {
+    each_user(|user| {
+        // Two hundred orphans end; then no zombie is left but one that ends this very moment.
+        let body = "i=0; while [ $i -lt 200 ]; do (true &) ; i=$((i+1)); done; n=99; t=0
+            while [ $n -gt 0 ] && [ $t -lt 1000 ]; do
+                n=$(cat /proc/[0-9]*/stat 2>/dev/null | grep -c ') Z '); t=$((t+1)); done
+            echo $n";
+        let output = run(user, &[], body);
+        assert_eq!(success(user, &output), "0", "as {}", user.name);
+    });
+}
+
+// ---- Its streams and descriptors ----
+
+#[test]
+fn a_large_stream_passes_through_unharmed() {
+    each_user(|user| {
+        let mut launch = user.sandbox(&["--", "cat"]);
+        let mut child = launch
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary can be started");
+        let sent: Vec<u8> = (0..16_u32 << 20).map(|at| (at % 251) as u8).collect();
+        let mut stdin = child.stdin.take().expect("it is piped");
+        let (sent, received) = std::thread::scope(|scope| {
+            let writer = scope.spawn(move || {
+                stdin.write_all(&sent).expect("cat reads all");
+                sent
+            });
+            let mut received = Vec::new();
+            let mut stdout = child.stdout.take().expect("it is piped");
+            stdout.read_to_end(&mut received).expect("it can be read");
+            (writer.join().expect("it does not panic"), received)
+        });
+        assert!(
+            received == sent,
+            "{} bytes, as {}",
+            received.len(),
+            user.name
+        );
+        assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn large_arguments_and_environments_arrive_whole() {
+    each_user(|user| {
+        let large = "x".repeat(100_000);
+        let mut launch =
+            user.sandbox(&["--", "/bin/sh", "-c", "echo $# ${#1} ${#9} ${#LARGE}", "sh"]);
+        launch.args(vec![&large; 14]).env("LARGE", &large);
+        let printed = success(user, &launch.output().expect("the binary can be started"));
+        assert_eq!(printed, "14 100000 100000 100000", "as {}", user.name);
+    });
+}
+
+#[test]
+fn closed_standard_descriptors_are_the_null_device() {
+    each_user(|user| {
+        let body = "for n in 0 1 2; do test -c /proc/self/fd/$n || exit 1; done; exit 7";
+        let words = script(&[], body);
+        let mut launch = by_shell(user, "exec 0<&- 1>&- 2>&-;", &words);
+        let status = launch.status().expect("sh can be started");
+        assert_eq!(status.code(), Some(7), "as {}", user.name);
+    });
+}
+
+#[test]
+fn descriptors_that_nobody_passed_are_closed() {
+    each_user(|user| {
+        let list = "ls /proc/$$/fd; exit 0";
+        let setup = "exec 5</etc/passwd 9</etc/group;";
+        let outside = user
+            .command("/bin/sh")
+            .args(["-c", &format!("{setup} {list}")])
+            .output()
+            .expect("sh can be started");
+        let outside = success(user, &outside);
+        assert!(outside.lines().any(|number| number == "9"), "{outside}");
+        let words = script(&[], list);
+        let inside = by_shell(user, setup, &words).output();
+        let inside = success(user, &inside.expect("sh can be started"));
+        let numbers: Vec<&str> = inside.split_whitespace().filter(|n| *n != "10").collect();
+        assert_eq!(numbers, ["0", "1", "2"], "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_passed_descriptor_is_the_third_and_has_its_name() {
+    each_user(|user| {
+        let body = "read word <&3; echo $word $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID == $$))";
+        let words = script(&["--pass-fd", "7:words"], body);
+        let path = fresh(user, "passed");
+        fs::write(&path, "hello\n").expect("there is room");
+        let setup = format!("exec 7<{};", path.display());
+        let output = by_shell(user, &setup, &words).output();
+        let printed = success(user, &output.expect("sh can be started"));
+        assert_eq!(printed, "hello 1 words 1", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_directory_is_no_descriptor_to_pass() {
+    each_user(|user| {
+        let witness = fresh(user, "witness-directory");
+        let body = format!("touch {}", witness.display());
+        let words = script(&["--pass-fd", "7"], &body);
+        for setup in ["exec 7<.;", "exec 7</proc/self/ns/net;"] {
+            let output = by_shell(user, setup, &words).output();
+            let output = output.expect("sh can be started");
+            assert_eq!(output.status.code(), Some(125), "{setup} as {}", user.name);
+            assert!(!witness.exists(), "{setup} as {}: it ran", user.name);
+        }
+    });
+}
+
+/// A listening socket that `user` may connect to.
+fn listening(user: &User, name: &str) -> (UnixListener, String) {
+    let path = fresh(user, name);
+    let listener = UnixListener::bind(&path).expect("the directory is writable");
+    std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid)).expect("root, or its own");
+    (listener, format!("unix:{}", path.display()))
+}
+
+#[test]
+fn a_connected_socket_is_the_commands_only_way_out() {
+    each_user(|user| {
+        let (listener, address) = listening(user, "connect");
+        let words = script(
+            &["--net", "fds", "--connect", &address],
+            "echo from inside >&3",
+        );
+        let mut child = user
+            .command(&user.sandbox)
+            .args(words)
+            .spawn()
+            .expect("it starts");
+        let (peer, _) = listener.accept().expect("it connects");
+        assert_eq!(to_the_end(peer), "from inside", "as {}", user.name);
+        assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn a_socket_can_be_standard_input_and_output() {
+    each_user(|user| {
+        let (listener, address) = listening(user, "stdin");
+        let options = ["--connect", &address, "--stdin-socket"];
+        let words = script(&options, "read word; echo \"$word back\"");
+        let mut child = user
+            .command(&user.sandbox)
+            .args(words)
+            .spawn()
+            .expect("it starts");
+        let (mut peer, _) = listener.accept().expect("it connects");
+        peer.write_all(b"there and\n").expect("it is connected");
+        assert_eq!(to_the_end(peer), "there and back", "as {}", user.name);
+        assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn a_brokers_descriptor_reaches_the_command() {
+    each_user(|user| {
+        let (listener, address) = listening(user, "broker");
+        let words = script(&["--receive-from", &address], "echo by the broker >&3");
+        let mut child = user
+            .command(&user.sandbox)
+            .args(words)
+            .spawn()
+            .expect("it starts");
+        let (channel, _) = listener.accept().expect("it connects");
+        let (ours, theirs) = UnixStream::pair().expect("a pair can be made");
+        let rights = [theirs.as_raw_fd()];
+        let message = [ControlMessage::ScmRights(&rights)];
+        let payload = [std::io::IoSlice::new(b"x")];
+        sendmsg::<()>(
+            channel.as_raw_fd(),
+            &payload,
+            &message,
+            MsgFlags::empty(),
+            None,
+        )
+        .expect("it is connected");
+        drop((theirs, channel));
+        assert_eq!(to_the_end(ours), "by the broker", "as {}", user.name);
+        assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+// ---- What is told ----
+
+/// The one line of `file` that tells of `event`.
+#[track_caller]
+fn events_of(file: &Path, event: &str) -> Value {
+    let lines = fs::read_to_string(file).expect("the events were written");
+    let mut found = lines
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).expect("every line is JSON"))
+        .filter(|line| line["event"] == event);
+    let one = found
+        .next()
+        .unwrap_or_else(|| panic!("no {event} in {lines}"));
+    assert!(found.next().is_none(), "two of {event} in {lines}");
+    assert!(one["time"].is_f64(), "{one}");
+    one
+}
+
+#[test]
+fn start_and_exit_are_told_as_json() {
+    each_user(|user| {
+        let file = fresh(user, "events");
+        let target = file.to_str().expect("it is text").to_owned();
+        let output = run(user, &["--events", &target], "exit 7");
+        assert_eq!(output.status.code(), Some(7));
+        let start = events_of(&file, "start");
+        assert!(start["pid"].is_i64(), "{start}");
+        assert_eq!(start["plan"]["network"], "loopback");
+        let exit = events_of(&file, "exit");
+        assert_eq!(exit["status"], 7);
+        assert_eq!(exit["timed_out"], false);
+        assert_eq!(exit["signal"], Value::Null);
+        assert!(exit["seconds"].is_f64(), "{exit}");
+    });
+}
+
+#[test]
+fn a_launch_that_failed_is_told_as_json() {
+    each_user(|user| {
+        let file = fresh(user, "events-error");
+        let target = file.to_str().expect("it is text").to_owned();
+        let options = ["--events", &target, "--chdir", "/nonexistent"];
+        let output = run(user, &options, "true");
+        assert_eq!(output.status.code(), Some(125));
+        let error = events_of(&file, "error");
+        assert_eq!(error["step"], "Chdir");
+        assert_eq!(error["status"], 125);
+        assert_eq!(
+            error["message"],
+            "cannot change to the working directory /nonexistent"
+        );
+    });
+}
+
+#[test]
+fn a_dry_run_runs_nothing() {
+    each_user(|user| {
+        let witness = fresh(user, "witness-dry");
+        let body = format!("touch {}", witness.display());
+        for option in ["--dry-run", "--dry-run=json"] {
+            let output = run(user, &[option], &body);
+            assert!(success(user, &output).contains("loopback"));
+            assert!(!witness.exists(), "as {}: it ran", user.name);
+        }
+        // The control: without the option the very same words do run it.
+        success(user, &run(user, &[], &body));
+        assert!(witness.exists(), "as {}", user.name);
+        fs::remove_file(witness).expect("it is there");
+    });
+}
