@@ -122,6 +122,21 @@ fn death_by_a_signal_is_128_and_its_number() {
 }
 
 #[test]
+fn the_status_is_right_where_the_caller_ignores_sigchld() {
+    each_user(|user| {
+        let words = script(&[], "exit 7");
+        let output = user
+            .command("/usr/bin/env")
+            .arg("--ignore-signal=CHLD")
+            .arg(&user.sandbox)
+            .args(words)
+            .output()
+            .expect("env can be started");
+        assert_eq!(output.status.code(), Some(7), "as {}", user.name);
+    });
+}
+
+#[test]
 fn death_by_sigsys_is_told_apart() {
     each_user(|user| {
         let events = fresh(user, "events-sigsys");
