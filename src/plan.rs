@@ -312,12 +312,17 @@ fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Ac
 /// Root keeps its ids and loses its supplementary groups. An ordinary user's cannot be dropped: in a
 /// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)).
 fn own_identity(id_maps: IdMaps, support: &Support) -> Option<Identity> {
-    let privileged = support.root && support.has(CAP_SETGID);
+    let privileged = support.root && support.has(CAP_SETGID) && may_set_groups();
     (privileged && !matches!(id_maps, IdMaps::Own { .. })).then(|| Identity {
         uid: Uid::effective().as_raw(),
         gid: Gid::effective().as_raw(),
         groups: Vec::new(),
     })
+}
+
+/// Root of a user namespace with a map of its own may not (user_namespaces(7)).
+fn may_set_groups() -> bool {
+    fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim_end() == "allow")
 }
 
 fn filter_context(
@@ -386,7 +391,8 @@ fn environment(
             .collect();
         set("LISTEN_FDS", descriptors.len().to_string().into());
         set("LISTEN_FDNAMES", names.join(":").into());
-        // The digits are the child's to fill in: only it knows its pid as the command sees it.
+        // Room for digits, which are the child's to fill in: only it knows its pid as the command
+        // sees it.
         set("LISTEN_PID", "0000000000".into());
     }
     for (_, value) in &mut variables {

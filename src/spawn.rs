@@ -23,12 +23,13 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{getpid, gettid, pipe2, write};
 use tracing::debug;
 
 use crate::error::{Error, Result};
+use crate::init::Record;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
@@ -166,6 +167,15 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         drop(guests);
         return Err(failed(plan, failure));
     }
+    // An init that could not confine itself has ended, and the command with it, without a word here.
+    if let Some(errno) = status.as_ref().and_then(init_failure) {
+        end(&pidfd);
+        return Err(explained(
+            Error::step(Step::Init, "", errno),
+            Step::Init,
+            errno,
+        ));
+    }
     // A change of ids in the shared memory has made this process undumpable (prctl(2)).
     if dumpable == Ok(true) && prctl::get_dumpable() == Ok(false) {
         let _ = prctl::set_dumpable(true);
@@ -184,6 +194,17 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         status,
         marks,
     })
+}
+
+/// The init's own report of a failure, if that is what it said first. Left in the socket.
+fn init_failure(status: &OwnedFd) -> Option<Errno> {
+    let mut record = [0; Record::LENGTH];
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
+    let length = recv(status.as_raw_fd(), &mut record, flags).ok()?;
+    match Record::decode(record.get(..length)?) {
+        Some(Record::Failed(errno)) => Some(errno),
+        _ => None,
+    }
 }
 
 /// Clone, from inside the network namespace to join if there is one. The namespace is the calling

@@ -122,6 +122,14 @@ impl Supervisor {
         if self.timed_out {
             return Ok(Ending::TimedOut);
         }
+        if self.spawned.status.is_some() && self.ended.is_none() && libc::WIFEXITED(waited) {
+            // An init that ends by itself says first how the command did.
+            return Err(Error::host(
+                "learn the status of",
+                "the command",
+                Errno::EIO,
+            ));
+        }
         Ok(Ending::from_wait_status(self.ended.unwrap_or(waited)))
     }
 

@@ -50,20 +50,30 @@ impl Strings {
         }
     }
 
-    /// Overwrite the digits that end string `index` with `value`, right-aligned, zero-padded.
+    /// Overwrite the digits that end string `index` with `value`, and end the string there: without
+    /// leading zeros, which some readers would take for octal.
     pub(crate) fn set_decimal(&self, index: usize, value: i32) {
         let Some(string) = self._storage.get(index) else {
             return;
         };
-        let mut rest = value.unsigned_abs();
-        for cell in string
+        let digits_at_end = string
             .iter()
             .rev()
             .skip(1)
-            .take_while(|cell| cell.get().is_ascii_digit())
-        {
-            cell.set(b'0' + u8::try_from(rest % 10).unwrap_or(0));
-            rest /= 10;
+            .take_while(|cell| cell.get().is_ascii_digit());
+        let room = digits_at_end.count();
+        let start = string.len().saturating_sub(room.saturating_add(1));
+        let value = value.unsigned_abs();
+        let digits = value
+            .checked_ilog10()
+            .map_or(1, |log| log.saturating_add(1));
+        for (place, cell) in (0..digits).rev().zip(string.iter().skip(start).take(room)) {
+            let digit = value / 10_u32.saturating_pow(place) % 10;
+            cell.set(b'0'.saturating_add(u8::try_from(digit).unwrap_or(0)));
+        }
+        let end = start.saturating_add(usize::try_from(digits).unwrap_or(room).min(room));
+        if let Some(cell) = string.get(end) {
+            cell.set(0);
         }
     }
 }

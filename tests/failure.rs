@@ -1,0 +1,338 @@
+//! Every step of a launch, made to fail for real: the message names the step, its object and the
+//! kernel's reason; the status is 125; the command did not run.
+//!
+//! Most steps are made to fail by a filter around the launcher, which answers one system call with an
+//! errno, as a container's filter does.
+#![expect(
+    unsafe_code,
+    reason = "Command::pre_exec, to put a filter around the launcher"
+)]
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use sandbox::Step;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule, TargetArch,
+};
+use support::{User, each_user, text};
+
+/// A system call that fails for the launcher and its children, with EDOM: no kernel gives that.
+#[derive(Clone, Copy)]
+struct Refused {
+    call: libc::c_long,
+    /// Only where this argument has this value.
+    when: Option<(u8, u64)>,
+}
+
+fn refuse(call: libc::c_long) -> Refused {
+    Refused { call, when: None }
+}
+
+fn refuse_when(call: libc::c_long, argument: u8, value: u64) -> Refused {
+    Refused {
+        call,
+        when: Some((argument, value)),
+    }
+}
+
+fn filter(refused: Refused) -> BpfProgram {
+    let rules = refused.when.map(|(argument, value)| {
+        let condition =
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, value)
+                .expect("a sixth argument at most");
+        SeccompRule::new(vec![condition]).expect("one condition")
+    });
+    let arch = TargetArch::try_from(std::env::consts::ARCH).expect("supported");
+    SeccompFilter::new(
+        BTreeMap::from([(refused.call, rules.into_iter().collect())]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EDOM.unsigned_abs()),
+        arch,
+    )
+    .expect("the rules are well formed")
+    .try_into()
+    .expect("it is short")
+}
+
+/// What `step` says when it fails on `object` for `reason`.
+fn message(step: Step, object: &str, reason: &str) -> String {
+    let space = if object.is_empty() { "" } else { " " };
+    format!("sandbox: cannot {step}{space}{object}: {reason}")
+}
+
+/// Run `touch` in a sandbox with `options`; nothing must be touched.
+#[track_caller]
+fn fails(user: &User, options: &[&str], expected: &str, around: impl FnOnce(&mut Command)) {
+    let proof = user.home.join(format!("ran-{}", rand()));
+    let proof_word = proof.to_str().expect("it is text");
+    // Some options are warned about; the error is what counts here.
+    let mut words = [&["-q"], options].concat();
+    words.extend(["--", "touch", proof_word]);
+    let mut command = user.sandbox(&words);
+    around(&mut command);
+    let output: Output = command.output().expect("the binary can be started");
+    let said = text(&output.stderr);
+    let first = said.lines().next().unwrap_or_default();
+    assert_eq!(first, expected, "as {}: {said}", user.name);
+    assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);
+    assert!(!proof.exists(), "as {}: the command has run", user.name);
+}
+
+fn rand() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("after 1970").as_nanos()
+}
+
+#[track_caller]
+fn fails_when_refused(step: Step, object: &str, options: &[&str], refused: Refused) {
+    each_user(|user| fails_for(user, step, object, options, refused));
+}
+
+#[track_caller]
+fn fails_for(user: &User, step: Step, object: &str, options: &[&str], refused: Refused) {
+    let program = filter(refused);
+    let expected = message(step, object, "Math argument out of domain of func");
+    fails(user, options, &expected, |command| {
+        let install = move || {
+            seccompiler::apply_filter(&program).map_err(|_| io::Error::from_raw_os_error(libc::EIO))
+        };
+        // SAFETY: between fork and exec; `apply_filter` makes two system calls and does not allocate.
+        unsafe { command.pre_exec(install) };
+    });
+}
+
+macro_rules! steps {
+    ($($test:ident: $step:ident $object:literal $options:tt, $refused:expr;)*) => {
+        $(#[test]
+        fn $test() {
+            fails_when_refused(Step::$step, $object, &$options, $refused);
+        })*
+
+        /// The steps that the table above makes fail.
+        const IN_TABLE: &[Step] = &[$(Step::$step,)*];
+    };
+}
+
+const NOSUID: u64 = libc::MS_NOSUID;
+const NODEV: u64 = libc::MS_NODEV;
+const NOEXEC: u64 = libc::MS_NOEXEC;
+
+#[rustfmt::skip]
+steps! {
+    no_loopback: Loopback "" [], refuse_when(libc::SYS_ioctl, 1, libc::SIOCSIFFLAGS);
+    mounts_not_private: PrivateMounts "" [], refuse_when(libc::SYS_mount, 3, libc::MS_REC | libc::MS_PRIVATE);
+    not_read_only: ReadOnly "/etc" ["--read-only", "/etc"], refuse(libc::SYS_mount_setattr);
+    not_writable: ReadWrite "/etc" ["--read-write", "/etc"], refuse(libc::SYS_open_tree);
+    no_fresh_proc: Proc "" [], refuse_when(libc::SYS_mount, 3, NOSUID | NODEV | NOEXEC);
+    proc_not_protected: ProcMasks "/proc/sys" [], refuse(libc::SYS_open_tree);
+    no_fresh_sys: Sys "" [], refuse_when(libc::SYS_mount, 3, NOSUID | NODEV | NOEXEC | libc::MS_RDONLY);
+    no_minimal_dev: Dev "" [], refuse_when(libc::SYS_mount, 3, NOSUID | NOEXEC);
+    no_private_tmp: PrivateTmp "/tmp" ["--private-tmp", "--dev", "host", "--chdir", "/"], refuse_when(libc::SYS_mount, 3, NOSUID | NODEV);
+    not_hidden: Hide "/run" ["--proc", "host", "--sys", "host", "--dev", "host"], refuse_when(libc::SYS_mount, 3, NOSUID | NODEV | NOEXEC);
+    no_host_name: Hostname "" ["--hostname", "inside"], refuse(libc::SYS_sethostname);
+    no_keyring: Keyring "" [], refuse(libc::SYS_keyctl);
+    descriptors_not_closed: Descriptors "" [], refuse(libc::SYS_close_range);
+    no_session: Session "" ["--new-session"], refuse(libc::SYS_setsid);
+    bounding_set_not_dropped: BoundingSet "" [], refuse_when(libc::SYS_prctl, 0, libc::PR_CAPBSET_DROP as u64);
+    securebits_not_locked: Capabilities "" [], refuse_when(libc::SYS_prctl, 0, libc::PR_SET_SECUREBITS as u64);
+    privileges_to_be_gained: NoNewPrivs "" [], refuse_when(libc::SYS_prctl, 0, libc::PR_SET_NO_NEW_PRIVS as u64);
+    no_landlock_domain: Landlock "" [], refuse(libc::SYS_landlock_restrict_self);
+    not_tied_to_the_launcher: ParentDeath "" [], refuse_when(libc::SYS_prctl, 0, libc::PR_SET_PDEATHSIG as u64);
+    no_init: Init "" [], refuse(libc::SYS_execveat);
+    signal_mask_not_restored: Signals "" [], refuse_when(libc::SYS_rt_sigprocmask, 2, 0);
+    no_filter: Seccomp "" ["--as-pid-1"], refuse_when(libc::SYS_seccomp, 0, u64::from(libc::SECCOMP_SET_MODE_FILTER));
+}
+
+#[test]
+fn identity_not_changed() {
+    each_user(|user| {
+        if user.is_root() {
+            fails_for(user, Step::Identity, "", &[], refuse(libc::SYS_setresuid));
+        }
+    });
+}
+
+#[test]
+fn no_namespaces() {
+    each_user(|user| {
+        let expected = message(Step::Clone, "", "No space left on device");
+        let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
+        let proof = user.home.join(format!("ran-{}", rand()));
+        let mut command = user.command("unshare");
+        command
+            .args(["-Ur", "sh", "-c", script, "sh"])
+            .arg(&user.sandbox);
+        command.args(["--", "touch"]).arg(&proof);
+        let output = command.output().expect("unshare is there");
+        let said = text(&output.stderr);
+        assert_eq!(
+            said.lines().next(),
+            Some(&*expected),
+            "as {}: {said}",
+            user.name
+        );
+        assert!(
+            said.contains("max_net_namespaces"),
+            "the hint names it: {said}"
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert!(!proof.exists(), "as {}: the command has run", user.name);
+    });
+}
+
+#[test]
+fn ids_not_mapped() {
+    each_user(|user| {
+        let output = user
+            .command("unshare")
+            .args([
+                "-Urm",
+                "sh",
+                "-c",
+                "mount -t tmpfs none /proc && exec \"$@\"",
+                "sh",
+            ])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("unshare is there");
+        let said = text(&output.stderr);
+        let expected = message(Step::IdMaps, "", "No such file or directory");
+        assert_eq!(
+            said.lines().next(),
+            Some(&*expected),
+            "as {}: {said}",
+            user.name
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn nested_user_namespaces_not_forbidden() {
+    each_user(|user| {
+        let script =
+            "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
+        let output = user
+            .command("unshare")
+            .args(["-Urm", "sh", "-c", script, "sh"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("unshare is there");
+        let said = text(&output.stderr);
+        let expected = message(Step::ForbidUserNamespaces, "", "Read-only file system");
+        assert_eq!(
+            said.lines().next(),
+            Some(&*expected),
+            "as {}: {said}",
+            user.name
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn no_such_network_to_join() {
+    each_user(|user| {
+        let options = ["--net", "ns:/proc/self/ns/uts"];
+        // An ordinary user is asked for CAP_SYS_ADMIN before the kind is looked at… or after.
+        let reason = if user.is_root() {
+            "Invalid argument"
+        } else {
+            "Operation not permitted"
+        };
+        let object = "/proc/self/ns/uts";
+        let output = user.output(&["-q", options[0], options[1], "--", "echo", "ran"]);
+        let said = text(&output.stderr);
+        let either = [
+            message(Step::JoinNetwork, object, reason),
+            message(Step::JoinNetwork, object, "Invalid argument"),
+        ];
+        let first = said.lines().next().unwrap_or_default().to_owned();
+        assert!(either.contains(&first), "as {}: {said}", user.name);
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn limit_not_set() {
+    each_user(|user| {
+        let expected = message(Step::Limits, "nofile", "Operation not permitted");
+        fails(user, &["--limit", "nofile=1:99999999"], &expected, |_| {});
+    });
+}
+
+#[test]
+fn directory_not_changed_to() {
+    each_user(|user| {
+        let expected = message(Step::Chdir, "/nonexistent", "No such file or directory");
+        fails(user, &["--chdir", "/nonexistent"], &expected, |_| {});
+    });
+}
+
+#[test]
+fn command_not_executed() {
+    each_user(|user| {
+        let program = |name: &str, content: &str| {
+            let path = user.home.join(format!("{name}-{}", rand()));
+            fs::write(&path, content).expect("home is writable");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+            path
+        };
+        let run = |path: &Path| {
+            let output = user.output(&["--", path.to_str().expect("text")]);
+            fs::remove_file(path).expect("ours");
+            (output.status.code(), text(&output.stderr))
+        };
+        let lost = program("lost", "#!/nonexistent/interpreter\n");
+        let (code, said) = run(&lost);
+        assert_eq!(code, Some(127), "as {}: {said}", user.name);
+        let expected = format!("sandbox: cannot execute {}: No such file", lost.display());
+        assert!(said.starts_with(&expected), "{said}");
+        assert!(said.contains("interpreter"), "the hint says why: {said}");
+        let noise = program("noise", "no program at all\n");
+        let (code, said) = run(&noise);
+        assert_eq!(code, Some(126), "as {}: {said}", user.name);
+        let expected = format!(
+            "sandbox: cannot execute {}: Exec format error",
+            noise.display()
+        );
+        assert!(said.starts_with(&expected), "{said}");
+    });
+}
+
+#[test]
+fn no_step_is_forgotten() {
+    let alone = [
+        Step::JoinNetwork,
+        Step::Clone,
+        Step::IdMaps,
+        Step::ForbidUserNamespaces,
+        Step::Limits,
+        Step::Chdir,
+        Step::Identity,
+        Step::Exec,
+    ];
+    // The second clone3 looks like the first to a filter, its flags being in memory, and no limit of
+    // the kernel lets one of the two pass for root.
+    let cannot = [Step::CloneCommand];
+    for step in Step::ALL {
+        let ways = [IN_TABLE, &alone, &cannot]
+            .into_iter()
+            .filter(|list| list.contains(step));
+        assert_eq!(ways.count(), 1, "{step:?}");
+    }
+}
