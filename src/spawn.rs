@@ -152,15 +152,17 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         write(&writer, &[0; 2]).map(drop)
     });
     let mut report = Vec::new();
-    let read = match released {
-        Ok(()) => guests
-            .read_report(&mut report)
-            .map_err(|error| errno_of(&error)),
-        Err(errno) => Err(errno),
-    };
-    let failure = match read {
-        Ok(()) => Failure::decode(&report),
-        Err(errno) => Some(Failure::new(Step::IdMaps, errno)),
+    let read = guests
+        .read_report(&mut report)
+        .map_err(|error| errno_of(&error));
+    let failure = match (Failure::decode(&report), released.and(read)) {
+        // A child that failed before it was released says why; that nobody was left to release is
+        // the consequence. One that waited in vain knows less than we do.
+        (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
+            Some(Failure { errno, ..failure })
+        }
+        (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+        (reported, _) => reported,
     };
     if let Some(failure) = failure {
         end(&pidfd);
