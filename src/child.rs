@@ -72,6 +72,11 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
     bring_up_loopback(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
+    // A signal that the terminal sent to the launcher's group would be pending here as well, and what
+    // the launcher forwards to a command in another session would be taken for the same one.
+    if prepared.new_session {
+        prepared.at(Step::Session, sys::setsid())?;
+    }
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;

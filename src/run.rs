@@ -21,7 +21,7 @@ use crate::policy::Policy;
 use crate::probe::Support;
 use crate::request::{Format, Request};
 use crate::spawn::{Order, Spawned};
-use crate::supervise::{Ending, Supervisor, TimeLimit};
+use crate::supervise::{Ending, Supervisor, Terminal, TimeLimit};
 use crate::sys::parent;
 use crate::{confine, dry_run, launch, lower};
 
@@ -73,6 +73,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,
     };
+    let terminal = Terminal::open();
     let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
@@ -86,7 +87,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         timeout: plan.timeout,
         kill_after: plan.kill_after,
     };
-    let supervisor = Supervisor::new(spawned, limit, plan.new_session)?;
+    let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session)?;
     confine::confine(&plan)?;
     let ending = supervisor.run()?;
     let status = event::status(ending);

@@ -26,7 +26,7 @@ use nix::unistd::pipe2;
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::error::{Error, Result};
-use crate::init::Record;
+use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of};
 use crate::policy::{Limit, Network, Policy, spec};
 use crate::probe::Support;
@@ -518,6 +518,16 @@ impl Child {
     }
 
     fn send(&self, signal: i32) -> Result<()> {
+        // The init does not pass this one on: it may have come to a whole process group.
+        if let Some(status) = self
+            .spawned
+            .status
+            .as_ref()
+            .filter(|_| signal == libc::SIGCONT)
+        {
+            init::resume(status.as_fd(), Stop::Any);
+            return Ok(());
+        }
         match parent::pidfd_send_signal(self.pidfd(), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(Error::host("send a signal to", "the sandbox", errno)),

@@ -37,6 +37,19 @@ fn a_signal_is_told_from_a_status() {
 }
 
 #[test]
+fn a_stopped_command_can_be_continued() {
+    let mut child = shell("kill -STOP $$; exit 7").spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut status = None;
+    while status.is_none() && Instant::now() < deadline {
+        // It may not have stopped yet: then there is nothing to continue, and the next one does.
+        child.signal(Signal::SIGCONT).unwrap();
+        status = child.try_wait().unwrap();
+    }
+    assert_eq!(status.unwrap().code(), Some(7));
+}
+
+#[test]
 fn the_command_reaches_no_listener_of_the_host() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -199,7 +212,11 @@ fn the_calling_process_is_not_changed() {
     let after = std::fs::read_to_string("/proc/thread-self/status").unwrap();
     let kept = |status: &str| -> Vec<String> {
         let kept = [
-            "Sig",
+            // Not SigQ: that is all of this user's processes' signals.
+            "SigP",
+            "SigB",
+            "SigI",
+            "SigC",
             "Shd",
             "Cap",
             "NoNewPrivs",

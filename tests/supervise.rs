@@ -210,7 +210,6 @@ fn each_signal_sent_to_the_launcher_reaches_the_command_once() {
         Signal::SIGQUIT,
         Signal::SIGUSR1,
         Signal::SIGWINCH,
-        Signal::SIGCONT,
         Signal::SIGTSTP,
         Signal::SIGALRM,
     ];
@@ -236,6 +235,32 @@ fn each_signal_sent_to_the_launcher_reaches_the_command_once() {
         let status = child.wait().expect("it is ours");
         assert_eq!(status.code(), Some(9), "as {}", user.name);
     });
+}
+
+#[test]
+fn a_stopped_command_goes_on_when_the_launcher_is_continued() {
+    each_user(|user| {
+        // Each stop is its own: the second SIGCONT is about the second one.
+        let body = "echo ready; kill -STOP $$; echo again; kill -STOP $$; echo done; exit 7";
+        let mut launch = user.command(&user.sandbox);
+        let (mut child, mut stdout) = started(launch.args(script(&[], body)));
+        let deadline = Instant::now() + PATIENCE;
+        for expected in ["ready", "again", "done"] {
+            while !is_readable(&stdout) {
+                assert!(Instant::now() < deadline, "as {}: it stays", user.name);
+                kill(pid_of(&child), Signal::SIGCONT).expect("it is ours");
+            }
+            assert_eq!(line(&mut stdout), expected, "as {}", user.name);
+        }
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(7), "as {}", user.name);
+    });
+}
+
+/// Whether there is a line to read, or will be within a moment.
+fn is_readable(stdout: &BufReader<ChildStdout>) -> bool {
+    let mut watched = [PollFd::new(stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+    !stdout.buffer().is_empty() || poll(&mut watched, 10_u8) == Ok(1)
 }
 
 #[test]
