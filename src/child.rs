@@ -137,8 +137,8 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
         }
         None => {}
     }
-    for &signal in &prepared.reset_signals {
-        prepared.at(Step::Signals, sys::reset_signal(signal))?;
+    for &(signal, disposition) in &prepared.dispositions {
+        prepared.at(Step::Signals, sys::set_disposition(signal, disposition))?;
     }
     prepared.at(Step::Signals, sys::set_signal_mask(prepared.signal_mask))?;
     if let Some(index) = prepared.listen_pid {

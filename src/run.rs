@@ -61,6 +61,10 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask =
         parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
+    // Where the caller ignores it, the kernel would reap the sandbox behind our back, and take the
+    // status with it: execve(2) gives a process SIGCHLD as its exit signal, whatever clone3 said.
+    let sigchld = parent::take_disposition(libc::SIGCHLD)
+        .map_err(|errno| Error::host("wait for", "children", errno))?;
     let mut sources: Vec<RawFd> = vec![0, 1, 2];
     sources.extend(opened.descriptors.iter().map(|(_, fd)| fd.as_raw_fd()));
     if let Some(&socket) = sources.get(3).filter(|_| request.stdin_socket) {
@@ -68,7 +72,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     }
     let order = || Order {
         descriptors: sources.clone(),
-        reset_signals: Vec::new(),
+        dispositions: vec![(libc::SIGCHLD, sigchld)],
         signal_mask: Some(signal_mask),
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,

@@ -35,6 +35,7 @@ use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
 use crate::report::Failure;
 use crate::step::Step;
+use crate::sys::child::Disposition;
 use crate::sys::clone::{Flags, Guests};
 use crate::sys::parent;
 use crate::{child, doctor, init};
@@ -64,8 +65,8 @@ impl Drop for Spawned {
 pub(crate) struct Order<'a> {
     /// What becomes of the command's descriptors 0, 1, 2 and up.
     pub(crate) descriptors: Vec<RawFd>,
-    /// Signals that get their default action back.
-    pub(crate) reset_signals: Vec<i32>,
+    /// What these signals do to the command, instead of what they do to the launcher.
+    pub(crate) dispositions: Vec<(i32, Disposition)>,
     /// The signal mask for the command; `None` for the calling thread's own.
     pub(crate) signal_mask: Option<u64>,
     /// An open control group to start in.
@@ -123,7 +124,7 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
     let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
     let manner = Manner {
         signal_mask: order.signal_mask.unwrap_or(caller_mask),
-        reset_signals: order.reset_signals,
+        dispositions: order.dispositions,
         // The kernel means the parent *thread*: one that may end before the program would take the
         // sandbox with it. The init watches the status socket as well, and that suffices.
         dies_with_parent: gettid() == getpid(),

@@ -282,24 +282,10 @@ impl Supervisor {
         }
     }
 
-    /// Whether the init has reported the command's end: its last words may have come just now.
-    fn has_ended(&mut self) -> bool {
-        self.take_reports();
-        self.ended.is_some()
-    }
-
     /// The first process's wait status once all of the sandbox is gone.
-    fn gone(&mut self) -> Result<Option<i32>> {
+    fn gone(&self) -> Result<Option<i32>> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        match wait_status(self.spawned.pidfd.as_fd(), flags) {
-            // Where the caller ignores SIGCHLD, the kernel has reaped it (execve(2) gave it back
-            // SIGCHLD as its exit signal). What the init reported is the command's end all the same.
-            Err(Error::Host {
-                errno: Errno::ECHILD,
-                ..
-            }) if self.has_ended() => Ok(self.ended),
-            waited => waited,
-        }
+        wait_status(self.spawned.pidfd.as_fd(), flags)
     }
 }
 

@@ -30,6 +30,28 @@ fn output_and_status_come_back() {
     );
 }
 
+/// Such a program's children are reaped by the kernel, which keeps no status.
+#[test]
+fn the_status_comes_back_where_the_program_ignores_sigchld() {
+    const NAME: &str = "the_status_comes_back_where_the_program_ignores_sigchld";
+    const IGNORES: &str = "SANDBOX_TEST_IGNORES_SIGCHLD";
+    if std::env::var_os(IGNORES).is_none() {
+        // A disposition is the whole process's, and other tests run in this one.
+        let status = std::process::Command::new("env")
+            .arg("--ignore-signal=CHLD")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(IGNORES, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    assert_eq!(shell("exit 7").status().unwrap().code(), Some(7));
+    let mut child = Sandbox::new("cat").stdin(Stdio::Piped).spawn().unwrap();
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
 #[test]
 fn a_signal_is_told_from_a_status() {
     let status = shell("kill -USR1 $$").status().unwrap();

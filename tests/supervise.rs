@@ -124,15 +124,18 @@ fn death_by_a_signal_is_128_and_its_number() {
 #[test]
 fn the_status_is_right_where_the_caller_ignores_sigchld() {
     each_user(|user| {
-        let words = script(&[], "exit 7");
-        let output = user
-            .command("/usr/bin/env")
-            .arg("--ignore-signal=CHLD")
-            .arg(&user.sandbox)
-            .args(words)
-            .output()
-            .expect("env can be started");
-        assert_eq!(output.status.code(), Some(7), "as {}", user.name);
+        for options in [&[][..], &["-q", "--as-pid-1"]] {
+            let output = user
+                .command("/usr/bin/env")
+                .arg("--ignore-signal=CHLD")
+                .arg(&user.sandbox)
+                .args(script(options, "exit 7"))
+                .output()
+                .expect("env can be started");
+            let said = text(&output.stderr);
+            let status = output.status.code();
+            assert_eq!(status, Some(7), "as {}, {options:?}: {said}", user.name);
+        }
     });
 }
 
@@ -265,7 +268,7 @@ fn is_readable(stdout: &BufReader<ChildStdout>) -> bool {
 
 #[test]
 fn the_mask_and_the_ignored_signals_are_the_callers() {
-    const SETTING: &[&str] = &["--ignore-signal=PIPE,USR2", "--block-signal=USR1,TERM"];
+    const SETTING: &[&str] = &["--ignore-signal=PIPE,USR2,CHLD", "--block-signal=USR1,TERM"];
     let lines = |output: &Output, user: &User| -> Vec<String> {
         let status = success(user, output);
         let wanted = |line: &&str| line.starts_with("SigBlk") || line.starts_with("SigIgn");

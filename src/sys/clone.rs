@@ -185,7 +185,7 @@ fn arguments(stack: &Stack, flags: Flags) -> libc::clone_args {
     arguments.stack = stack.base();
     arguments.stack_size = STACK as u64;
     // Exit signal 0: no SIGCHLD to a program that did not expect one, and no reaping behind our
-    // back where the caller ignores SIGCHLD.
+    // back where it ignores SIGCHLD. Until execve(2), which makes the exit signal SIGCHLD.
     arguments.exit_signal = 0;
     if let Some(cgroup) = flags.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;

@@ -4,6 +4,7 @@
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use super::child::Disposition;
 use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
 
@@ -70,6 +71,21 @@ pub(crate) fn swap_signal_mask(mask: u64) -> Result<u64, Errno> {
         )
     };
     Errno::result(result).map(|_| old)
+}
+
+/// sigaction(2): `signal` gets its default action in this process; what it had.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn take_disposition(signal: i32) -> Result<Disposition, Errno> {
+    // SAFETY: `sigaction` is numbers and a set of bits; all zero is SIG_DFL without flags.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    let mut old = default;
+    // SAFETY: both structures live over the call, and no handler is installed.
+    let result = unsafe { libc::sigaction(signal, &raw const default, &raw mut old) };
+    Errno::result(result).map(|_| match old.sa_sigaction {
+        libc::SIG_IGN => Disposition::Ignored,
+        _ => Disposition::Default,
+    })
 }
 
 /// pidfd_send_signal(2). Since Linux 5.1.
