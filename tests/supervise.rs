@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::{User, each_user, success, text};
+use support::{User, each_user, skip, success, text};
 
 /// How long anything that must end may take: only a failure ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -505,6 +506,33 @@ fn a_connected_socket_is_the_commands_only_way_out() {
         let (peer, _) = listener.accept().expect("it connects");
         assert_eq!(to_the_end(peer), "from inside", "as {}", user.name);
         assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn a_name_of_the_hosts_file_can_be_connected_to() {
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    each_user(|user| {
+        let connect = |name: &str| {
+            let address = format!("tcp:{name}:{port}");
+            user.output(&script(&["--connect", &address], "echo from inside >&3"))
+        };
+        let unknown = connect("nobody.invalid");
+        assert_eq!(unknown.status.code(), Some(125), "as {}", user.name);
+        assert!(
+            text(&unknown.stderr).contains("\"nobody.invalid\" is not in /etc/hosts"),
+            "as {}: {}",
+            user.name,
+            text(&unknown.stderr)
+        );
+        if !hosts.contains("localhost") {
+            return skip("a name for --connect", "localhost is not in /etc/hosts");
+        }
+        success(user, &connect("localhost"));
+        let (peer, _) = listener.accept().expect("it connects");
+        assert_eq!(to_the_end(peer), "from inside", "as {}", user.name);
     });
 }
 
