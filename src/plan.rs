@@ -490,8 +490,8 @@ pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Parts of a fresh `/proc` through which root, even without a capability, could change or read the
-/// host: procfs goes by user id there.
+/// Parts of `/proc`, fresh or the host's, through which root, even without a capability, could change
+/// or read the host: procfs goes by user id there.
 const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
 const PROC_MASKED: &[&str] = &[
     "kcore",
@@ -527,15 +527,23 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         Ok(resolved)
     };
     let mut mounts = Vec::new();
-    let read_only = resolve("--read-only", &filesystem.read_only)?;
+    let mut read_only = resolve("--read-only", &filesystem.read_only)?;
+    // The kernel lets uid 0 write there without any capability; others may own a control group.
+    if filesystem.sys == View::Host && Path::new("/sys").exists() {
+        read_only.push(PathBuf::from("/sys"));
+    }
     mounts.extend(read_only.into_iter().map(Mount::ReadOnly));
     let read_write = resolve("--read-write", &filesystem.read_write)?;
     mounts.extend(read_write.into_iter().map(Mount::ReadWrite));
     if filesystem.proc == View::Own {
         mounts.push(Mount::Proc);
-        mounts.extend(proc_protection(support));
     }
+    mounts.extend(proc_protection(support));
     if filesystem.sys == View::Own {
+        // The /sys in sight may be the joined network's own, and the same is not mounted on itself.
+        if matches!(policy.network, Network::Namespace(_)) {
+            mounts.push(Mount::HideDirectory(PathBuf::from("/sys")));
+        }
         mounts.push(Mount::Sys);
     }
     if filesystem.dev == View::Own {
