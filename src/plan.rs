@@ -23,6 +23,7 @@ use crate::descriptor::Kind;
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
+use crate::owner::{self, NetworkOwner};
 use crate::policy::{
     Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
 };
@@ -92,6 +93,8 @@ pub struct Plan {
     pub network_namespace: bool,
     /// Whether there is a user namespace.
     pub user_namespace: bool,
+    /// Whether the user namespace that owns the network to join is joined first.
+    pub network_owner: NetworkOwner,
     /// The other namespaces.
     pub namespaces: Namespaces,
     /// How ids are mapped.
@@ -174,7 +177,8 @@ impl Plan {
 pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
     let support = &situation.support;
     let process = &policy.process;
-    let user_namespace = decide_user_namespace(policy, support)?;
+    let network_owner = decide_network_owner(policy);
+    let user_namespace = decide_user_namespace(policy, network_owner, support)?;
     let id_maps = decide_id_maps(user_namespace, support);
     let landlock_scopes = decide_landlock(policy, support)?;
     let init = policy.namespaces.pid && !process.as_pid_1;
@@ -182,7 +186,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         Some(directory) => situation.directory.join(directory),
         None => situation.directory.clone(),
     };
-    let account = decide_account(policy, id_maps)?;
+    let account = decide_account(policy, id_maps, network_owner)?;
     let (environment, sets_listen_pid) = environment(policy, situation, account.as_ref());
     let argv: Vec<OsString> = situation
         .command
@@ -205,6 +209,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
             Network::Loopback | Network::None | Network::Fds
         ),
         user_namespace,
+        network_owner,
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
@@ -227,7 +232,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
                 gid: account.gid,
                 groups: Vec::new(),
             })
-            .or_else(|| own_identity(id_maps, support)),
+            .or_else(|| own_identity(id_maps, network_owner, support)),
         bounding_drop: (0..=last_capability())
             .filter(|bit| !process.cap_add.contains(bit))
             .collect(),
@@ -246,18 +251,35 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
     })
 }
 
-fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {
+/// Who has made the user namespace that owns the network has every capability over both from outside,
+/// even without one to its name (user_namespaces(7)): so root's command has to be inside, as well as
+/// an ordinary user's, who may not join the network otherwise.
+fn decide_network_owner(policy: &Policy) -> NetworkOwner {
+    match (&policy.network, policy.user_namespace) {
+        (Network::Namespace(path), UserNamespace::Auto | UserNamespace::No) => owner::to_join(path),
+        _ => NetworkOwner::NotJoined,
+    }
+}
+
+fn decide_user_namespace(
+    policy: &Policy,
+    network_owner: NetworkOwner,
+    support: &Support,
+) -> Result<bool> {
     let privileged = support.has(CAP_SYS_ADMIN);
     match policy.user_namespace {
         UserNamespace::Yes => Ok(true),
-        UserNamespace::No if privileged => Ok(false),
+        UserNamespace::No if privileged || network_owner == NetworkOwner::Joined => Ok(false),
         UserNamespace::No => Err(Error::usage(
             "--userns no",
             "only root can make the other namespaces without a user namespace; leave the option out",
         )),
         // A joined network belongs to the user namespace that made it. From one of our own, its
         // /sys could not be mounted.
-        UserNamespace::Auto => Ok(!(privileged && matches!(policy.network, Network::Namespace(_)))),
+        UserNamespace::Auto => {
+            let joins = matches!(policy.network, Network::Namespace(_));
+            Ok(!(joins && (privileged || network_owner == NetworkOwner::Joined)))
+        }
     }
 }
 
@@ -295,10 +317,20 @@ fn decide_landlock(policy: &Policy, support: &Support) -> Result<bool> {
 }
 
 /// Where `--user` or `--group` asks for other ids: they are root's to give.
-fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Account>> {
+fn decide_account(
+    policy: &Policy,
+    id_maps: IdMaps,
+    network_owner: NetworkOwner,
+) -> Result<Option<account::Account>> {
     let process = &policy.process;
     if process.user.is_none() && process.group.is_none() {
         return Ok(None);
+    }
+    if network_owner == NetworkOwner::Joined {
+        return Err(Error::usage(
+            "--user, --group",
+            "the network belongs to a user namespace with ids of its own, which is joined; leave the options out to run as yourself there",
+        ));
     }
     if matches!(id_maps, IdMaps::Own { .. }) || !geteuid().is_root() {
         return Err(Error::usage(
@@ -310,10 +342,17 @@ fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Ac
 }
 
 /// Root keeps its ids and loses its supplementary groups. An ordinary user's cannot be dropped: in a
-/// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)).
-fn own_identity(id_maps: IdMaps, support: &Support) -> Option<Identity> {
+/// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)). In one that is
+/// joined, ids are others.
+fn own_identity(
+    id_maps: IdMaps,
+    network_owner: NetworkOwner,
+    support: &Support,
+) -> Option<Identity> {
     let privileged = support.root && support.has(CAP_SETGID) && may_set_groups();
-    (privileged && !matches!(id_maps, IdMaps::Own { .. })).then(|| Identity {
+    let as_here =
+        !matches!(id_maps, IdMaps::Own { .. }) && network_owner == NetworkOwner::NotJoined;
+    (privileged && as_here).then(|| Identity {
         uid: Uid::effective().as_raw(),
         gid: Gid::effective().as_raw(),
         groups: Vec::new(),

@@ -219,6 +219,40 @@ fn many_threads_launch_at_once() {
 }
 
 #[test]
+fn joining_a_network_does_not_move_the_calling_thread() {
+    let mut holder = std::process::Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-c",
+            "echo ready; read end",
+        ])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    let stdout = holder.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
+    let path = format!("/proc/{}/ns/net", holder.id());
+    let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = own();
+    let output = Sandbox::new("readlink")
+        .arg("/proc/self/ns/net")
+        .net(Net::Namespace(path.clone().into()))
+        .output()
+        .unwrap();
+    let joined = std::fs::read_link(path).unwrap();
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(own(), before);
+    assert_ne!(joined, before);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.trim_end(), joined.to_str().unwrap());
+}
+
+#[test]
 fn a_thread_that_ends_does_not_take_its_sandbox_along() {
     let mut child = thread::spawn(|| Sandbox::new("cat").stdin(Stdio::Piped).spawn().unwrap())
         .join()

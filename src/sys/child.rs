@@ -175,6 +175,12 @@ pub(crate) fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// setns(2) on a namespace of the kind `kind` (`CLONE_NEW*`).
+pub(crate) fn setns(namespace: RawFd, kind: i32) -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_setns, [int(namespace), int(kind), 0, 0, 0, 0]) }.map(drop)
+}
+
 /// chdir(2).
 pub(crate) fn chdir(path: &CStr) -> Result<(), Errno> {
     // SAFETY: `path` ends with a NUL and lives over the call.

@@ -88,6 +88,30 @@ pub(crate) fn take_disposition(signal: i32) -> Result<Disposition, Errno> {
     })
 }
 
+/// ioctl(2) `NS_GET_USERNS`: the user namespace that owns `namespace`, or of a user namespace its
+/// parent. Since Linux 4.9.
+///
+/// EPERM where that is not the caller's own, nor below it (ioctl_ns(2)).
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn namespace_owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no further argument.
+    let owner = unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_USERNS) };
+    // SAFETY: ioctl succeeded, so `owner` is a new descriptor that nothing else owns.
+    Errno::result(owner).map(|owner| unsafe { OwnedFd::from_raw_fd(owner) })
+}
+
+/// ioctl(2) `NS_GET_OWNER_UID`: who made the user namespace `namespace`. Since Linux 4.11.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn user_namespace_maker(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
+    let mut uid = 0;
+    // SAFETY: the kernel writes one `uid_t` there.
+    let result =
+        unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) };
+    Errno::result(result).map(|_| uid)
+}
+
 /// pidfd_send_signal(2). Since Linux 5.1.
 ///
 /// Not async-signal-safe: uses libc's errno.
