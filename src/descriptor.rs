@@ -234,7 +234,11 @@ pub(crate) fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool)
     }
 }
 
-fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
+/// Connect to `endpoint`.
+///
+/// # Errors
+/// When nobody answers there.
+pub(crate) fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
     let failed =
         |error: std::io::Error| Error::host("connect to", shown(endpoint), errno_of(&error));
     match endpoint {

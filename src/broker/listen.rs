@@ -18,7 +18,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, RenameFlags, fcntl, renameat2};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, bind, connect,
     getsockname, getsockopt, setsockopt, socket, sockopt,
@@ -472,6 +472,19 @@ fn check_listens(fd: BorrowedFd<'_>, number: RawFd) -> Result<()> {
         "is no socket that listens; the socket unit needs ListenStream= or \
          ListenSequentialPacket=, and Accept=no",
     ))
+}
+
+/// A socket that no accept waits on.
+///
+/// # Errors
+/// When the flag cannot be set.
+pub(crate) fn set_nonblocking(socket: &OwnedFd) -> Result<()> {
+    let failed = |errno| Error::host("set up", "a listener", errno);
+    let flags = fcntl(socket, FcntlArg::F_GETFL).map_err(failed)?;
+    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
+    fcntl(socket, FcntlArg::F_SETFL(flags))
+        .map(drop)
+        .map_err(failed)
 }
 
 /// The number of connections that wait in a TCP listener's queue; for others nobody says.

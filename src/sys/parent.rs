@@ -1,11 +1,14 @@
 //! System calls of the launcher that `nix` has no safe function for.
 #![expect(unsafe_code, reason = "the fence: one system call per function")]
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, socket,
+};
 
 /// Own the descriptors of one received `SCM_RIGHTS` message (unix(7)).
 ///
@@ -135,6 +138,33 @@ pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: Option<u32>) -> Result<(),
     };
     // SAFETY: numbers only.
     Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// accept4(2): the next connection, never waited for, and who it is.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn accept(
+    listener: BorrowedFd<'_>,
+) -> Result<(OwnedFd, Option<SockaddrStorage>), Errno> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let room = size_of::<libc::sockaddr_storage>();
+    let mut length = libc::socklen_t::try_from(room).unwrap_or_default();
+    // SAFETY: `address` has `length` bytes, and both live over the call.
+    let accepted = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            address.as_mut_ptr().cast::<libc::sockaddr>(),
+            &raw mut length,
+            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        )
+    };
+    let accepted = Errno::result(accepted)?;
+    // SAFETY: accept4 succeeded, so `accepted` is a new descriptor that nothing else owns.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    // SAFETY: all of `address` is initialised (to zeroes at first), its alignment is that of any
+    // address, and the kernel has written `length` bytes of a valid one, of which it says the family.
+    let address = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
+    Ok((accepted, address))
 }
 
 /// Take over a descriptor that the process was started with: a new number, and the old one closed.
