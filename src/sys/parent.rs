@@ -140,7 +140,8 @@ pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: Option<u32>) -> Result<(),
     Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }
 
-/// accept4(2): the next connection, never waited for, and who it is.
+/// accept4(2): the next connection and who it is. What is accepted is a socket whose calls wait, as
+/// programs expect of what they are handed.
 ///
 /// Not async-signal-safe: uses libc's errno.
 pub(crate) fn accept(
@@ -155,7 +156,7 @@ pub(crate) fn accept(
             listener.as_raw_fd(),
             address.as_mut_ptr().cast::<libc::sockaddr>(),
             &raw mut length,
-            libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            libc::SOCK_CLOEXEC,
         )
     };
     let accepted = Errno::result(accepted)?;
