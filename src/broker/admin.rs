@@ -181,8 +181,8 @@ enum Progress {
 pub(crate) struct Admin {
     listener: Listener,
     hosts: Hosts,
-    clients: BTreeMap<u32, Client>,
-    next: u32,
+    clients: BTreeMap<u64, Client>,
+    next: u64,
     /// Accepting begins again then.
     rests_until: Option<Instant>,
 }
@@ -238,7 +238,7 @@ impl Admin {
                 }
             };
             let id = self.next;
-            self.next = self.next.wrapping_add(1);
+            self.next = self.next.saturating_add(1);
             if reactor
                 .watch(fd.as_fd(), Key::Client(id), Interest::Read)
                 .is_err()
@@ -263,7 +263,7 @@ impl Admin {
     /// Go on with one client; `render` makes its page.
     pub(crate) fn serve(
         &mut self,
-        id: u32,
+        id: u64,
         reactor: &Reactor,
         render: impl FnOnce(Page) -> String,
     ) {
@@ -281,7 +281,7 @@ impl Admin {
 
     /// Let those go whose time is over, and accept again after a rest.
     pub(crate) fn expire(&mut self, reactor: &Reactor, now: Instant) {
-        let over: Vec<u32> = self
+        let over: Vec<u64> = self
             .clients
             .iter()
             .filter(|(_, client)| client.deadline <= now)
@@ -302,7 +302,7 @@ impl Admin {
         clients.chain(self.rests_until).min()
     }
 
-    fn remove(&mut self, id: u32, reactor: &Reactor) {
+    fn remove(&mut self, id: u64, reactor: &Reactor) {
         if let Some(client) = self.clients.remove(&id) {
             reactor.forget(client.fd.as_fd());
         }

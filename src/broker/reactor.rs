@@ -22,18 +22,22 @@ pub(crate) enum Key {
     /// The keeper's answers.
     Keeper,
     /// A listener, by its place.
-    Listener(u32),
+    Listener(u64),
     /// The listener for metrics and status.
     Admin,
     /// One of its clients.
-    Client(u32),
+    Client(u64),
     /// The channel of a pool's worker.
-    Channel(u32),
+    Channel(u64),
     /// The init's reports from a worker's sandbox.
-    Status(u32),
+    Status(u64),
     /// The first process of a worker's sandbox.
-    Process(u32),
+    Process(u64),
 }
+
+/// Numbers count up from 0 and are never used twice: more than 2^56 of anything is not to be had.
+const NUMBER_BITS: u32 = 56;
+const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
 
 impl Key {
     fn to_data(self) -> u64 {
@@ -47,12 +51,12 @@ impl Key {
             Self::Status(number) => (6, number),
             Self::Process(number) => (7, number),
         };
-        (kind << 32) | u64::from(number)
+        (kind << NUMBER_BITS) | (number & NUMBERS)
     }
 
     fn from_data(data: u64) -> Option<Self> {
-        let number = u32::try_from(data & 0xffff_ffff).ok()?;
-        Some(match data >> 32 {
+        let number = data & NUMBERS;
+        Some(match data >> NUMBER_BITS {
             0 => Self::Signals,
             1 => Self::Keeper,
             2 => Self::Listener(number),
@@ -212,11 +216,11 @@ mod tests {
             Key::Signals,
             Key::Keeper,
             Key::Listener(0),
-            Key::Listener(u32::MAX),
+            Key::Listener(u64::from(u32::MAX) + 1),
             Key::Admin,
             Key::Client(7),
             Key::Channel(7),
-            Key::Status(u32::MAX),
+            Key::Status(NUMBERS),
             Key::Process(1),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
