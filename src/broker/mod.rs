@@ -6,5 +6,6 @@ pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod notify;
 pub(crate) mod reactor;
+pub(crate) mod serve;
 pub(crate) mod settings;
 pub(crate) mod tally;
