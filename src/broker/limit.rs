@@ -232,6 +232,12 @@ impl Pause {
             Self::Launches => "launches",
         }
     }
+
+    /// Whether it is worth a word at once: it means that something is wrong, not that there is much to
+    /// do.
+    fn is_news(self) -> bool {
+        matches!(self, Self::Descriptors | Self::Launches)
+    }
 }
 
 /// How long a pause lasts before it is worth a word: under load, short ones come and go all the time.
@@ -284,7 +290,8 @@ impl Gate {
             (None, Holds::Yes) => {
                 state.since = Some(now);
                 state.times = state.times.saturating_add(1);
-                None
+                state.said = pause.is_news();
+                state.said.then_some(Word::Paused(pause))
             }
             (Some(since), Holds::No) => {
                 state.since = None;
@@ -510,5 +517,17 @@ mod tests {
             gate.set(Pause::Workers, Holds::No, later),
             Some(Word::Resumed(Pause::Workers, SECOND * 2))
         );
+    }
+
+    #[test]
+    fn a_pause_because_something_is_wrong_is_said_at_once_and_once() {
+        let now = Instant::now();
+        let mut gate = Gate::default();
+        let said = gate.set(Pause::Descriptors, Holds::Yes, now);
+        assert_eq!(said, Some(Word::Paused(Pause::Descriptors)));
+        assert_eq!(gate.set(Pause::Descriptors, Holds::Yes, now), None);
+        assert_eq!(gate.lasting(now + SECOND * 9), []);
+        let over = gate.set(Pause::Descriptors, Holds::No, now + SECOND);
+        assert_eq!(over, Some(Word::Resumed(Pause::Descriptors, SECOND)));
     }
 }

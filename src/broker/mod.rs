@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod confine;
+pub(crate) mod journal;
 pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod notify;

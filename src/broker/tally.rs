@@ -27,17 +27,20 @@ pub(crate) enum Why {
     Drain,
     /// No sandbox could be launched for it.
     Launch,
+    /// The worker refused it.
+    Refused,
 }
 
 impl Why {
     /// Each of them.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Done,
         Self::Idle,
         Self::Total,
         Self::Lost,
         Self::Drain,
         Self::Launch,
+        Self::Refused,
     ];
 
     /// As events and metrics name it.
@@ -49,6 +52,7 @@ impl Why {
             Self::Lost => "worker-ended",
             Self::Drain => "drain-timeout",
             Self::Launch => "launch-failed",
+            Self::Refused => "refused-by-worker",
         }
     }
 }
