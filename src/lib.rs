@@ -1,6 +1,7 @@
 //! Run a program that you do not trust so that it cannot reach the network.
 
 mod account;
+pub mod broker;
 mod cgroup;
 mod child;
 pub mod cli;
