@@ -1,7 +1,7 @@
 //! Run a program that you do not trust so that it cannot reach the network.
 
 mod account;
-mod broker;
+pub mod broker;
 mod cgroup;
 mod child;
 pub mod cli;

@@ -1,11 +1,22 @@
-//! The broker: accepts connections outside and hands them to sandboxed workers.
+//! The broker: connections are accepted outside and served by sandboxed workers.
+//!
+//! ```text
+//! client ──► listener ──► broker ──► channel ──► worker (sandboxed, makes no socket)
+//!                          │  ▲ (channel, transport)
+//!                          ▼  │
+//!                         pool: who gets the next one (pure)
+//! ```
+//!
+//! `docs/channel.md` has the wire format; [`crate::worker`] is the other end of it.
 
 pub(crate) mod admin;
+pub mod channel;
 pub(crate) mod confine;
 pub(crate) mod journal;
 pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod notify;
+pub(crate) mod pool;
 pub(crate) mod reactor;
 pub(crate) mod serve;
 pub(crate) mod settings;
