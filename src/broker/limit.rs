@@ -271,6 +271,11 @@ impl Gate {
         self.pauses.iter().all(|pause| pause.since.is_none())
     }
 
+    /// Whether it is closed for `pause`.
+    pub(crate) fn holds(&self, pause: Pause) -> bool {
+        self.of(pause).since.is_some()
+    }
+
     /// The reasons that hold at the moment.
     pub(crate) fn reasons(&self) -> impl Iterator<Item = Pause> {
         Pause::ALL

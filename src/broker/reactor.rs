@@ -79,6 +79,8 @@ pub(crate) enum Interest {
     Read,
     /// Room to write.
     Write,
+    /// Either.
+    Both,
 }
 
 impl Interest {
@@ -87,6 +89,7 @@ impl Interest {
             Self::Nothing => EpollFlags::empty(),
             Self::Read => EpollFlags::EPOLLIN,
             Self::Write => EpollFlags::EPOLLOUT,
+            Self::Both => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         }
     }
 }

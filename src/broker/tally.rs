@@ -29,11 +29,13 @@ pub(crate) enum Why {
     Launch,
     /// The worker refused it.
     Refused,
+    /// The broker ended at once.
+    Stopped,
 }
 
 impl Why {
     /// Each of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Done,
         Self::Idle,
         Self::Total,
@@ -41,6 +43,7 @@ impl Why {
         Self::Drain,
         Self::Launch,
         Self::Refused,
+        Self::Stopped,
     ];
 
     /// As events and metrics name it.
@@ -53,6 +56,7 @@ impl Why {
             Self::Drain => "drain-timeout",
             Self::Launch => "launch-failed",
             Self::Refused => "refused-by-worker",
+            Self::Stopped => "broker-ended",
         }
     }
 }
@@ -134,11 +138,19 @@ pub(crate) enum Stage {
     Draining,
     /// A sandbox that waits for a connection.
     Spare,
+    /// It is being ended.
+    Ending,
 }
 
 impl Stage {
     /// Each of them.
-    pub(crate) const ALL: [Self; 4] = [Self::Starting, Self::Ready, Self::Draining, Self::Spare];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Starting,
+        Self::Ready,
+        Self::Draining,
+        Self::Spare,
+        Self::Ending,
+    ];
 
     /// As status and metrics name it.
     pub(crate) fn word(self) -> &'static str {
@@ -147,6 +159,7 @@ impl Stage {
             Self::Ready => "ready",
             Self::Draining => "draining",
             Self::Spare => "spare",
+            Self::Ending => "ending",
         }
     }
 }
