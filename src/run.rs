@@ -72,6 +72,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         signal_mask: Some(signal_mask),
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,
+        awaits_connection: false,
     };
     let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();

@@ -17,6 +17,7 @@
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
@@ -33,7 +34,7 @@ use crate::init::Record;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
-use crate::report::Failure;
+use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::clone::{Flags, Guests};
 use crate::sys::parent;
@@ -72,6 +73,9 @@ pub(crate) struct Order<'a> {
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Take times.
     pub(crate) timing: bool,
+    /// The command serves one connection, and waits for it ([`Step::Receive`]) on a socket that
+    /// stands in for it at 0, 1 and 3.
+    pub(crate) awaits_connection: bool,
 }
 
 /// A launch under way: its processes are cloned and may still be on this process's memory.
@@ -86,8 +90,8 @@ pub(crate) struct Launch {
     /// What the children have said so far.
     said: Vec<u8>,
     released: std::result::Result<(), Errno>,
-    /// Whether this process could be dumped before.
-    dumpable: bool,
+    /// Given back after `guests` are gone: fields are dropped in this order.
+    _sharing: Sharing,
 }
 
 impl Drop for Launch {
@@ -99,15 +103,38 @@ impl Drop for Launch {
     }
 }
 
-/// Launch what `plan` says.
+/// Children share this process's memory as long as there is one of these.
 ///
-/// # Errors
-/// When a step failed; nothing is left then.
-pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
-    start(plan, order)?.finish(plan)
+/// A change of ids in one of them makes the memory undumpable (prctl(2)), lest the new user trace it
+/// and so get at ours. It becomes dumpable again, if it was, only when the last one is off it.
+struct Sharing;
+
+/// How many launches share the memory, and whether it was dumpable before the first.
+static SHARED: Mutex<(usize, bool)> = Mutex::new((0, false));
+
+impl Sharing {
+    fn begin() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 == 0 {
+            shared.1 = prctl::get_dumpable() == Ok(true);
+        }
+        shared.0 += 1;
+        Self
+    }
 }
 
-/// The first half: until the sandbox's processes run. [`Launch::finish`] is the second one.
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.0 -= 1;
+        if *shared == (0, true) && prctl::get_dumpable() == Ok(false) {
+            let _ = prctl::set_dumpable(true);
+        }
+    }
+}
+
+/// Launch what `plan` says, the first half: until the sandbox's processes run. [`Launch::finish`] is
+/// the second one.
 ///
 /// # Errors
 /// When it came to no clone.
@@ -161,8 +188,9 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         // sandbox with it. The init watches the status socket as well, and that suffices.
         dies_with_parent: gettid() == getpid(),
         timing: order.timing,
+        awaits_connection: order.awaits_connection,
     };
-    let dumpable = prctl::get_dumpable();
+    let sharing = Sharing::begin();
     let flags = Flags {
         namespaces: plan.clone_flags(),
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
@@ -184,7 +212,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         guests,
         said: Vec::new(),
         released: Ok(()),
-        dumpable: dumpable == Ok(true),
+        _sharing: sharing,
     };
     restored.map_err(on(Step::Signals))?;
     launch.released = release.map_or(Ok(()), |(reader, writer)| {
@@ -210,6 +238,26 @@ impl Launch {
         self.guests
             .read_some(&mut self.said)
             .map_err(|error| errno_of(&error))
+    }
+
+    /// Whether only the command's connection is missing ([`Order::awaits_connection`]).
+    pub(crate) fn is_ready(&self) -> bool {
+        self.said.starts_with(&READY)
+    }
+
+    /// The sandbox's first process.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// That process's pid, for people.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The init's reports, for somebody else; closing them ends the sandbox.
+    pub(crate) fn take_status(&mut self) -> Option<OwnedFd> {
+        self.status.take()
     }
 
     /// The second half: wait until the command runs.
@@ -241,10 +289,6 @@ impl Launch {
                 Step::Init,
                 errno,
             ));
-        }
-        // A change of ids in the shared memory has made this process undumpable (prctl(2)).
-        if self.dumpable && prctl::get_dumpable() == Ok(false) {
-            let _ = prctl::set_dumpable(true);
         }
         let clock = self.guests.value().clock.as_ref();
         let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
