@@ -15,13 +15,16 @@ use std::convert::Infallible;
 
 use nix::errno::Errno;
 
+use crate::broker::connection;
 use crate::exit;
 use crate::prepare::{Init, Loopback, Prepared};
-use crate::report::Failure;
+use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child as sys;
 use crate::sys::clone::Shared;
 
+/// Where a command that serves one connection has it, besides 0 and 1.
+const CONNECTION: i32 = 3;
 /// The command's pid in a namespace where it is the second process.
 const COMMAND_PID: i32 = 2;
 
@@ -132,6 +135,9 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
         }
         None => {}
     }
+    if let Some(first) = prepared.receive {
+        receive_connection(prepared, first)?;
+    }
     for &signal in &prepared.reset_signals {
         prepared.at(Step::Signals, sys::reset_signal(signal))?;
     }
@@ -147,6 +153,34 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
         sys::execve(&prepared.program, &prepared.argv, &prepared.envp),
     )?;
     Err(Failure::new(Step::Exec, Errno::ENOEXEC))
+}
+
+/// Wait for the connection that the command is to serve, on the socket that stands in its places
+/// until then. Its variables begin at `first` in the environment.
+///
+/// This may take for ever, so nothing else is kept open: an end of another sandbox's channel that was
+/// copied with the launcher's descriptors would hide its end of file.
+fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> {
+    let report = prepared.report;
+    let (before, after) = (report.saturating_sub(1), report.saturating_add(1));
+    prepared.at(Step::Receive, sys::close_range(CONNECTION + 1, before))?;
+    prepared.at(Step::Receive, sys::close_range(after, i32::MAX))?;
+    prepared.at(Step::Receive, sys::write(report, &READY))?;
+    let mut buffer = [0; connection::LONGEST];
+    let received = sys::receive_descriptor(CONNECTION, &mut buffer);
+    let Some((socket, length)) = prepared.at(Step::Receive, received)? else {
+        // Not needed any more.
+        sys::exit_now(0)
+    };
+    prepared.at(Step::Receive, sys::check_is_connection(socket))?;
+    let values = buffer.get(..length).and_then(connection::decode);
+    let values = prepared.at(Step::Receive, values.ok_or(Errno::EBADMSG))?;
+    let filled = prepared.envp.fill(first, values.into_iter());
+    prepared.at(Step::Receive, filled)?;
+    for target in [0, 1, CONNECTION] {
+        prepared.at(Step::Receive, sys::dup_to(socket, target))?;
+    }
+    Ok(())
 }
 
 /// The single-id map that a process may write for itself (user_namespaces(7)).

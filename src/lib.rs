@@ -31,6 +31,8 @@ mod spawn;
 pub mod step;
 mod supervise;
 mod sys;
+#[cfg(test)]
+mod testing;
 
 pub use error::{Error, Result};
 pub use policy::{Network as Net, Policy};

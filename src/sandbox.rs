@@ -280,6 +280,7 @@ impl Sandbox {
             signal_mask: Some(0),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,
+            awaits_connection: false,
         };
         let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
         Ok(Child {

@@ -83,6 +83,8 @@ steps! {
     ParentDeath = "tie the sandbox to the launcher's life",
     /// The init program takes its place as pid 1.
     Init = "start the sandbox's init",
+    /// recvmsg(2) of the socket that the command is to serve (a sandbox of the broker's).
+    Receive = "receive the connection",
     /// rt_sigprocmask(2), signal dispositions.
     Signals = "restore the signal mask",
     /// seccomp(2).

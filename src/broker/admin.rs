@@ -17,7 +17,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, recv, send};
 use tracing::debug;
 
-use super::listen::{Listener, Options, shown};
+use super::listen::{Listener, Options, SocketFile, shown};
 use super::reactor::{Interest, Key, Reactor};
 use crate::error::{Error, Result};
 use crate::request::Endpoint;
@@ -213,9 +213,9 @@ impl Admin {
         &self.listener.address
     }
 
-    /// The socket file, for whoever removes it at the end.
-    pub(crate) fn take_file(&mut self) -> Option<super::listen::SocketFile> {
-        self.listener.made.take()
+    /// The socket file, if there is one.
+    pub(crate) fn file(&self) -> Option<&SocketFile> {
+        self.listener.made.as_ref()
     }
 
     /// Begin.

@@ -257,8 +257,8 @@ impl Each {
         house.welcome(guest, &arrival);
         let connection = Connection {
             listener: arrival.listener.as_str().to_owned(),
-            peer: arrival.peer,
-            local: arrival.local,
+            peer: told(arrival.peer),
+            local: told(arrival.local),
             credentials: arrival.credentials,
         };
         let socket = arrival.socket;
@@ -425,5 +425,14 @@ impl Each {
             .collect();
         views.sort_by_key(|view| view.worker);
         views
+    }
+}
+
+fn told(address: super::channel::Address) -> super::connection::Address {
+    match address {
+        super::channel::Address::Inet(address) => super::connection::Address::Inet(address),
+        super::channel::Address::Unix(name) => super::connection::Address::Unix(
+            super::connection::UnixName(name.as_bytes().to_vec()),
+        ),
     }
 }

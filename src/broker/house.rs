@@ -8,6 +8,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
@@ -681,7 +682,8 @@ fn local_of(socket: BorrowedFd<'_>) -> Address {
 
 /// An address as the channel has it; without a name where there is none.
 fn address_of(address: Option<&SockaddrStorage>) -> Address {
-    let unnamed = || Address::Unix(UnixName::default());
+    let bytes = |name: &[u8]| UnixName::new(name).map(Address::Unix);
+    let unnamed = || bytes(&[]).expect("a socket may have no name");
     let Some(address) = address else {
         return unnamed();
     };
@@ -694,12 +696,12 @@ fn address_of(address: Option<&SockaddrStorage>) -> Address {
     let Some(unix) = address.as_unix_addr() else {
         return unnamed();
     };
-    let bytes = match (unix.path(), unix.as_abstract()) {
-        (Some(path), _) => std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()).to_vec(),
-        (None, Some(name)) => [&[0], name].concat(),
-        (None, None) => Vec::new(),
+    let name = match (unix.path(), unix.as_abstract()) {
+        (Some(path), _) => bytes(path.as_os_str().as_bytes()),
+        (None, Some(name)) => bytes(&[&[0], name].concat()),
+        (None, None) => return unnamed(),
     };
-    UnixName::new(&bytes).map_or_else(|_| unnamed(), Address::Unix)
+    name.unwrap_or_else(|_| unnamed())
 }
 
 /// What has moved on a connection.

@@ -115,12 +115,19 @@ impl SocketFile {
     }
 }
 
-impl Drop for SocketFile {
-    fn drop(&mut self) {
+impl SocketFile {
+    /// Remove it, if it is still the same.
+    pub(crate) fn remove(&self) {
         if identity_of(&self.path) == Ok(self.identity) {
             // It may have been removed by whoever else uses the name: nothing is lost then.
             let _ = fs::remove_file(&self.path);
         }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.remove();
     }
 }
 

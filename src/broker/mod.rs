@@ -12,7 +12,12 @@
 pub(crate) mod admin;
 pub mod channel;
 pub(crate) mod confine;
+pub mod connection;
+pub(crate) mod crew;
+pub(crate) mod each;
+pub(crate) mod house;
 pub(crate) mod journal;
+pub mod keeper;
 pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod notify;
@@ -21,3 +26,4 @@ pub(crate) mod reactor;
 pub(crate) mod serve;
 pub(crate) mod settings;
 pub(crate) mod tally;
+pub(crate) mod transport;

@@ -147,8 +147,10 @@ fn open(
         return Ok(Opened::Printed);
     }
     let files = listeners.iter().filter_map(|listener| listener.made.as_ref());
-    let files = files.chain(admin.as_ref().and_then(Admin::file)).collect();
-    let keeper = Keeper::start(load, request, shape, &handed, files)?;
+    let files: Vec<_> = files
+        .chain(admin.as_ref().and_then(Admin::file))
+        .collect();
+    let keeper = Keeper::start(load, request, shape, &handed, &files)?;
     Ok(Opened::All(Box::new((
         listeners,
         admin.take(),
