@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -420,14 +419,15 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
     Ok(status)
 }
 
-/// A path as a Unix endpoint, for tests and messages.
-pub(crate) fn unix(path: &Path) -> Endpoint {
-    Endpoint::Unix(path.to_path_buf())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn unix(path: &Path) -> Endpoint {
+        Endpoint::Unix(path.to_path_buf())
+    }
 
     fn request(lines: &str) -> String {
         lines.replace('\n', "\r\n") + "\r\n"

@@ -222,7 +222,11 @@ impl Each {
     pub(crate) fn ended(&mut self, house: &mut House, number: u64, ending: Ending) {
         match self.roles.remove(&number) {
             Some(Role::Serving(guest)) => {
-                house.release(guest, Why::Done, Some(&ending.words()));
+                let why = match ending {
+                    Ending::Command(_) => Why::Done,
+                    Ending::Killed => Why::Lost,
+                };
+                house.release(guest, why, Some(&ending.words()));
             }
             Some(Role::Spare(_)) => {
                 if let Some(token) = Token::new(number) {
@@ -431,8 +435,8 @@ impl Each {
 fn told(address: super::channel::Address) -> super::connection::Address {
     match address {
         super::channel::Address::Inet(address) => super::connection::Address::Inet(address),
-        super::channel::Address::Unix(name) => super::connection::Address::Unix(
-            super::connection::UnixName(name.as_bytes().to_vec()),
-        ),
+        super::channel::Address::Unix(name) => {
+            super::connection::Address::Unix(super::connection::UnixName(name.as_bytes().to_vec()))
+        }
     }
 }

@@ -46,8 +46,6 @@ pub(crate) enum Timer {
     Watchdog,
     /// It is told how things stand.
     Status,
-    /// A pause has become worth a word.
-    Word,
     /// Whether a descriptor is free.
     Descriptors,
     /// Whether launches work again.
@@ -136,6 +134,8 @@ pub(crate) struct House {
     pub(crate) tally: Tally,
     pub(crate) gate: Gate,
     pub(crate) listeners: Vec<ListenerView>,
+    /// Why the last launch failed that did.
+    pub(crate) last_failure: Option<String>,
     /// The time of this turn of the loop.
     pub(crate) now: Instant,
     doors: Vec<Door>,
@@ -175,6 +175,7 @@ impl House {
             tally: Tally::new(views.len()),
             gate: Gate::default(),
             listeners: views,
+            last_failure: None,
             now: Instant::now(),
             doors: Vec::new(),
             census: Census::new(Most {
@@ -557,6 +558,7 @@ impl House {
     pub(crate) fn launch_failed(&mut self, worker: u64, message: &str) {
         self.tally.launches_failed = self.tally.launches_failed.saturating_add(1);
         self.journal.launch_failed(worker, message);
+        self.last_failure = Some(message.to_owned());
     }
 
     /// Read what a sandbox's init reports.
@@ -636,13 +638,6 @@ impl House {
     /// How many run.
     pub(crate) fn running(&self) -> usize {
         self.sandboxes.len()
-    }
-
-    /// Those that run.
-    pub(crate) fn workers(&self) -> Vec<u64> {
-        let mut workers: Vec<u64> = self.sandboxes.keys().copied().collect();
-        workers.sort_unstable();
-        workers
     }
 
     /// A sandbox's pid and age; zero for one that is still being launched.

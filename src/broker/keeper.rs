@@ -150,15 +150,28 @@ impl Keeper {
         Ok(Rc::unwrap_or_clone(blueprint.plan))
     }
 
+    /// As [`Keeper::start_with_files`], without files.
+    #[cfg(test)]
+    pub(crate) fn start(
+        load: impl Fn() -> Result<Policy>,
+        request: &Request,
+        shape: Shape,
+        listeners: &[(String, BorrowedFd<'_>)],
+    ) -> Result<Self> {
+        Self::start_with_files(load, request, shape, listeners, &[])
+    }
+
     /// Plan, then fork the keeper. `load` gives the policy, now and at each [`Keeper::reload`], in the
     /// keeper then. `listeners` are for [`Shape::Listener`]; `request`'s own descriptors follow what the
     /// shape gives.
+    ///
+    /// The keeper removes `files` when it ends.
     ///
     /// The process must have no other thread. Commands get the calling thread's signal mask.
     ///
     /// # Errors
     /// When the policy cannot be followed here, or no process can be made.
-    pub(crate) fn start(
+    pub(crate) fn start_with_files(
         load: impl Fn() -> Result<Policy>,
         request: &Request,
         shape: Shape,

@@ -347,18 +347,6 @@ fn address_of(fd: BorrowedFd<'_>) -> String {
     }
 }
 
-/// Variables of the systemd protocols that are the broker's own business: no worker gets them.
-pub(crate) const OWN_VARIABLES: &[&str] = &[
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "FDSTORE",
-];
-
 /// What the environment says of inherited sockets.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Inherited {

@@ -183,11 +183,8 @@ fn hand_over() -> ValueParser {
     let words = HandOver::ALL.map(HandOver::word);
     PossibleValuesParser::new(words)
         .map(|word| {
-            let known = HandOver::ALL.into_iter();
-            known
-                .filter(|mode| mode.word() == word)
-                .next_back()
-                .unwrap_or_default()
+            let mut known = HandOver::ALL.into_iter();
+            known.rfind(|mode| mode.word() == word).unwrap_or_default()
         })
         .into()
 }
