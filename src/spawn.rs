@@ -15,7 +15,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use landlock::{RulesetAttr, Scope};
@@ -69,9 +69,34 @@ pub(crate) struct Order<'a> {
     /// The signal mask for the command; `None` for the calling thread's own.
     pub(crate) signal_mask: Option<u64>,
     /// An open control group to start in.
-    pub(crate) cgroup: Option<std::os::fd::BorrowedFd<'a>>,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Take times.
     pub(crate) timing: bool,
+}
+
+/// A launch under way: its processes are cloned and may still be on this process's memory.
+///
+/// Dropping it ends the sandbox.
+pub(crate) struct Launch {
+    /// `None` only once [`Launch::finish`] has handed it on.
+    pidfd: Option<OwnedFd>,
+    pid: i32,
+    status: Option<OwnedFd>,
+    guests: Guests<Prepared>,
+    /// What the children have said so far.
+    said: Vec<u8>,
+    released: std::result::Result<(), Errno>,
+    /// Whether this process could be dumped before.
+    dumpable: bool,
+}
+
+impl Drop for Launch {
+    /// `guests` waits for the children to be gone: so they must be going.
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            end(pidfd);
+        }
+    }
 }
 
 /// Launch what `plan` says.
@@ -79,6 +104,14 @@ pub(crate) struct Order<'a> {
 /// # Errors
 /// When a step failed; nothing is left then.
 pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
+    start(plan, order)?.finish(plan)
+}
+
+/// The first half: until the sandbox's processes run. [`Launch::finish`] is the second one.
+///
+/// # Errors
+/// When it came to no clone.
+pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     let least = RawFd::try_from(order.descriptors.len()).unwrap_or(RawFd::MAX);
     let on = |step: Step| move |errno: Errno| explained(Error::step(step, "", errno), step, errno);
     let pair = |step: Step| -> Result<(OwnedFd, OwnedFd)> {
@@ -135,67 +168,95 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
     };
     let started = prepare(plan, channels, manner)
-        .and_then(|prepared| start(plan, prepared, report_reader, flags));
+        .and_then(|prepared| clone(plan, prepared, report_reader, flags));
     let restored = parent::swap_signal_mask(caller_mask);
-    let (mut guests, pidfd, pid) = started?;
-    restored.map_err(on(Step::Signals))?;
+    let (guests, pidfd, pid) = started?;
     debug!(
         pid,
         flags = format_args!("{:#x}", flags.namespaces),
         "cloned"
     );
     drop(report_writer);
-    let status = init.map(InitChannels::keep_status);
-    let released = release.map_or(Ok(()), |(reader, writer)| {
+    let mut launch = Launch {
+        pidfd: Some(pidfd),
+        pid,
+        status: init.map(InitChannels::keep_status),
+        guests,
+        said: Vec::new(),
+        released: Ok(()),
+        dumpable: dumpable == Ok(true),
+    };
+    restored.map_err(on(Step::Signals))?;
+    launch.released = release.map_or(Ok(()), |(reader, writer)| {
         drop(reader);
         write_id_maps(pid)?;
         write(&writer, &[0; 2]).map(drop)
     });
-    let mut report = Vec::new();
-    let read = guests
-        .read_report(&mut report)
-        .map_err(|error| errno_of(&error));
-    let failure = match (Failure::decode(&report), released.and(read)) {
-        // A child that failed before it was released says why; that nobody was left to release is
-        // the consequence. One that waited in vain knows less than we do.
-        (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
-            Some(Failure { errno, ..failure })
+    Ok(launch)
+}
+
+impl Launch {
+    /// Readable when [`Launch::advance`] has something to do.
+    pub(crate) fn report(&self) -> BorrowedFd<'_> {
+        self.guests.report()
+    }
+
+    /// Take in what the children say; whether [`Launch::finish`] would wait no more. Waits itself
+    /// until [`Launch::report`] is readable.
+    ///
+    /// # Errors
+    /// When the report cannot be read.
+    pub(crate) fn advance(&mut self) -> std::result::Result<bool, Errno> {
+        self.guests
+            .read_some(&mut self.said)
+            .map_err(|error| errno_of(&error))
+    }
+
+    /// The second half: wait until the command runs.
+    ///
+    /// # Errors
+    /// When a step failed; nothing is left then.
+    pub(crate) fn finish(mut self, plan: &Plan) -> Result<Spawned> {
+        let read = self
+            .guests
+            .read_report(&mut self.said)
+            .map_err(|error| errno_of(&error));
+        let failure = match (Failure::decode(&self.said), self.released.and(read)) {
+            // A child that failed before it was released says why; that nobody was left to release is
+            // the consequence. One that waited in vain knows less than we do.
+            (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
+                Some(Failure { errno, ..failure })
+            }
+            (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+            (reported, _) => reported,
+        };
+        if let Some(failure) = failure {
+            return Err(failed(plan, failure));
         }
-        (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-        (reported, _) => reported,
-    };
-    if let Some(failure) = failure {
-        end(&pidfd);
-        drop(guests);
-        return Err(failed(plan, failure));
+        // An init that could not confine itself has ended, and the command with it, without a word
+        // here.
+        if let Some(errno) = self.status.as_ref().and_then(init_failure) {
+            return Err(explained(
+                Error::step(Step::Init, "", errno),
+                Step::Init,
+                errno,
+            ));
+        }
+        // A change of ids in the shared memory has made this process undumpable (prctl(2)).
+        if self.dumpable && prctl::get_dumpable() == Ok(false) {
+            let _ = prctl::set_dumpable(true);
+        }
+        let clock = self.guests.value().clock.as_ref();
+        let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
+        debug!(pid = self.pid, "the command runs");
+        let pidfd = self.pidfd.take().expect("only this function takes it");
+        Ok(Spawned {
+            pidfd,
+            pid: self.pid,
+            status: self.status.take(),
+            marks,
+        })
     }
-    // An init that could not confine itself has ended, and the command with it, without a word here.
-    if let Some(errno) = status.as_ref().and_then(init_failure) {
-        end(&pidfd);
-        return Err(explained(
-            Error::step(Step::Init, "", errno),
-            Step::Init,
-            errno,
-        ));
-    }
-    // A change of ids in the shared memory has made this process undumpable (prctl(2)).
-    if dumpable == Ok(true) && prctl::get_dumpable() == Ok(false) {
-        let _ = prctl::set_dumpable(true);
-    }
-    let marks = guests
-        .value()
-        .clock
-        .as_ref()
-        .map(|clock| clock.marks())
-        .unwrap_or_default();
-    drop(guests);
-    debug!(pid, "the command runs");
-    Ok(Spawned {
-        pidfd,
-        pid,
-        status,
-        marks,
-    })
 }
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.
@@ -211,18 +272,18 @@ fn init_failure(status: &OwnedFd) -> Option<Errno> {
 
 /// Clone, from inside the network namespace to join if there is one. The namespace is the calling
 /// thread's alone for that moment.
-fn start(
+fn clone(
     plan: &Plan,
     prepared: Prepared,
     report: OwnedFd,
     flags: Flags,
 ) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
-    let clone = |prepared| {
+    let clone_here = |prepared| {
         Guests::start(prepared, report, flags, child::first)
             .map_err(|errno| explained(Error::step(Step::Clone, "", errno), Step::Clone, errno))
     };
     let Network::Namespace(path) = &plan.network else {
-        return clone(prepared);
+        return clone_here(prepared);
     };
     let failed = |errno: Errno| {
         let object = path.display().to_string();
@@ -232,7 +293,7 @@ fn start(
     let open = |path: &Path| fs::File::open(path).map_err(|error| failed(errno_of(&error)));
     let (theirs, ours) = (open(path)?, open(Path::new("/proc/thread-self/ns/net"))?);
     setns(theirs, CloneFlags::CLONE_NEWNET).map_err(failed)?;
-    let started = clone(prepared);
+    let started = clone_here(prepared);
     // A launcher that cannot come back must not go on in another's network.
     if let Err(errno) = setns(ours, CloneFlags::CLONE_NEWNET) {
         if let Ok((_, pidfd, _)) = &started {
