@@ -95,7 +95,12 @@ const SLOTS: usize = 8;
 
 /// The child's system calls for a list of mounts.
 #[derive(Default)]
-pub(crate) struct Mounts(Vec<Operation>);
+pub(crate) struct Mounts {
+    operations: Vec<Operation>,
+    /// Those from here on need the sandbox's own network namespace: a fresh `/sys` shows that of
+    /// whoever mounts it.
+    in_network: usize,
+}
 
 struct Operation {
     step: Step,
@@ -132,14 +137,20 @@ impl Mounts {
     pub(crate) fn prepare(mounts: &[Mount]) -> Result<Self> {
         let mut list = Self::default();
         list.push(Step::PrivateMounts, 0, Call::Private);
-        for (line, mount) in mounts.iter().enumerate() {
+        let sys = mounts.iter().position(|mount| *mount == Mount::Sys);
+        let (before, after) = mounts.split_at(sys.unwrap_or(mounts.len()));
+        for (line, mount) in before.iter().enumerate() {
             list.add(line, mount)?;
+        }
+        list.in_network = list.operations.len();
+        for (line, mount) in after.iter().enumerate() {
+            list.add(before.len() + line, mount)?;
         }
         Ok(list)
     }
 
     fn push(&mut self, step: Step, line: usize, call: Call) {
-        self.0.push(Operation { step, line, call });
+        self.operations.push(Operation { step, line, call });
     }
 
     fn add(&mut self, line: usize, mount: &Mount) -> Result<()> {
@@ -277,16 +288,32 @@ impl Mounts {
         Ok(())
     }
 
-    /// Do it all, in order. Async-signal-safe: system calls on prepared values.
-    pub(crate) fn perform(&self, done: impl Fn(Step)) -> std::result::Result<(), Failure> {
-        let mut trees = [-1; SLOTS];
-        for Operation { step, line, call } in &self.0 {
-            call.perform(&mut trees)
-                .map_err(|errno| Failure::with_object(*step, *line, errno))?;
-            done(*step);
-        }
-        Ok(())
+    /// Do it all, in order, and `enter_network` before what needs the sandbox's own network.
+    ///
+    /// Async-signal-safe: system calls on prepared values.
+    pub(crate) fn perform(
+        &self,
+        done: impl Fn(Step),
+        enter_network: impl FnOnce() -> std::result::Result<(), Failure>,
+    ) -> std::result::Result<(), Failure> {
+        let (before, after) = self
+            .operations
+            .split_at_checked(self.in_network)
+            .unwrap_or((&self.operations, &[]));
+        perform(before, &done)?;
+        enter_network()?;
+        perform(after, &done)
     }
+}
+
+fn perform(operations: &[Operation], done: impl Fn(Step)) -> std::result::Result<(), Failure> {
+    let mut trees = [-1; SLOTS];
+    for Operation { step, line, call } in operations {
+        call.perform(&mut trees)
+            .map_err(|errno| Failure::with_object(*step, *line, errno))?;
+        done(*step);
+    }
+    Ok(())
 }
 
 impl Call {

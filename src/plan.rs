@@ -147,7 +147,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The namespaces as `CLONE_NEW*` flags.
+    /// Whether the network namespace is made after the clone: by the command's process, while the
+    /// first one mounts (`docs/decisions/0002-network-beside-mounts.md`).
+    #[must_use]
+    pub fn unshares_network(&self) -> bool {
+        self.network_namespace && self.init && self.namespaces.mount
+    }
+
+    /// The namespaces that the clone makes, as `CLONE_NEW*` flags.
     #[must_use]
     pub fn clone_flags(&self) -> u64 {
         let flag = |wanted: bool, flag: i32| {
@@ -158,7 +165,10 @@ impl Plan {
             }
         };
         flag(self.user_namespace, libc::CLONE_NEWUSER)
-            | flag(self.network_namespace, libc::CLONE_NEWNET)
+            | flag(
+                self.network_namespace && !self.unshares_network(),
+                libc::CLONE_NEWNET,
+            )
             | flag(self.namespaces.pid, libc::CLONE_NEWPID)
             | flag(self.namespaces.mount, libc::CLONE_NEWNS)
             | flag(self.namespaces.ipc, libc::CLONE_NEWIPC)
@@ -535,9 +545,6 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         mounts.push(Mount::Proc);
         mounts.extend(proc_protection(support));
     }
-    if filesystem.sys == View::Own {
-        mounts.push(Mount::Sys);
-    }
     if filesystem.dev == View::Own {
         mounts.push(Mount::Dev {
             nodes: DEVICE_NODES
@@ -560,6 +567,10 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         }
         covered.dedup();
         mounts.extend(covered.iter().cloned().map(Mount::PrivateTmp));
+    }
+    // As late as can be: it needs the network namespace, which is made meanwhile.
+    if filesystem.sys == View::Own {
+        mounts.push(Mount::Sys);
     }
     let mut hide = resolve("--hide", &filesystem.hide)?;
     if filesystem.hide_sockets {

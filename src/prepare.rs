@@ -35,6 +35,19 @@ pub(crate) struct Init {
     pub(crate) go_writer: RawFd,
     /// Where the command waits for it.
     pub(crate) go_reader: RawFd,
+    /// The first process's end of the socket on which the two meet.
+    pub(crate) meet_command: RawFd,
+    /// The command's process's end of it.
+    pub(crate) meet_init: RawFd,
+}
+
+/// Who makes the network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkOrigin {
+    /// The command's process, by unshare(2), while the first one mounts; it hands it over.
+    Unshared,
+    /// Nobody any more: the clone made it, or it is one that exists already.
+    Given,
 }
 
 /// The lines for the id-map files that a process writes for itself.
@@ -86,6 +99,7 @@ pub(crate) struct Prepared {
     pub(crate) init: Option<Init>,
     pub(crate) launcher_ends: Vec<RawFd>,
     pub(crate) own_id_maps: Option<OwnIdMaps>,
+    pub(crate) network: NetworkOrigin,
     pub(crate) loopback: Loopback,
     pub(crate) forbids_user_namespaces: bool,
     pub(crate) mounts: Option<Mounts>,
@@ -185,6 +199,11 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         init: channels.init,
         launcher_ends: channels.launcher_ends,
         own_id_maps,
+        network: if plan.unshares_network() {
+            NetworkOrigin::Unshared
+        } else {
+            NetworkOrigin::Given
+        },
         loopback: if plan.loopback_up {
             Loopback::Up
         } else {

@@ -321,6 +321,8 @@ struct InitChannels {
     status: OwnedFd,
     go_reader: OwnedFd,
     go_writer: OwnedFd,
+    meet_command: OwnedFd,
+    meet_init: OwnedFd,
 }
 
 fn init_channels(least: RawFd) -> Result<InitChannels> {
@@ -332,6 +334,8 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let (supervisor, status) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
+    let (meet_command, meet_init) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
     let (go_reader, go_writer) = pipe2(OFlag::O_CLOEXEC).map_err(on)?;
     Ok(InitChannels {
         program,
@@ -339,6 +343,8 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
         status: lift(status, least).map_err(on)?,
         go_reader: lift(go_reader, least).map_err(on)?,
         go_writer: lift(go_writer, least).map_err(on)?,
+        meet_command: lift(meet_command, least).map_err(on)?,
+        meet_init: lift(meet_init, least).map_err(on)?,
     })
 }
 
@@ -349,6 +355,8 @@ impl InitChannels {
             status: self.status.as_raw_fd(),
             go_writer: self.go_writer.as_raw_fd(),
             go_reader: self.go_reader.as_raw_fd(),
+            meet_command: self.meet_command.as_raw_fd(),
+            meet_init: self.meet_init.as_raw_fd(),
         }
     }
 

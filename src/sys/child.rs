@@ -129,6 +129,104 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     unsafe { syscall6(libc::SYS_write, arguments) }
 }
 
+/// unshare(2) with `CLONE_NEWNET`: an empty network namespace of the caller's own.
+pub(crate) fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_unshare, [int(libc::CLONE_NEWNET), 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setns(2) into the network namespace open at `namespace`.
+pub(crate) fn join_network(namespace: RawFd) -> Result<(), Errno> {
+    let arguments = [int(namespace), int(libc::CLONE_NEWNET), 0, 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_setns, arguments) }.map(drop)
+}
+
+/// sendto(2) of one byte on a connected socket, without SIGPIPE where nobody is left to read it.
+pub(crate) fn send_byte(socket: RawFd) -> Result<(), Errno> {
+    let byte = [0_u8];
+    let flags = int(libc::MSG_NOSIGNAL);
+    let arguments = [int(socket), &raw const byte as usize, 1, flags, 0, 0];
+    // SAFETY: the kernel reads the one byte; there is no address.
+    unsafe { syscall6(libc::SYS_sendto, arguments) }.map(drop)
+}
+
+/// A control message that carries one descriptor (cmsg(3)): header, number, padding to eight bytes.
+#[repr(C)]
+struct OneDescriptor {
+    header: libc::cmsghdr,
+    descriptor: RawFd,
+    _padding: i32,
+}
+
+/// sendmsg(2) or recvmsg(2) of one byte with room for one descriptor.
+fn exchange_descriptor(
+    number: libc::c_long,
+    socket: RawFd,
+    control: &mut OneDescriptor,
+    flags: i32,
+) -> Result<(usize, libc::msghdr), Errno> {
+    let mut byte = [0_u8];
+    let mut vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut *control).cast();
+    message.msg_controllen = size_of::<OneDescriptor>() as _;
+    let arguments = [int(socket), &raw mut message as usize, int(flags), 0, 0, 0];
+    // SAFETY: one byte and one `OneDescriptor` are what the message says is there, for reading and
+    // for writing.
+    let count = unsafe { syscall6(number, arguments) }?;
+    Ok((count, message))
+}
+
+/// Send `descriptor` over a Unix socket (SCM_RIGHTS, unix(7)).
+pub(crate) fn send_descriptor(socket: RawFd, descriptor: RawFd) -> Result<(), Errno> {
+    let mut control = OneDescriptor {
+        header: one_descriptor_header(),
+        descriptor,
+        _padding: 0,
+    };
+    exchange_descriptor(libc::SYS_sendmsg, socket, &mut control, libc::MSG_NOSIGNAL).map(drop)
+}
+
+/// Wait for a descriptor from a Unix socket, close-on-exec; `EPIPE` where the other end is closed,
+/// `EPROTO` for a message without one.
+pub(crate) fn receive_descriptor(socket: RawFd) -> Result<RawFd, Errno> {
+    let expected = one_descriptor_header();
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let header = unsafe { std::mem::zeroed() };
+    let mut control = OneDescriptor {
+        header,
+        descriptor: -1,
+        _padding: 0,
+    };
+    let flags = libc::MSG_CMSG_CLOEXEC;
+    let (count, message) =
+        exchange_descriptor(libc::SYS_recvmsg, socket, &mut control, flags)?;
+    let header = &control.header;
+    let one = (header.cmsg_len, header.cmsg_level, header.cmsg_type)
+        == (expected.cmsg_len, expected.cmsg_level, expected.cmsg_type);
+    match count {
+        0 => Err(Errno::EPIPE),
+        _ if one && message.msg_flags & libc::MSG_CTRUNC == 0 => Ok(control.descriptor),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
+fn one_descriptor_header() -> libc::cmsghdr {
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<RawFd>()) as _;
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SCM_RIGHTS;
+    header
+}
+
 /// close(2).
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: a number; the child's descriptor table is a copy that no Rust owner looks at.
