@@ -29,7 +29,7 @@ const COMMAND_PID: i32 = 2;
 pub(crate) fn first(shared: &'static Shared<Prepared>) -> ! {
     let prepared = &shared.value;
     let Err(failure) = tie_to_launcher(prepared).and_then(|()| match &prepared.init {
-        None => only_steps(prepared),
+        None => own_id_maps(prepared).and_then(|()| command_steps(prepared)),
         Some(init) => init_steps(shared, init),
     });
     fail(prepared, failure)
@@ -47,13 +47,9 @@ fn tie_to_launcher(prepared: &Prepared) -> Result<(), Failure> {
 }
 
 /// The second process: the command's.
-fn second(shared: &'static Shared<Prepared>) -> ! {
-    let prepared = &shared.value;
-    let Err(failure) = match &prepared.init {
-        Some(init) => command_steps(prepared, init),
-        None => Err(Failure::new(Step::CloneCommand, Errno::EINVAL)),
-    };
-    fail(prepared, failure)
+fn command(shared: &'static Shared<Prepared>) -> ! {
+    let Err(failure) = command_steps(&shared.value);
+    fail(&shared.value, failure)
 }
 
 fn fail(prepared: &Prepared, failure: Failure) -> ! {
@@ -62,41 +58,29 @@ fn fail(prepared: &Prepared, failure: Failure) -> ! {
     sys::exit_now(i32::from(exit::LAUNCHER_FAILED))
 }
 
-/// Where there is no init: one process does it all, one thing after the other.
-fn only_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
-    own_id_maps(prepared)?;
-    bring_up_loopback(prepared)?;
-    wait_for_release(prepared)?;
-    change_view(prepared, || Ok(()))?;
-    change_surroundings(prepared)?;
-    give_up_rights(prepared)?;
-    // Again: a change of ids has cleared it (PR_SET_PDEATHSIG(2const)).
-    if prepared.dies_with_parent {
-        prepared.at(Step::ParentDeath, sys::die_with_parent())?;
-    }
-    install_filter(prepared)?;
-    become_command(prepared)
-}
-
-/// The first process: it mounts while the second one makes the network, and turns into the init,
-/// which has what the command has of confinement and a filter of its own that it installs itself.
+/// From the clone to the init program: it has what the command has of confinement, and a filter of
+/// its own that it installs itself.
 fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallible, Failure> {
     let prepared = &shared.value;
     own_id_maps(prepared)?;
-    let pid = prepared.at(Step::CloneCommand, shared.start_second(second))?;
-    let expected = (pid == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH);
-    prepared.at(Step::CloneCommand, expected)?;
-    // While we held the other's end ourselves, we would never see its end of file.
-    prepared.at(Step::CloneCommand, sys::close(init.meet_init))?;
+    let second = prepared.at(Step::CloneCommand, shared.start_second(command))?;
+    prepared.at(
+        Step::CloneCommand,
+        (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH),
+    )?;
+    // The network is made here because that takes as long as the mounts, which the command's process
+    // makes meanwhile.
+    if prepared.network == NetworkOrigin::Unshared {
+        prepared.at(Step::Network, hand_over_new_network(init.go_writer))?;
+    }
+    bring_up_loopback(prepared)?;
     wait_for_release(prepared)?;
-    change_view(prepared, || enter_network(prepared, init))?;
-    // Whoever is not there any more to hear it has reported why.
-    let _ = sys::send_byte(init.meet_command);
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;
     prepared.at(Step::NoNewPrivs, sys::set_no_new_privs())?;
+    // Again: a change of ids has cleared it (PR_SET_PDEATHSIG(2const)).
     if prepared.dies_with_parent {
         prepared.at(Step::ParentDeath, sys::die_with_parent())?;
     }
@@ -107,60 +91,20 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
     Err(Failure::new(Step::Init, Errno::ENOEXEC))
 }
 
-/// The command's process beside an init.
-fn command_steps(prepared: &Prepared, init: &Init) -> Result<Infallible, Failure> {
-    prepared.at(Step::CloneCommand, sys::close(init.meet_command))?;
-    if prepared.network == NetworkOrigin::Unshared {
-        prepared.at(Step::Network, hand_over_new_network(init.meet_init))?;
+/// From the clone to the command's first instruction.
+fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
+    if prepared.init.is_none() {
+        bring_up_loopback(prepared)?;
     }
-    bring_up_loopback(prepared)?;
     wait_for_release(prepared)?;
-    change_surroundings(prepared)?;
-    prepared.at(Step::Init, wait_for_byte(init.meet_init))?;
-    give_up_rights(prepared)?;
-    install_filter(prepared)?;
-    // Until the init is confined and off the launcher's memory, nothing untrusted may run.
-    prepared.at(Step::Init, wait_for_byte(init.go_reader))?;
-    become_command(prepared)
-}
-
-/// An empty network namespace, and a descriptor of it to the first process.
-fn hand_over_new_network(socket: i32) -> Result<(), Errno> {
-    sys::unshare_network()?;
-    let namespace = sys::open(c"/proc/self/ns/net", libc::O_RDONLY)?;
-    sys::send_descriptor(socket, namespace)?;
-    sys::close(namespace)
-}
-
-/// From the second process: the network namespace that it has made.
-fn enter_network(prepared: &Prepared, init: &Init) -> Result<(), Failure> {
-    if prepared.network == NetworkOrigin::Given {
-        return Ok(());
-    }
-    let received = sys::receive_descriptor(init.meet_command);
-    let namespace = prepared.at(Step::JoinNetwork, received)?;
-    prepared.at(Step::JoinNetwork, sys::join_network(namespace))?;
-    prepared.at(Step::JoinNetwork, sys::close(namespace))
-}
-
-/// What the sandbox sees of the file system.
-fn change_view(
-    prepared: &Prepared,
-    enter_network: impl FnOnce() -> Result<(), Failure>,
-) -> Result<(), Failure> {
     if prepared.forbids_user_namespaces {
-        // Before a mount makes it read-only.
         let written = sys::write_file(c"/proc/sys/user/max_user_namespaces", b"0");
         prepared.at(Step::ForbidUserNamespaces, written)?;
     }
     match &prepared.mounts {
-        Some(mounts) => mounts.perform(|step| prepared.mark(step), enter_network),
-        None => enter_network(),
+        Some(mounts) => mounts.perform(|step| prepared.mark(step), || enter_network(prepared))?,
+        None => enter_network(prepared)?,
     }
-}
-
-/// What the command's process has around it, besides files.
-fn change_surroundings(prepared: &Prepared) -> Result<(), Failure> {
     if let Some(name) = &prepared.hostname {
         prepared.at(Step::Hostname, sys::sethostname(name))?;
     }
@@ -175,34 +119,26 @@ fn change_surroundings(prepared: &Prepared) -> Result<(), Failure> {
     if prepared.new_session {
         prepared.at(Step::Session, sys::setsid())?;
     }
+    prepared.at(Step::Chdir, sys::chdir(&prepared.directory))?;
     for &capability in &prepared.bounding_drop {
         prepared.at(Step::BoundingSet, sys::drop_from_bounding_set(capability))?;
     }
-    Ok(())
-}
-
-/// From here on the process has what the command has.
-fn give_up_rights(prepared: &Prepared) -> Result<(), Failure> {
-    // As the launcher's user still, who may search what another may not; after the mounts.
-    prepared.at(Step::Chdir, sys::chdir(&prepared.directory))?;
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, limit_capabilities(prepared))?;
     prepared.at(Step::NoNewPrivs, sys::set_no_new_privs())?;
-    match prepared.landlock {
-        Some(ruleset) => prepared.at(Step::Landlock, sys::landlock_restrict_self(ruleset)),
-        None => Ok(()),
+    if let Some(ruleset) = prepared.landlock {
+        prepared.at(Step::Landlock, sys::landlock_restrict_self(ruleset))?;
     }
-}
-
-fn install_filter(prepared: &Prepared) -> Result<(), Failure> {
-    match &prepared.filter {
-        Some(filter) => prepared.at(Step::Seccomp, sys::install_filter(filter)),
-        None => Ok(()),
+    if prepared.init.is_none() && prepared.dies_with_parent {
+        prepared.at(Step::ParentDeath, sys::die_with_parent())?;
     }
-}
-
-/// Signals as the caller has them, and the command.
-fn become_command(prepared: &Prepared) -> Result<Infallible, Failure> {
+    if let Some(filter) = &prepared.filter {
+        prepared.at(Step::Seccomp, sys::install_filter(filter))?;
+    }
+    // Until the init is confined and off the launcher's memory, nothing untrusted may run.
+    if let Some(init) = &prepared.init {
+        prepared.at(Step::Init, wait_for_byte(init.go_reader))?;
+    }
     for &signal in &prepared.reset_signals {
         prepared.at(Step::Signals, sys::reset_signal(signal))?;
     }
@@ -235,6 +171,26 @@ fn own_id_maps(prepared: &Prepared) -> Result<(), Failure> {
         Step::IdMaps,
         sys::write_file(c"/proc/self/gid_map", &maps.gid),
     )
+}
+
+/// An empty network namespace, and a descriptor of it to the command's process.
+fn hand_over_new_network(socket: i32) -> Result<(), Errno> {
+    sys::unshare_network()?;
+    let namespace = sys::open(c"/proc/self/ns/net", libc::O_RDONLY)?;
+    // Whoever is not there any more to take it has reported why.
+    let _ = sys::send_descriptor(socket, namespace);
+    sys::close(namespace)
+}
+
+/// From the command's process: the network namespace that the first one has made.
+fn enter_network(prepared: &Prepared) -> Result<(), Failure> {
+    let (NetworkOrigin::Unshared, Some(init)) = (prepared.network, &prepared.init) else {
+        return Ok(());
+    };
+    let received = sys::receive_descriptor(init.go_reader);
+    let namespace = prepared.at(Step::JoinNetwork, received)?;
+    prepared.at(Step::JoinNetwork, sys::join_network(namespace))?;
+    prepared.at(Step::JoinNetwork, sys::close(namespace))
 }
 
 fn bring_up_loopback(prepared: &Prepared) -> Result<(), Failure> {

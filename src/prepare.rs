@@ -31,20 +31,16 @@ pub(crate) struct Init {
     pub(crate) program: RawFd,
     /// The init's end of the status socket.
     pub(crate) status: RawFd,
-    /// Where the init lets the command go.
+    /// Where the first process hands the network over, and lets the command go once it is the init.
     pub(crate) go_writer: RawFd,
-    /// Where the command waits for it.
+    /// Where the command's process waits for both.
     pub(crate) go_reader: RawFd,
-    /// The first process's end of the socket on which the two meet.
-    pub(crate) meet_command: RawFd,
-    /// The command's process's end of it.
-    pub(crate) meet_init: RawFd,
 }
 
 /// Who makes the network namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NetworkOrigin {
-    /// The command's process, by unshare(2), while the first one mounts; it hands it over.
+    /// The first process, by unshare(2), while the command's process mounts; it hands it over.
     Unshared,
     /// Nobody any more: the clone made it, or it is one that exists already.
     Given,

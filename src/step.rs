@@ -27,8 +27,8 @@ macro_rules! steps {
 }
 
 steps! {
-    /// setns(2) into an existing network namespace: that of `--net ns:`, or, for the sandbox's first
-    /// process, the one that the command's process has made.
+    /// setns(2) into an existing network namespace: that of `--net ns:`, or, for the command's process,
+    /// the one that the first process has made.
     JoinNetwork = "join the network namespace",
     /// clone3(2) of the sandbox's first process, with all namespaces at once.
     Clone = "create the namespaces",
@@ -36,7 +36,7 @@ steps! {
     IdMaps = "map user and group ids",
     /// clone of the command's process under the init.
     CloneCommand = "create the command's process",
-    /// unshare(2) of the network namespace, by the command's process while the first one mounts.
+    /// unshare(2) of the network namespace, by the first process while the second one mounts.
     Network = "create the network namespace",
     /// `lo` up, read back.
     Loopback = "bring up the loopback interface",
@@ -70,10 +70,10 @@ steps! {
     Descriptors = "arrange the descriptors",
     /// setsid(2).
     Session = "start a new session",
-    /// Bounding set.
-    BoundingSet = "drop the capability bounding set",
     /// Working directory.
     Chdir = "change to the working directory",
+    /// Bounding set, securebits.
+    BoundingSet = "drop the capability bounding set",
     /// setgroups(2), setresgid(2), setresuid(2).
     Identity = "change user and group",
     /// Effective, permitted, inheritable and ambient sets, read back.

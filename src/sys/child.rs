@@ -142,15 +142,6 @@ pub(crate) fn join_network(namespace: RawFd) -> Result<(), Errno> {
     unsafe { syscall6(libc::SYS_setns, arguments) }.map(drop)
 }
 
-/// sendto(2) of one byte on a connected socket, without SIGPIPE where nobody is left to read it.
-pub(crate) fn send_byte(socket: RawFd) -> Result<(), Errno> {
-    let byte = [0_u8];
-    let flags = int(libc::MSG_NOSIGNAL);
-    let arguments = [int(socket), &raw const byte as usize, 1, flags, 0, 0];
-    // SAFETY: the kernel reads the one byte; there is no address.
-    unsafe { syscall6(libc::SYS_sendto, arguments) }.map(drop)
-}
-
 /// A control message that carries one descriptor (cmsg(3)): header, number, padding to eight bytes.
 #[repr(C)]
 struct OneDescriptor {
@@ -206,8 +197,7 @@ pub(crate) fn receive_descriptor(socket: RawFd) -> Result<RawFd, Errno> {
         _padding: 0,
     };
     let flags = libc::MSG_CMSG_CLOEXEC;
-    let (count, message) =
-        exchange_descriptor(libc::SYS_recvmsg, socket, &mut control, flags)?;
+    let (count, message) = exchange_descriptor(libc::SYS_recvmsg, socket, &mut control, flags)?;
     let header = &control.header;
     let one = (header.cmsg_len, header.cmsg_level, header.cmsg_type)
         == (expected.cmsg_len, expected.cmsg_level, expected.cmsg_type);
