@@ -5,15 +5,16 @@
 //! it, never the library.
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sys::prctl;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 use crate::error::{Error, Result};
+use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
+use crate::sys::child::install_filter;
 
 /// What the supervisor's loop, its allocator, and its tidying up use.
 const CALLS: &[libc::c_long] = &[
@@ -65,6 +66,9 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_time,
 ];
 
+/// The answer to any other: EPERM.
+const REFUSED: Verdict = Verdict::Errno(1);
+
 /// Give up everything that watching does not need.
 ///
 /// # Errors
@@ -89,13 +93,37 @@ pub(crate) fn confine(plan: &Plan) -> Result<()> {
     prctl::set_dumpable(false).map_err(failed)?;
     prctl::set_no_new_privs().map_err(failed)?;
     let program = program().map_err(|_| failed(Errno::EINVAL))?;
-    seccompiler::apply_filter(&program).map_err(|_| failed(Errno::EINVAL))
+    install_filter(program.instructions()).map_err(failed)
 }
 
 /// Other calls are refused, not deadly: whatever they were for, the command is still watched.
-fn program() -> std::result::Result<BpfProgram, seccompiler::BackendError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let rules: BTreeMap<_, _> = CALLS.iter().map(|&call| (call, Vec::new())).collect();
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()
+fn program() -> Result<Program> {
+    let calls = CALLS.iter().map(|&call| (call, Vec::new())).collect();
+    allow_only(calls, REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{Arch, interpret};
+
+    #[test]
+    fn the_supervisors_calls_are_allowed_and_no_others() {
+        let program = program().unwrap();
+        let native = Arch::native().audit_word();
+        for number in (0..600).chain([0x4000_0000, u32::MAX]) {
+            let expected = match CALLS.contains(&libc::c_long::from(number)) {
+                true => Verdict::Allow,
+                false => REFUSED,
+            };
+            assert_eq!(
+                interpret(&program, native, number, &[0; 6]),
+                expected,
+                "{number}"
+            );
+        }
+        let killed = interpret(&program, !native, 0, &[0; 6]);
+        assert_eq!(killed, Verdict::KillProcess);
+        assert!(program.len() < 90, "{}", program.len());
+    }
 }
