@@ -92,6 +92,18 @@ impl Started {
         }
     }
 
+    /// Where a spare waits for its connection.
+    #[track_caller]
+    fn go(&self) -> BorrowedFd<'_> {
+        self.go.as_ref().unwrap().as_fd()
+    }
+
+    /// Its connection for a spare; nobody else has it then.
+    #[track_caller]
+    fn give(&self, server: impl AsFd, connection: &Connection) {
+        hand_over(self.go(), server.as_fd(), connection).unwrap();
+    }
+
     /// Until all of it is gone; what its init said last.
     #[track_caller]
     fn ended(&self) -> Option<Record> {
@@ -169,13 +181,7 @@ fn a_spare_answers_a_connection() {
         let mut keeper = keeper(GREET);
         let spare = spare(&mut keeper, 1);
         let (mut client, server, connection) = dialled();
-        hand_over(
-            spare.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        spare.give(server, &connection);
         client.write_all(b"hello\n").unwrap();
         let expected = format!("hello, {}\n", client.local_addr().unwrap());
         assert_eq!(all_of(client), expected);
@@ -210,13 +216,7 @@ fn the_command_finds_its_connection_on_0_1_and_3_and_no_other_descriptor() {
         let mut keeper = keeper(script);
         let spare = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(
-            spare.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        spare.give(server, &connection);
         let said = all_of(client);
         let lines: Vec<_> = said.lines().collect();
         let [zero, one, three, rest] = lines[..] else {
@@ -245,13 +245,7 @@ fn the_environment_tells_of_the_connection_and_of_no_other() {
         let mut keeper = Keeper::start(load, &shell(script), Shape::Connection, &[]).unwrap();
         let first = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(
-            first.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        first.give(server, &connection);
         let (peer, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let expected = format!(
             "KEPT=another\nPROTO=TCP\nREMOTE_ADDR=127.0.0.1\nREMOTE_PORT={0}\nSANDBOX_LISTENER=web\n\
@@ -273,13 +267,7 @@ fn the_environment_tells_of_the_connection_and_of_no_other() {
                 pid: 3,
             }),
         };
-        hand_over(
-            second.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        second.give(server, &connection);
         let expected = "KEPT=another\nPROTO=UNIX\nSANDBOX_LISTENER=local\nUNIXLOCALPATH=/run/x\n\
              UNIXREMOTEEGID=2\nUNIXREMOTEEUID=1\nUNIXREMOTEPID=3\n";
         assert_eq!(all_of(client), expected);
@@ -289,12 +277,16 @@ fn the_environment_tells_of_the_connection_and_of_no_other() {
 #[test]
 fn a_spare_that_is_not_needed_ends_and_leaves_nothing() {
     alone(|| {
-        let mut keeper = keeper("echo ran >&2");
+        let mut keeper = keeper("exit 9");
         let before = settled(&mut keeper);
         let mut spare = spare(&mut keeper, 1);
         assert!(descriptors(keeper.pid()) > before);
         drop(spare.go.take());
-        assert_eq!(spare.ended(), Some(Record::Ended(0)), "it ended by itself");
+        assert_eq!(
+            spare.ended(),
+            Some(Record::Ended(0)),
+            "by itself, and the command did not run"
+        );
         comes_back_to(&keeper, before);
     });
 }
@@ -302,7 +294,7 @@ fn a_spare_that_is_not_needed_ends_and_leaves_nothing() {
 #[test]
 fn a_spare_is_ended_by_closing_its_status() {
     alone(|| {
-        let mut keeper = keeper("echo ran >&2");
+        let mut keeper = keeper("exit 9");
         let spare = spare(&mut keeper, 1);
         let Started {
             pidfd, status, go, ..
@@ -349,13 +341,7 @@ fn a_keeper_that_is_killed_leaves_no_sandbox() {
         let spare_one = spare(&mut keeper, 1);
         let running = spare(&mut keeper, 2);
         let (mut client, server, connection) = dialled();
-        hand_over(
-            running.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        running.give(server, &connection);
         client.write_all(b"up\n").unwrap();
         let mut line = [0; 3];
         client.read_exact(&mut line).unwrap();
@@ -501,23 +487,11 @@ fn a_spare_that_cannot_execute_says_so_when_it_should() {
         let good = spare(&mut keeper, 1);
         let bad = spare(&mut keeper, 2);
         let (client, server, connection) = dialled();
-        hand_over(
-            good.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        good.give(server, &connection);
         assert_eq!(all_of(client), "ran\n", "the control");
         fs::remove_file(&program).unwrap();
         let (client, server, connection) = dialled();
-        hand_over(
-            bad.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        bad.give(server, &connection);
         assert_eq!(all_of(client), "", "it is closed");
         let Answer::Failed {
             token: failed,
@@ -573,7 +547,7 @@ fn a_spare_takes_nothing_but_one_connection() {
         ];
         for (number, (bytes, descriptors, reason)) in (1..).zip(table) {
             let spare = spare(&mut keeper, number);
-            packet::send(spare.go.as_ref().unwrap().as_fd(), bytes, &descriptors).unwrap();
+            packet::send(spare.go(), bytes, &descriptors).unwrap();
             let Answer::Failed {
                 token: failed,
                 message,
@@ -586,14 +560,49 @@ fn a_spare_takes_nothing_but_one_connection() {
         }
         // The control: the same values with the connection.
         let spare = spare(&mut keeper, 99);
-        packet::send(
-            spare.go.as_ref().unwrap().as_fd(),
-            &values,
-            &[server.as_fd()],
-        )
-        .unwrap();
+        packet::send(spare.go(), &values, &[server.as_fd()]).unwrap();
         assert_eq!(spare.ended(), Some(Record::Ended(0)));
     });
+}
+
+#[test]
+fn a_connection_that_the_kernel_does_not_give_is_said() {
+    alone(|| {
+        refuse(libc::SYS_recvmsg, 0, 3);
+        let mut keeper = keeper("echo ran");
+        for number in 0..2 {
+            let (client, server, connection) = dialled();
+            keeper
+                .launch(token(number), &[server.as_fd()], Some(&connection))
+                .unwrap();
+            drop(server);
+            let Answer::Failed { message, .. } = answer(&mut keeper) else {
+                panic!("it cannot receive");
+            };
+            let reason = "Math argument out of domain of func";
+            assert_eq!(message, format!("cannot receive the connection: {reason}"));
+            assert_eq!(all_of(client), "", "it is closed");
+        }
+    });
+}
+
+/// From now on `call` fails in this process and its children, with EDOM, where `argument` is `value`.
+fn refuse(call: libc::c_long, argument: u8, value: u64) {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, TargetArch,
+    };
+    let (length, operator) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+    let condition = SeccompCondition::new(argument, length, operator, value).unwrap();
+    let rule = SeccompRule::new(vec![condition]).unwrap();
+    let filter = SeccompFilter::new(
+        std::collections::BTreeMap::from([(call, vec![rule])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EDOM.unsigned_abs()),
+        TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
 }
 
 #[test]
@@ -717,13 +726,7 @@ fn a_new_policy_is_used_after_a_reload_and_a_wrong_one_is_not() {
         let mut keeper = Keeper::start(load, &request, Shape::Connection, &[]).unwrap();
         let asked = |keeper: &mut Keeper, spare: Started| {
             let (client, server, connection) = dialled();
-            hand_over(
-                spare.go.as_ref().unwrap().as_fd(),
-                server.as_fd(),
-                &connection,
-            )
-            .unwrap();
-            drop(server);
+            spare.give(server, &connection);
             let _ = keeper;
             all_of(client)
         };
@@ -826,9 +829,8 @@ fn a_sandbox_ends_when_its_time_is_over() {
         assert_eq!(running.ended(), None, "killed");
         assert!(all_of(client).starts_with("asked\n"));
         // A spare's time has not begun.
-        let go = waiting.go.as_ref().unwrap();
         let (_client, server, connection) = dialled();
-        hand_over(go.as_fd(), server.as_fd(), &connection).unwrap();
+        waiting.give(server, &connection);
         assert_eq!(waiting.ended(), None, "killed, but later");
     });
 }
@@ -871,20 +873,14 @@ fn no_step_of_a_spare_allocates() {
         let mut keeper = keeper("echo done");
         let waiting = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(
-            waiting.go.as_ref().unwrap().as_fd(),
-            server.as_fd(),
-            &connection,
-        )
-        .unwrap();
-        drop(server);
+        waiting.give(server, &connection);
         assert_eq!(all_of(client), "done\n");
         // Nor one that is not needed, nor one that fails.
         let mut unneeded = spare(&mut keeper, 2);
         drop(unneeded.go.take());
         assert_eq!(unneeded.ended(), Some(Record::Ended(0)));
         let failing = spare(&mut keeper, 3);
-        packet::send(failing.go.as_ref().unwrap().as_fd(), b"x", &[]).unwrap();
+        packet::send(failing.go(), b"x", &[]).unwrap();
         assert!(matches!(answer(&mut keeper), Answer::Failed { .. }));
     });
 }
