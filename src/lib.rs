@@ -31,7 +31,9 @@ mod spawn;
 pub mod step;
 mod supervise;
 mod sys;
+pub mod worker;
 
+pub use broker::Broker;
 pub use error::{Error, Result};
 pub use policy::{Network as Net, Policy};
 pub use sandbox::{Child, Sandbox, Stdio};

@@ -135,8 +135,8 @@ impl fmt::Display for ListenerName {
     }
 }
 
-/// The name of a Unix socket, as `sun_path` holds it.
-#[derive(Clone, PartialEq, Eq, Hash)]
+/// The name of a Unix socket, as `sun_path` holds it. By default none.
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct UnixName(Vec<u8>);
 
 impl UnixName {
@@ -328,28 +328,42 @@ impl ToWorker {
     /// # Errors
     /// When it is not exactly what [`ToWorker::encode`] makes.
     pub fn decode(bytes: &[u8], descriptors: usize) -> Decoded<Self> {
+        let message = Self::decode_bytes(bytes)?;
+        let said = message.descriptors();
+        match said == descriptors {
+            true => Ok(message),
+            false => Err(Malformed::Descriptors {
+                said,
+                came: descriptors,
+            }),
+        }
+    }
+
+    /// How many descriptors belong to it.
+    fn descriptors(&self) -> usize {
+        match self {
+            Self::Connections(deliveries) => deliveries.len(),
+            Self::Drain => 0,
+        }
+    }
+
+    /// Read one message of which descriptors may have been dropped on the way.
+    ///
+    /// # Errors
+    /// As for [`ToWorker::decode`], but for the descriptors.
+    pub(crate) fn decode_bytes(bytes: &[u8]) -> Decoded<Self> {
         let (kind, count, mut body) = header(bytes)?;
-        let expected = match kind {
-            kind::CONNECTIONS if (1..=MOST_CONNECTIONS).contains(&count) => count,
-            kind::DRAIN if count == 0 => 0,
-            kind::CONNECTIONS | kind::DRAIN => return Err(Malformed::Count(count)),
-            _ => return Err(Malformed::Kind(kind)),
-        };
         let message = match kind {
-            kind::DRAIN => Self::Drain,
-            _ => Self::Connections(
+            kind::CONNECTIONS if (1..=MOST_CONNECTIONS).contains(&count) => Self::Connections(
                 (0..count)
                     .map(|_| body.delivery())
                     .collect::<Decoded<_>>()?,
             ),
+            kind::DRAIN if count == 0 => Self::Drain,
+            kind::CONNECTIONS | kind::DRAIN => return Err(Malformed::Count(count)),
+            _ => return Err(Malformed::Kind(kind)),
         };
         body.end()?;
-        if descriptors != expected {
-            return Err(Malformed::Descriptors {
-                said: expected,
-                came: descriptors,
-            });
-        }
         Ok(message)
     }
 }

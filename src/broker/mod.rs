@@ -9,5 +9,10 @@
 //!
 //! `docs/channel.md` has the wire format; [`crate::worker`] is the other end of it.
 
+mod address;
 pub mod channel;
+mod library;
 mod pool;
+pub(crate) mod transport;
+
+pub use library::{Accepted, Broker, Counts, Event, SendError, Unsent};

@@ -187,6 +187,18 @@ struct Member {
 }
 
 impl Member {
+    fn starting(slot: usize, now: Instant) -> Self {
+        Self {
+            slot,
+            phase: Phase::Starting,
+            since: now,
+            credits: 0,
+            held: HashSet::new(),
+            full: false,
+            last: 0,
+        }
+    }
+
     fn free(&self) -> usize {
         match self.phase {
             Phase::Ready if !self.full => usize::try_from(self.credits)
@@ -230,12 +242,8 @@ pub(crate) struct Pool {
 impl Pool {
     /// A pool whose workers are all due.
     pub(crate) fn new(settings: Settings, now: Instant) -> Self {
-        let slot = || Slot {
-            start_at: Some(now),
-            ..Slot::default()
-        };
-        Self {
-            slots: (0..settings.workers).map(|_| slot()).collect(),
+        let mut pool = Self {
+            slots: Vec::new(),
             settings,
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
@@ -244,7 +252,9 @@ impl Pool {
             next_worker: 1,
             next_connection: 1,
             turn: 0,
-        }
+        };
+        (0..settings.workers).for_each(|_| pool.grow(now));
+        pool
     }
 
     // ---- workers come and go ----
@@ -265,17 +275,16 @@ impl Pool {
         self.next_worker = self.next_worker.saturating_add(1);
         slot.start_at = None;
         slot.starting = Some(worker);
-        let member = Member {
-            slot: index,
-            phase: Phase::Starting,
-            since: now,
-            credits: 0,
-            held: HashSet::new(),
-            full: false,
-            last: 0,
-        };
-        self.members.insert(worker, member);
+        self.members.insert(worker, Member::starting(index, now));
         Some(worker)
+    }
+
+    /// One worker more, due at once.
+    pub(crate) fn grow(&mut self, now: Instant) {
+        self.slots.push(Slot {
+            start_at: Some(now),
+            ..Slot::default()
+        });
     }
 
     /// `worker` is ready for `credits` connections. The worker whose place it takes, if it does, has to
@@ -391,6 +400,7 @@ impl Pool {
 
     /// Start a new worker in every slot; each old one goes on until the new one has said hello. Those
     /// that were still starting are to be killed.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
     pub(crate) fn replace_all(&mut self, now: Instant) -> Vec<WorkerId> {
         let mut kill = Vec::new();
         for slot in &mut self.slots {
@@ -434,6 +444,7 @@ impl Pool {
     }
 
     /// Whether all is over after [`Pool::drain`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
     pub(crate) fn is_over(&self) -> bool {
         self.draining && self.members.is_empty() && self.waiting.is_empty()
     }
@@ -600,6 +611,7 @@ impl Pool {
     }
 
     /// The gate's new state, if it has changed since this was last asked.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
     pub(crate) fn gate(&mut self) -> Option<Gate> {
         let gate = match self.room() {
             0 => Gate::Paused,

@@ -7,6 +7,7 @@
 pub(crate) mod attempt;
 pub(crate) mod child;
 pub(crate) mod clone;
+pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod parent;
 mod raw;
