@@ -34,7 +34,9 @@ mod supervise;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod worker;
 
+pub use broker::Broker;
 pub use error::{Error, Result};
 pub use policy::{Network as Net, Policy};
 pub use sandbox::{Child, Sandbox, Stdio};
