@@ -261,8 +261,8 @@ impl Each {
         house.welcome(guest, &arrival);
         let connection = Connection {
             listener: arrival.listener.as_str().to_owned(),
-            peer: told(arrival.peer),
-            local: told(arrival.local),
+            peer: arrival.peer,
+            local: arrival.local,
             credentials: arrival.credentials,
         };
         let socket = arrival.socket;
@@ -429,14 +429,5 @@ impl Each {
             .collect();
         views.sort_by_key(|view| view.worker);
         views
-    }
-}
-
-fn told(address: super::channel::Address) -> super::connection::Address {
-    match address {
-        super::channel::Address::Inet(address) => super::connection::Address::Inet(address),
-        super::channel::Address::Unix(name) => {
-            super::connection::Address::Unix(super::connection::UnixName(name.as_bytes().to_vec()))
-        }
     }
 }

@@ -6,17 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    MsgFlags, Shutdown, SockaddrStorage, getsockname, getsockopt, recv, shutdown, sockopt,
-};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 
+use super::address;
 use super::channel::{Address, ListenerName, UnixName};
 use super::connection::Credentials;
 use super::journal::{Ending, Journal, Told};
@@ -199,7 +196,7 @@ impl House {
         let name = ListenerName::new(&listener.name)
             .map_err(|reason| Error::usage(listener.name.clone(), reason.to_string()))?;
         let tcp = listener.is_tcp();
-        let own = local_of(listener.fd.as_fd());
+        let own = named(address::local_of(listener.fd.as_fd()));
         let everywhere = matches!(&own, Address::Inet(address) if address.ip().is_unspecified());
         if self.settings.hand_over != HandOver::Listener {
             listen::set_nonblocking(&listener.fd)?;
@@ -284,10 +281,10 @@ impl House {
             true => None,
             false => credentials_of(&socket),
         };
-        let peer = address_of(peer.as_ref());
+        let peer = named(peer.as_ref().map_or(Err(Errno::ENOTCONN), address::of));
         let local = match &door.local {
             Some(local) => local.clone(),
-            None => local_of(socket.as_fd()),
+            None => named(address::local_of(socket.as_fd())),
         };
         let source = match (&peer, credentials) {
             (Address::Inet(address), _) => Source::of(address.ip()),
@@ -670,33 +667,9 @@ fn credentials_of(socket: &OwnedFd) -> Option<Credentials> {
     })
 }
 
-fn local_of(socket: BorrowedFd<'_>) -> Address {
-    let address = getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok();
-    address_of(address.as_ref())
-}
-
-/// An address as the channel has it; without a name where there is none.
-fn address_of(address: Option<&SockaddrStorage>) -> Address {
-    let bytes = |name: &[u8]| UnixName::new(name).map(Address::Unix);
-    let unnamed = || bytes(&[]).expect("a socket may have no name");
-    let Some(address) = address else {
-        return unnamed();
-    };
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Address::Inet(SocketAddr::V4((*v4).into()));
-    }
-    if let Some(v6) = address.as_sockaddr_in6() {
-        return Address::Inet(SocketAddr::V6((*v6).into()));
-    }
-    let Some(unix) = address.as_unix_addr() else {
-        return unnamed();
-    };
-    let name = match (unix.path(), unix.as_abstract()) {
-        (Some(path), _) => bytes(path.as_os_str().as_bytes()),
-        (None, Some(name)) => bytes(&[&[0], name].concat()),
-        (None, None) => return unnamed(),
-    };
-    name.unwrap_or_else(|_| unnamed())
+/// Without a name where the kernel says none.
+fn named(address: std::result::Result<Address, Errno>) -> Address {
+    address.unwrap_or_else(|_| Address::Unix(UnixName::default()))
 }
 
 /// What has moved on a connection.

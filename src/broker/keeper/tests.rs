@@ -14,7 +14,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket
 use nix::unistd::{Pid, Uid};
 
 use super::*;
-use crate::broker::connection::{Address, Credentials, UnixName};
+use crate::broker::channel::{Address, UnixName};
+use crate::broker::connection::Credentials;
 use crate::init::Record;
 use crate::testing::alone;
 
@@ -259,8 +260,8 @@ fn the_environment_tells_of_the_connection_and_of_no_other() {
         let (client, server) = UnixStream::pair().unwrap();
         let connection = Connection {
             listener: "local".to_owned(),
-            peer: Address::Unix(UnixName(Vec::new())),
-            local: Address::Unix(UnixName(b"/run/x".to_vec())),
+            peer: Address::Unix(UnixName::default()),
+            local: Address::Unix(UnixName::new(b"/run/x").unwrap()),
             credentials: Some(Credentials {
                 uid: 1,
                 gid: 2,
