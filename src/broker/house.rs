@@ -19,7 +19,7 @@ use super::connection::Credentials;
 use super::journal::{Ending, Journal, Told};
 use super::keeper::{Keeper, Token};
 use super::limit::{Census, Clock, Gate, Holds, Look, Most, Over, Pause, Progress, Source, Times};
-use super::listen::{self, Listener};
+use super::listen::{self, Listener, SocketFile};
 use super::reactor::{Interest, Key, Reactor, Timers};
 use super::settings::{HandOver, Settings};
 use super::tally::{ListenerView, Tally, Why};
@@ -63,6 +63,8 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 struct Door {
     fd: Option<OwnedFd>,
+    /// Removed by the keeper, as the broker may remove nothing.
+    _file: Option<SocketFile>,
     name: ListenerName,
     tcp: bool,
     /// What the listener's own address is, where it is that of each connection too.
@@ -207,6 +209,7 @@ impl House {
         }
         self.doors.push(Door {
             fd: Some(listener.fd),
+            _file: listener.made,
             name,
             tcp,
             local: Some(own).filter(|_| !everywhere),
@@ -429,6 +432,15 @@ impl House {
         if let Some(fd) = self.doors.get_mut(place).and_then(|door| door.fd.take()) {
             self.reactor.forget(fd.as_fd());
         }
+    }
+
+    /// The listeners that are not closed.
+    pub(crate) fn open_places(&self) -> Vec<usize> {
+        let doors = self.doors.iter().enumerate();
+        doors
+            .filter(|(_, door)| door.fd.is_some())
+            .map(|(place, _)| place)
+            .collect()
     }
 
     /// Whether every listener is closed.

@@ -304,6 +304,10 @@ impl Broker {
             return Ok(());
         }
         self.open_or_close();
+        if self.state == State::Draining && self.take_the_last()? {
+            // There is something to hand over, or nothing left to wait for.
+            return Ok(());
+        }
         let keeper = match self.house.keeper.has_unsent() {
             true => Interest::Both,
             false => Interest::Read,
@@ -636,6 +640,16 @@ impl Broker {
             }
         }
         Ok(())
+    }
+
+    /// After the last call: let in who waits, and close where nobody does, which nothing else would
+    /// tell. Whether that changed anything.
+    fn take_the_last(&mut self) -> Result<bool> {
+        let before = (self.house.open_places(), self.house.open());
+        for place in &before.0 {
+            self.accept(*place)?;
+        }
+        Ok(before != (self.house.open_places(), self.house.open()))
     }
 
     /// Let people in, or not, as things stand.

@@ -60,7 +60,10 @@ impl Broker {
         thread::spawn(move || {
             for line in BufReader::new(errors).split(b'\n') {
                 let Ok(line) = line else { return };
-                if sender.send(String::from_utf8_lossy(&line).into_owned()).is_err() {
+                if sender
+                    .send(String::from_utf8_lossy(&line).into_owned())
+                    .is_err()
+                {
                     return;
                 }
             }
@@ -141,7 +144,12 @@ impl Broker {
     pub(crate) fn stop(&mut self) {
         self.signal(Signal::SIGTERM);
         let status = self.finish();
-        assert!(status.success(), "{status}: {:#?}\n{:#?}", self.events, self.said);
+        assert!(
+            status.success(),
+            "{status}: {:#?}\n{:#?}",
+            self.events,
+            self.said
+        );
     }
 
     /// Where listener number `index` listens.
@@ -172,7 +180,10 @@ impl Broker {
 
     /// All events called `name` so far.
     pub(crate) fn all(&self, name: &str) -> Vec<&Value> {
-        self.events.iter().filter(|it| it["event"] == name).collect()
+        self.events
+            .iter()
+            .filter(|it| it["event"] == name)
+            .collect()
     }
 
     /// The status that its `--metrics` at listener number `index` gives.
@@ -239,9 +250,11 @@ pub(crate) fn exchange(mut stream: TcpStream, words: &str) -> String {
 /// A file of this user's own, with `text` in it, that workers can read.
 pub(crate) fn script(user: &User, name: &str, text: &str) -> PathBuf {
     let path = user.home.join(name);
-    let partial = user
-        .home
-        .join(format!("{name}-{}-{:?}", std::process::id(), thread::current().id()));
+    let partial = user.home.join(format!(
+        "{name}-{}-{:?}",
+        std::process::id(),
+        thread::current().id()
+    ));
     std::fs::write(&partial, text).expect("there is room");
     std::fs::rename(&partial, &path).expect("within one directory");
     path

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+pub(crate) mod broker;
 pub(crate) mod report;
 
 /// The ordinary user that root's tests make where there is none.
