@@ -148,7 +148,7 @@ impl Keeper {
         listeners: &[(String, BorrowedFd<'_>)],
     ) -> Result<Self> {
         let failed = |errno| Error::host("start", "the broker's keeper", errno);
-        let opened = descriptor::open(request)?;
+        let mut opened = descriptor::open(request)?;
         let order = Order::new(request, shape, listeners, &opened)?;
         let blueprint = Blueprint::draw(&load()?, &order)?;
         // Made here, where a failure can be told.
@@ -164,6 +164,8 @@ impl Keeper {
         let run = || process::run(theirs.as_fd(), blueprint, order, mask, &load);
         let (pid, pidfd) = sys::fork(&kept, run).map_err(failed)?;
         debug!(pid, "keeper forked");
+        // The keeper's are the ones that count: a peer must see the last sandbox close its own.
+        opened.descriptors.clear();
         Ok(Self {
             socket,
             pid,
