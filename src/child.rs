@@ -171,12 +171,13 @@ fn wait_for_init(prepared: &Prepared) -> Result<(), Failure> {
 /// Wait for the connection that the command is to serve, on the socket that stands in its places
 /// until then. Its variables begin at `first` in the environment.
 ///
-/// This may take for ever, so nothing else is kept open: an end of another sandbox's channel that was
+/// This may take for ever, so nothing is kept open but what the command gets: an end of another sandbox's channel that was
 /// copied with the launcher's descriptors would hide its end of file.
 fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> {
     let report = prepared.report;
+    let given = i32::try_from(prepared.descriptors.len()).unwrap_or(i32::MAX);
     let (before, after) = (report.saturating_sub(1), report.saturating_add(1));
-    prepared.at(Step::Receive, sys::close_range(CONNECTION + 1, before))?;
+    prepared.at(Step::Receive, sys::close_range(given, before))?;
     prepared.at(Step::Receive, sys::close_range(after, i32::MAX))?;
     prepared.at(Step::Receive, sys::write(report, &READY))?;
     let mut buffer = [0; connection::LONGEST];

@@ -198,7 +198,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
     };
     let started = prepare(plan, channels, manner)
-        .and_then(|prepared| clone(plan, prepared, report_reader, flags));
+        .and_then(|prepared| clone(plan, prepared, (report_reader, report_writer), flags));
     let restored = parent::swap_signal_mask(caller_mask);
     let (guests, pidfd, pid) = started?;
     debug!(
@@ -206,7 +206,6 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         flags = format_args!("{:#x}", flags.namespaces),
         "cloned"
     );
-    drop(report_writer);
     let mut launch = Launch {
         pidfd: Some(pidfd),
         pid,
@@ -318,12 +317,14 @@ fn init_failure(status: &OwnedFd) -> Option<Errno> {
 fn clone(
     plan: &Plan,
     prepared: Prepared,
-    report: OwnedFd,
+    (report, report_writer): (OwnedFd, OwnedFd),
     flags: Flags,
 ) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
     let clone_here = |prepared| {
-        Guests::start(prepared, report, flags, child::first)
-            .map_err(|errno| explained(Error::step(Step::Clone, "", errno), Step::Clone, errno))
+        let started = Guests::start(prepared, report, flags, child::first);
+        // The children's copies are the only ones now: the report ends with them.
+        drop(report_writer);
+        started.map_err(|errno| explained(Error::step(Step::Clone, "", errno), Step::Clone, errno))
     };
     let Network::Namespace(path) = &plan.network else {
         return clone_here(prepared);
@@ -501,5 +502,60 @@ fn not_executed(plan: &Plan, errno: Errno) -> Error {
         command: plan.program.display().to_string(),
         errno,
         hint: hint.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::Uid;
+
+    use super::*;
+    use crate::descriptor::Kind;
+    use crate::plan::{self, Situation};
+    use crate::policy::Policy;
+    use crate::probe::Support;
+    use crate::testing::alone;
+
+    #[test]
+    fn nobody_traces_a_launcher_through_a_child_of_another_user() {
+        alone(|| {
+            if !Uid::effective().is_root() {
+                return;
+            }
+            let mut policy = Policy::built_in("default").unwrap();
+            policy.process.user = Some("65534".to_owned());
+            let situation = Situation {
+                command: vec!["/bin/true".into()],
+                environment: Vec::new(),
+                directory: "/".into(),
+                descriptors: Vec::new(),
+                standard: [Kind::File; 3],
+                support: Support::quick(),
+            };
+            let plan = plan::plan(&policy, &situation).unwrap();
+            let order = |descriptors, awaits_connection| Order {
+                descriptors,
+                awaits_connection,
+                ..Order::default()
+            };
+            assert_eq!(prctl::get_dumpable(), Ok(true), "or this proves nothing");
+            let short = start(&plan, order(vec![0, 1, 2], false)).unwrap();
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let kind = SockType::SeqPacket;
+            let (_go, theirs) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            let go = theirs.as_raw_fd();
+            let mut long = start(&plan, order(vec![go, go, 2, go], true)).unwrap();
+            while !long.is_ready() {
+                assert_eq!(long.advance(), Ok(false));
+            }
+            drop(short.finish(&plan).unwrap());
+            assert_eq!(
+                prctl::get_dumpable(),
+                Ok(false),
+                "one shares the memory still"
+            );
+            drop(long);
+            assert_eq!(prctl::get_dumpable(), Ok(true));
+        });
     }
 }

@@ -179,7 +179,7 @@ impl Keeper {
         files: &[&SocketFile],
     ) -> Result<Self> {
         let failed = |errno| Error::host("start", "the broker's keeper", errno);
-        let opened = descriptor::open(request)?;
+        let mut opened = descriptor::open(request)?;
         let order = Order::new(request, shape, listeners, &opened)?;
         let blueprint = Blueprint::draw(&load()?, &order)?;
         // Made here, where a failure can be told.
@@ -202,6 +202,8 @@ impl Keeper {
         };
         let (pid, pidfd) = sys::fork(&kept, run).map_err(failed)?;
         debug!(pid, "keeper forked");
+        // The keeper's are the ones that count: a peer must see the last sandbox close its own.
+        opened.descriptors.clear();
         Ok(Self {
             socket,
             pid,
