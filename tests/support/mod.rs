@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 pub(crate) mod broker;
+pub(crate) mod pool;
 pub(crate) mod report;
 
 /// The ordinary user that root's tests make where there is none.
