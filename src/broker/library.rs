@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::address;
 use super::channel::{Address, Delivery, FromWorker, ListenerName};
@@ -259,6 +261,10 @@ pub struct Broker {
     counts: Counts,
     unnamed: ListenerName,
     epoll: Epoll,
+    /// In the epoll set, for [`Broker::as_fd`].
+    timer: TimerFd,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
     sent_since: u32,
     looked: Instant,
     /// When to try again what the kernel had no room for.
@@ -279,6 +285,14 @@ impl Broker {
         };
         let name = ListenerName::new("accepted")
             .map_err(|reason| Error::usage("accepted", reason.to_string()))?;
+        let watch = |errno| Error::host("watch", "the workers", errno);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(watch)?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(watch)?;
+        // No worker has the number 0.
+        epoll
+            .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+            .map_err(watch)?;
         let mut broker = Self {
             sandbox: sandbox.for_workers()?,
             pool: Pool::new(settings, now),
@@ -287,8 +301,9 @@ impl Broker {
             events: VecDeque::new(),
             counts: Counts::default(),
             unnamed: name,
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-                .map_err(|errno| Error::host("watch", "the workers", errno))?,
+            epoll,
+            timer,
+            alarm: None,
             sent_since: 0,
             looked: now,
             later: None,
@@ -494,7 +509,32 @@ impl Broker {
             self.pool.set_full(worker, Full::No);
         }
         self.later = None;
-        self.deliver()
+        self.deliver()?;
+        self.set_timer()
+    }
+
+    /// Have the descriptor readable when something is due. Always in the future: what was due has been
+    /// done.
+    fn set_timer(&mut self) -> Result<()> {
+        let wake = self.wake_at();
+        if wake == self.alarm {
+            return Ok(());
+        }
+        self.alarm = wake;
+        let set = match wake {
+            None => self.timer.unset(),
+            Some(wake) => {
+                let left = wake.saturating_duration_since(Instant::now());
+                let left = left.max(Duration::from_nanos(1));
+                let once = Expiration::OneShot(TimeSpec::from_duration(left));
+                self.timer.set(once, TimerSetTimeFlags::empty())
+            }
+        };
+        set.map_err(|errno| Error::host("set", "a timer", errno))
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.pool.wake_at().into_iter().chain(self.later).min()
     }
 
     /// Tell the workers to finish, wait until they have ended, and kill those that have not after
@@ -765,7 +805,7 @@ impl Broker {
             ),
             false => watched.push(watch(self.epoll.0.as_fd())),
         }
-        let timeout = timeout_until(self.pool.wake_at().into_iter().chain(self.later).min());
+        let timeout = timeout_until(self.wake_at());
         wait(&mut watched, timeout)?;
         let ready = |fd: &PollFd<'_>| fd.any() != Some(false);
         let (ours, theirs) = watched.split_at(listeners.len());
@@ -777,8 +817,7 @@ impl Broker {
     }
 
     fn wait_until(&mut self, over: Option<Instant>) -> Result<()> {
-        let wake = self.pool.wake_at().into_iter().chain(self.later);
-        let timeout = timeout_until(wake.chain(over).min());
+        let timeout = timeout_until(self.wake_at().into_iter().chain(over).min());
         wait(
             &mut [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)],
             timeout,
