@@ -1,6 +1,8 @@
 //! Connections handed over to sandboxed workers: the library's broker, its workers in Rust and Python,
 //! and what neither a worker nor its end can do.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod support;
 
 use std::collections::BTreeMap;
@@ -642,7 +644,7 @@ fn nobody_is_given_more_than_it_asked_for_and_clients_wait_in_the_backlog() {
     let error = theatre.broker.try_send(server).unwrap_err();
     assert!(matches!(error.reason, Unsent::Full), "{error}");
     // It came back whole.
-    let socket: std::os::fd::OwnedFd = error.connection.into();
+    let socket: std::os::fd::OwnedFd = (*error.connection).into();
     UnixStream::from(socket).write_all(b"back").unwrap();
     assert_eq!(rest(client), "back");
     // A client in the backlog is not announced before somebody gives a credit back.

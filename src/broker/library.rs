@@ -118,7 +118,7 @@ impl From<(TcpStream, SocketAddr)> for Accepted {
 #[derive(Debug)]
 pub struct SendError {
     /// The connection.
-    pub connection: Accepted,
+    pub connection: Box<Accepted>,
     /// Why.
     pub reason: Unsent,
 }
@@ -369,9 +369,9 @@ impl Broker {
     /// # Errors
     /// When the kernel refuses. The connection comes back.
     pub fn send(&mut self, connection: impl Into<Accepted>) -> std::result::Result<u64, SendError> {
-        let mut connection = connection.into();
+        let mut connection = Box::new(connection.into());
         loop {
-            match self.try_send(connection) {
+            match self.try_send(*connection) {
                 Err(SendError {
                     connection: back,
                     reason: Unsent::Full,
@@ -394,7 +394,10 @@ impl Broker {
         connection: impl Into<Accepted>,
     ) -> std::result::Result<u64, SendError> {
         let connection = connection.into();
-        let unsent = |connection, reason| Err(SendError { connection, reason });
+        let unsent = |connection, reason| {
+            let connection = Box::new(connection);
+            Err(SendError { connection, reason })
+        };
         self.sent_since = self.sent_since.saturating_add(1);
         let due = self.sent_since >= READ_AFTER || self.looked.elapsed() >= READ_WITHIN;
         if (due || self.pool.room() == 0)
@@ -407,7 +410,10 @@ impl Broker {
         }
         let id = match self.admit(connection) {
             Ok(id) => id,
-            Err((connection, error)) => return unsent(connection, Unsent::Failed(error)),
+            Err(failed) => {
+                let (connection, error) = *failed;
+                return unsent(connection, Unsent::Failed(error));
+            }
         };
         if let Err(error) = self.deliver()
             && let Some(parcel) = self.forget(id)
@@ -548,7 +554,7 @@ impl Broker {
         self.pool.drain();
         while !self.workers.is_empty() || self.pool.waiting() > 0 {
             let now = Instant::now();
-            for worker in self.pool.to_drain(now) {
+            for worker in self.pool.whom_to_drain(now) {
                 self.tell_to_drain(worker);
             }
             if over.is_some_and(|over| now >= over) {
@@ -581,7 +587,7 @@ impl Broker {
             .fold(0, |sum, load| sum.saturating_add(load.held))
     }
 
-    fn admit(&mut self, connection: Accepted) -> std::result::Result<u64, (Accepted, Error)> {
+    fn admit(&mut self, connection: Accepted) -> std::result::Result<u64, Box<(Accepted, Error)>> {
         let addresses = address::local_of(connection.as_fd()).and_then(|local| {
             let peer = match &connection.peer {
                 Some(peer) => peer.clone(),
@@ -593,7 +599,7 @@ impl Broker {
             Ok(addresses) => addresses,
             Err(errno) => {
                 let error = Error::host("hand over", "this descriptor", errno);
-                return Err((connection, error));
+                return Err(Box::new((connection, error)));
             }
         };
         let id = self.pool.admit();
