@@ -25,8 +25,6 @@ use support::{User, example, skip, users};
 
 /// Clients at a time that behave.
 const CLIENTS: usize = 8;
-/// After so many answers of one client something goes wrong.
-const RHYTHM: u64 = 150;
 
 fn duration() -> Duration {
     let seconds = std::env::var("SANDBOX_SOAK_SECONDS").ok();
@@ -193,7 +191,8 @@ fn abrupt(address: SocketAddr, fared: &Fared) {
     }
 }
 
-fn soak(user: &User, mode: &[&str], worker: &[&str], time: Duration) {
+/// `rhythm`: after so many answers of one client something goes wrong.
+fn soak(user: &User, mode: &[&str], worker: &[&str], rhythm: u64, time: Duration) {
     let mut soaked = Soaked::start(user, mode, worker);
     let fared = Fared::default();
     polite(soaked.address, &fared);
@@ -223,8 +222,8 @@ fn soak(user: &User, mode: &[&str], worker: &[&str], time: Duration) {
                     if number > 0 {
                         continue;
                     }
-                    if count % RHYTHM == 0 {
-                        soaked.harm(count / RHYTHM);
+                    if count % rhythm == 0 {
+                        soaked.harm(count / rhythm);
                     }
                     if Instant::now() > early && memory.load(Ordering::Relaxed) == 0 {
                         memory.store(soaked.memory(), Ordering::Relaxed);
@@ -245,16 +244,20 @@ fn soak(user: &User, mode: &[&str], worker: &[&str], time: Duration) {
     });
     let after = until(&soaked.admin, settled);
     // What has ended is closed a moment later.
+    let grown = |now: [usize; 2]| now[0] > open_before[0] || now[1] > open_before[1];
     let mut open_after = pids.map(descriptors);
     let deadline = Instant::now() + PATIENCE;
-    while open_after != open_before && Instant::now() < deadline {
+    while grown(open_after) && Instant::now() < deadline {
         open_after = pids.map(descriptors);
         std::thread::yield_now();
     }
     if open_before.contains(&0) {
         skip("counting a broker's descriptors", "only root sees them");
     }
-    assert_eq!(open_before, open_after, "descriptors leak: {after:#}");
+    assert!(
+        !grown(open_after),
+        "descriptors leak: {open_before:?}, then {open_after:?}: {after:#}"
+    );
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (answered, closed) = (count(&fared.answered), count(&fared.closed));
     let number = |path: &str| after.pointer(path).unwrap().as_u64().unwrap();
@@ -265,7 +268,7 @@ fn soak(user: &User, mode: &[&str], worker: &[&str], time: Duration) {
         .map(|count| count.as_u64().unwrap())
         .sum();
     assert_eq!(number("/connections/accepted"), decisions, "{after:#}");
-    assert!(answered > RHYTHM, "only {answered} answers: {after:#}");
+    assert!(answered > rhythm, "only {answered} answers: {after:#}");
     let explained = number("/connections/closed/worker-ended")
         + number("/connections/closed/idle-timeout")
         + number("/connections/closed/launch-failed");
@@ -298,8 +301,8 @@ fn whatever_goes_wrong_every_connection_ends_in_a_decision_and_nothing_leaks() {
     let time = duration() / u32::try_from(users().len().max(1) * 2).unwrap();
     for user in users() {
         let pool = ["--hand-over", "pool", "--workers", "3"];
-        soak(user, &pool, &worker, time);
+        soak(user, &pool, &worker, 150, time);
         let connection = ["--hand-over", "connection", "--spare", "3"];
-        soak(user, &connection, &handler, time);
+        soak(user, &connection, &handler, 10, time);
     }
 }
