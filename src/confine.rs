@@ -24,6 +24,7 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_close,
     libc::SYS_ppoll,
     libc::SYS_recvfrom,
+    libc::SYS_sendto,
     libc::SYS_waitid,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,

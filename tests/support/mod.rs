@@ -13,6 +13,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 pub(crate) mod report;
+pub(crate) mod terminal;
 
 /// The ordinary user that root's tests make where there is none.
 const TEST_USER: &str = "sbxtest";
