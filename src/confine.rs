@@ -1,39 +1,34 @@
-//! The supervisor's own confinement: what watches over a sandbox needs no powers itself.
+//! How a process of ours gives up what it needs no more: capabilities, dumps, new privileges, calls.
 //!
-//! Runs in the launcher once the command runs and all files are open: no capability, no_new_privs,
-//! not dumpable, and a filter with the few calls of the loop. Irreversible, so only the program does
-//! it, never the library.
+//! Runs in the supervisor once the command runs and all files are open, and in the broker
+//! ([`crate::broker::confine`]) before it accepts. Irreversible, so only the program does it, never
+//! the library.
 #![forbid(unsafe_code)]
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sys::prctl;
+use seccompiler::SeccompRule;
 
 use crate::error::{Error, Result};
 use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
 use crate::sys::child::install_filter;
 
-/// What the supervisor's loop, its allocator, and its tidying up use.
-const CALLS: &[libc::c_long] = &[
+/// Calls, each with the rules of which one must hold; without rules it is allowed.
+pub(crate) type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+
+/// What any program uses that only turns in a loop: its allocator, its clock, its end.
+const BASE: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    libc::SYS_ppoll,
     libc::SYS_recvfrom,
-    libc::SYS_sendto,
-    libc::SYS_waitid,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_kill,
-    libc::SYS_tgkill,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_getpgid,
-    libc::SYS_ioctl,
-    libc::SYS_fcntl,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigreturn,
@@ -47,14 +42,30 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
+
+/// What the supervisor's loop and its tidying up use besides.
+const SUPERVISOR: &[libc::c_long] = &[
+    libc::SYS_ppoll,
+    libc::SYS_sendto,
+    libc::SYS_waitid,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_kill,
+    libc::SYS_tgkill,
+    libc::SYS_getpgid,
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_clock_nanosleep,
     libc::SYS_fstat,
     libc::SYS_lseek,
     libc::SYS_unlinkat,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
+    libc::SYS_statx,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
@@ -63,8 +74,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_unlink,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_time,
 ];
 
 /// The answer to any other: EPERM.
@@ -75,7 +84,6 @@ const REFUSED: Verdict = Verdict::Errno(1);
 /// # Errors
 /// When something cannot be given up: the command is ended then.
 pub(crate) fn confine(plan: &Plan) -> Result<()> {
-    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     // A command of another user, without a user namespace of ours, is only root's to kill.
     let other_user = plan
         .identity
@@ -86,20 +94,41 @@ pub(crate) fn confine(plan: &Plan) -> Result<()> {
     } else {
         HashSet::new()
     };
-    let refused = |_| failed(Errno::EPERM);
-    caps::clear(None, CapSet::Ambient).map_err(refused)?;
-    caps::clear(None, CapSet::Inheritable).map_err(refused)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(refused)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(refused)?;
-    prctl::set_dumpable(false).map_err(failed)?;
-    prctl::set_no_new_privs().map_err(failed)?;
-    let program = program().map_err(|_| failed(Errno::EINVAL))?;
-    install_filter(program.instructions()).map_err(failed)
+    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
+    limit_capabilities(&kept).map_err(failed)?;
+    close_to_others().map_err(failed)?;
+    install(plainly(SUPERVISOR)).map_err(failed)
 }
 
-/// Other calls are refused, not deadly: whatever they were for, the command is still watched.
-fn program() -> Result<Program> {
-    let calls = CALLS.iter().map(|&call| (call, Vec::new())).collect();
+/// Keep the capabilities `kept` alone.
+pub(crate) fn limit_capabilities(kept: &HashSet<Capability>) -> std::result::Result<(), Errno> {
+    let refused = |_| Errno::EPERM;
+    caps::clear(None, CapSet::Ambient).map_err(refused)?;
+    caps::clear(None, CapSet::Inheritable).map_err(refused)?;
+    caps::set(None, CapSet::Effective, kept).map_err(refused)?;
+    caps::set(None, CapSet::Permitted, kept).map_err(refused)
+}
+
+/// Not to be traced or dumped by whoever has the same user, and never more privileged.
+pub(crate) fn close_to_others() -> std::result::Result<(), Errno> {
+    prctl::set_dumpable(false)?;
+    prctl::set_no_new_privs()
+}
+
+/// `calls` without a condition, for [`install`].
+pub(crate) fn plainly(calls: &[libc::c_long]) -> Calls {
+    calls.iter().map(|&call| (call, Vec::new())).collect()
+}
+
+/// Refuse every system call but `calls` and what any program needs. Refused, not deadly: whatever it
+/// was for, the loop goes on. After `no_new_privs`.
+pub(crate) fn install(calls: Calls) -> std::result::Result<(), Errno> {
+    let program = program(calls).map_err(|_| Errno::EINVAL)?;
+    install_filter(program.instructions())
+}
+
+fn program(mut calls: Calls) -> Result<Program> {
+    calls.extend(plainly(BASE));
     allow_only(calls, REFUSED)
 }
 
@@ -110,10 +139,11 @@ mod tests {
 
     #[test]
     fn the_supervisors_calls_are_allowed_and_no_others() {
-        let program = program().unwrap();
+        let program = program(plainly(SUPERVISOR)).unwrap();
         let native = Arch::native().audit_word();
         for number in (0..600).chain([0x4000_0000, u32::MAX]) {
-            let expected = match CALLS.contains(&libc::c_long::from(number)) {
+            let number_of = libc::c_long::from(number);
+            let expected = match BASE.contains(&number_of) || SUPERVISOR.contains(&number_of) {
                 true => Verdict::Allow,
                 false => REFUSED,
             };

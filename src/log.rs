@@ -95,7 +95,7 @@ fn describe(error: &Error) -> String {
 }
 
 /// An error and its causes, joined; an errno as its words.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -225,11 +225,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         id_maps,
         loopback_up: policy.network == Network::Loopback,
         forbids_user_namespaces: user_namespace,
-        mounts: if policy.namespaces.mount {
-            mounts(policy, support)?
-        } else {
-            Vec::new()
-        },
+        mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
         new_keyring: true,
         limits: policy.limits.clone(),
@@ -392,7 +388,9 @@ fn filter_context(
         no_sockets: policy.network == Network::Fds,
         as_pid_1: !init,
         refuse_group_signals: !landlock_scopes,
-        host_sockets: kinds().any(Kind::is_internet_socket),
+        // Whatever has only the descriptors that it is handed may be handed such a socket later, over one
+        // that is none itself.
+        host_sockets: policy.network == Network::Fds || kinds().any(Kind::is_internet_socket),
         host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),
@@ -557,7 +555,14 @@ const PROC_MASKED: &[&str] = &[
     "vmallocinfo",
 ];
 
-fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+/// The mounts as the host is now: which paths are there, which sockets are listed.
+///
+/// # Errors
+/// When a path that the policy names is not there.
+pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+    if !policy.namespaces.mount {
+        return Ok(Vec::new());
+    }
     let filesystem = &policy.filesystem;
     let optional: BTreeSet<&Path> = filesystem.optional.iter().map(PathBuf::as_path).collect();
     let resolve = |option: &str, paths: &[PathBuf]| -> Result<Vec<PathBuf>> {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::sock_filter;
 
+use crate::broker::connection;
 use crate::error::{Error, Result};
 use crate::mounts::Mounts;
 use crate::plan::{IdMaps, Plan};
@@ -88,7 +89,8 @@ pub(crate) struct Channels {
     pub(crate) descriptors: Vec<RawFd>,
 }
 
-/// Everything that the child uses; read-only for it, but for the clock and one number's digits.
+/// Everything that the child uses; read-only for it, but for the clock and what it
+/// fills into the environment.
 pub(crate) struct Prepared {
     pub(crate) report: RawFd,
     pub(crate) release: Option<RawFd>,
@@ -114,6 +116,8 @@ pub(crate) struct Prepared {
     pub(crate) dispositions: Vec<(i32, Disposition)>,
     pub(crate) signal_mask: u64,
     pub(crate) listen_pid: Option<usize>,
+    /// Where the connection's variables begin in `envp`, if the command waits for a connection.
+    pub(crate) receive: Option<usize>,
     pub(crate) filter: Option<Vec<sock_filter>>,
     pub(crate) program: CString,
     pub(crate) argv: Strings,
@@ -159,6 +163,8 @@ pub(crate) struct Manner {
     pub(crate) dies_with_parent: bool,
     /// Take each step's time.
     pub(crate) timing: bool,
+    /// The command waits for the connection that it serves.
+    pub(crate) awaits_connection: bool,
 }
 
 /// Make what the child uses.
@@ -237,13 +243,20 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         dispositions: manner.dispositions,
         signal_mask: manner.signal_mask,
         listen_pid,
+        receive: manner.awaits_connection.then_some(envp.len()),
         filter: plan
             .filter
             .as_ref()
             .map(|filter| filter.instructions().to_vec()),
         program: c_path(&plan.program)?,
         argv: Strings::new(argv.iter().map(CString::as_c_str)),
-        envp: Strings::new(envp.iter().map(CString::as_c_str)),
+        envp: if manner.awaits_connection {
+            let names = &connection::VARIABLES;
+            let strings = envp.iter().map(CString::as_c_str);
+            Strings::with_room(strings, names, connection::LONGEST_VALUE)
+        } else {
+            Strings::new(envp.iter().map(CString::as_c_str))
+        },
         clock: manner.timing.then(Clock::new),
     })
 }

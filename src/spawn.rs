@@ -12,12 +12,14 @@
 //! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
-//! Where there is no init, the first process does both columns' work.
+//! Where there is no init, the first process does both columns' work. A sandbox of the broker's that
+//! serves one connection waits for it before the filter, and says so on the report pipe.
 #![forbid(unsafe_code)]
 
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
@@ -35,7 +37,7 @@ use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
 use crate::proc_file;
-use crate::report::Failure;
+use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child::Disposition;
 use crate::sys::clone::{Flags, Guests, Join, NotStarted};
@@ -75,6 +77,9 @@ pub(crate) struct Order<'a> {
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Take times.
     pub(crate) timing: bool,
+    /// The command serves one connection, and waits for it ([`Step::Receive`]) on a socket that
+    /// stands in for it at 0, 1 and 3.
+    pub(crate) awaits_connection: bool,
 }
 
 /// A launch under way: its processes are cloned and may still be on this process's memory.
@@ -89,8 +94,8 @@ pub(crate) struct Launch {
     /// What the children have said so far.
     said: Vec<u8>,
     released: std::result::Result<(), Errno>,
-    /// Whether this process could be dumped before.
-    dumpable: bool,
+    /// Given back after `guests` are gone: fields are dropped in this order.
+    _sharing: Sharing,
 }
 
 impl Drop for Launch {
@@ -102,15 +107,38 @@ impl Drop for Launch {
     }
 }
 
-/// Launch what `plan` says.
+/// Children share this process's memory as long as there is one of these.
 ///
-/// # Errors
-/// When a step failed; nothing is left then.
-pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
-    start(plan, order)?.finish(plan)
+/// A change of ids in one of them makes the memory undumpable (prctl(2)), lest the new user trace it
+/// and so get at ours. It becomes dumpable again, if it was, only when the last one is off it.
+struct Sharing;
+
+/// How many launches share the memory, and whether it was dumpable before the first.
+static SHARED: Mutex<(usize, bool)> = Mutex::new((0, false));
+
+impl Sharing {
+    fn begin() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 == 0 {
+            shared.1 = prctl::get_dumpable() == Ok(true);
+        }
+        shared.0 += 1;
+        Self
+    }
 }
 
-/// The first half: until the sandbox's processes run. [`Launch::finish`] is the second one.
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.0 -= 1;
+        if *shared == (0, true) && prctl::get_dumpable() == Ok(false) {
+            let _ = prctl::set_dumpable(true);
+        }
+    }
+}
+
+/// Launch what `plan` says, the first half: until the sandbox's processes run. [`Launch::finish`] is
+/// the second one.
 ///
 /// # Errors
 /// When it came to no clone.
@@ -164,15 +192,16 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         // sandbox with it. The init watches the status socket as well, and that suffices.
         dies_with_parent: gettid() == getpid(),
         timing: order.timing,
+        awaits_connection: order.awaits_connection,
     };
-    let dumpable = prctl::get_dumpable();
+    let sharing = Sharing::begin();
     let flags = Flags {
         namespaces: plan.clone_flags(),
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
         join: None,
     };
     let started = prepare(plan, channels, manner)
-        .and_then(|prepared| clone(plan, prepared, report_reader, flags));
+        .and_then(|prepared| clone(plan, prepared, (report_reader, report_writer), flags));
     let restored = parent::swap_signal_mask(caller_mask);
     let (guests, pidfd, pid) = started?;
     debug!(
@@ -180,7 +209,6 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         flags = format_args!("{:#x}", flags.namespaces),
         "cloned"
     );
-    drop(report_writer);
     let mut launch = Launch {
         pidfd: Some(pidfd),
         pid,
@@ -188,7 +216,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         guests,
         said: Vec::new(),
         released: Ok(()),
-        dumpable: dumpable == Ok(true),
+        _sharing: sharing,
     };
     restored.map_err(on(Step::Signals))?;
     launch.released = release.map_or(Ok(()), |(reader, writer)| {
@@ -214,6 +242,26 @@ impl Launch {
         self.guests
             .read_some(&mut self.said)
             .map_err(|error| errno_of(&error))
+    }
+
+    /// Whether only the command's connection is missing ([`Order::awaits_connection`]).
+    pub(crate) fn is_ready(&self) -> bool {
+        self.said.starts_with(&READY)
+    }
+
+    /// The sandbox's first process.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// That process's pid, for people.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The init's reports, for somebody else; closing them ends the sandbox.
+    pub(crate) fn take_status(&mut self) -> Option<OwnedFd> {
+        self.status.take()
     }
 
     /// The second half: wait until the command runs.
@@ -243,10 +291,6 @@ impl Launch {
                 errno,
             ));
         }
-        // A change of ids in the shared memory has made this process undumpable (prctl(2)).
-        if self.dumpable && prctl::get_dumpable() == Ok(false) {
-            let _ = prctl::set_dumpable(true);
-        }
         let clock = self.guests.value().clock.as_ref();
         let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
         debug!(pid = self.pid, "the command runs");
@@ -275,7 +319,7 @@ fn init_failure(status: &OwnedFd) -> Option<Errno> {
 fn clone(
     plan: &Plan,
     prepared: Prepared,
-    report: OwnedFd,
+    (report, report_writer): (OwnedFd, OwnedFd),
     mut flags: Flags,
 ) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
     let joined = match &plan.network {
@@ -285,7 +329,10 @@ fn clone(
         _ => None,
     };
     flags.join = joined.as_ref().map(Joined::numbers);
-    Guests::start(prepared, report, flags, child::first).map_err(|reason| not_started(plan, reason))
+    let started = Guests::start(prepared, report, flags, child::first);
+    // The children's copies are the only ones now: the report ends with them.
+    drop(report_writer);
+    started.map_err(|reason| not_started(plan, reason))
 }
 
 fn not_started(plan: &Plan, reason: NotStarted) -> Error {
@@ -479,5 +526,60 @@ fn not_executed(plan: &Plan, errno: Errno) -> Error {
         command: plan.program.display().to_string(),
         errno,
         hint: hint.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::Uid;
+
+    use super::*;
+    use crate::descriptor::Kind;
+    use crate::plan::{self, Situation};
+    use crate::policy::Policy;
+    use crate::probe::Support;
+    use crate::testing::alone;
+
+    #[test]
+    fn nobody_traces_a_launcher_through_a_child_of_another_user() {
+        alone(|| {
+            if !Uid::effective().is_root() {
+                return;
+            }
+            let mut policy = Policy::built_in("default").unwrap();
+            policy.process.user = Some("65534".to_owned());
+            let situation = Situation {
+                command: vec!["/bin/true".into()],
+                environment: Vec::new(),
+                directory: "/".into(),
+                descriptors: Vec::new(),
+                standard: [Kind::File; 3],
+                support: Support::quick(),
+            };
+            let plan = plan::plan(&policy, &situation).unwrap();
+            let order = |descriptors, awaits_connection| Order {
+                descriptors,
+                awaits_connection,
+                ..Order::default()
+            };
+            assert_eq!(prctl::get_dumpable(), Ok(true), "or this proves nothing");
+            let short = start(&plan, order(vec![0, 1, 2], false)).unwrap();
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let kind = SockType::SeqPacket;
+            let (_go, theirs) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            let go = theirs.as_raw_fd();
+            let mut long = start(&plan, order(vec![go, go, 2, go], true)).unwrap();
+            while !long.is_ready() {
+                assert_eq!(long.advance(), Ok(false));
+            }
+            drop(short.finish(&plan).unwrap());
+            assert_eq!(
+                prctl::get_dumpable(),
+                Ok(false),
+                "one shares the memory still"
+            );
+            drop(long);
+            assert_eq!(prctl::get_dumpable(), Ok(true));
+        });
     }
 }

@@ -86,6 +86,8 @@ steps! {
     ParentDeath = "tie the sandbox to the launcher's life",
     /// The init program takes its place as pid 1.
     Init = "start the sandbox's init",
+    /// recvmsg(2) of the socket that the command is to serve (a sandbox of the broker's).
+    Receive = "receive the connection",
     /// seccomp(2).
     Seccomp = "install the system-call filter",
     /// rt_sigprocmask(2), signal dispositions.

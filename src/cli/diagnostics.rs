@@ -132,6 +132,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "The sandbox's first process could not take its place.",
             "--as-pid-1 does without it.",
         ),
+        Step::Receive => (
+            "What the broker sent to a sandbox that serves one connection was no connected socket.",
+            "Report it: the broker sends nothing else. The connection is closed.",
+        ),
         Step::Seccomp => (
             "The kernel has no system-call filters, or refused this one.",
             "sandbox doctor; --best-effort does without it.",

@@ -13,6 +13,7 @@ mod options;
 mod policy;
 mod run;
 mod selftest;
+mod serve;
 mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -67,6 +68,8 @@ enum Sub {
     /// Run a command; the word "run" may be left out
     #[command(override_usage = "sandbox run [OPTIONS] [--] COMMAND [ARG]...")]
     Run(Box<run::RunArgs>),
+    /// Accept connections and hand them to sandboxed workers
+    Serve(Box<serve::ServeArgs>),
     /// Say what policies there are and what one means
     Policy(policy::PolicyArgs),
     /// Say what this host can give, what is missing, and the remedy
@@ -80,10 +83,18 @@ enum Sub {
 }
 
 /// The names of the subcommands, each of which is only one as the first word of all.
-const SUBCOMMANDS: &[&str] = &["run", "policy", "doctor", "selftest", "completions", "man"];
+const SUBCOMMANDS: &[&str] = &[
+    "run",
+    "serve",
+    "policy",
+    "doctor",
+    "selftest",
+    "completions",
+    "man",
+];
 
 /// Names that later subcommands will have. Kept free now, so that no script breaks then.
-const RESERVED: &[&str] = &["serve", "netns", "lab", "learn"];
+const RESERVED: &[&str] = &["netns", "lab", "learn"];
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -176,6 +187,7 @@ impl From<Launch> for Asked {
 fn execute(action: Action) -> Result<u8> {
     match action {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
+        Action::Sub(Sub::Serve(args)) => args.execute(),
         Action::Sub(Sub::Policy(args)) => args.execute(),
         Action::Sub(Sub::Doctor(args)) => Ok(args.execute()),
         Action::Sub(Sub::Selftest(args)) => args.execute(),

@@ -221,7 +221,9 @@ impl<T: Sync + 'static> Shared<T> {
     ///
     /// Async-signal-safe: one system call.
     pub(crate) fn start_second(&'static self, entry: fn(&'static Self) -> !) -> Result<i32, Errno> {
-        let arguments = arguments(&self.second, Flags::default());
+        let mut arguments = arguments(&self.second, Flags::default());
+        // To the init, which the first process becomes: it must see an end before any execve, too.
+        arguments.exit_signal = libc::SIGCHLD as u64;
         // SAFETY: `second` is a stack for this process alone; `self` lives until both are gone.
         unsafe { clone3(&arguments, entry, self) }
     }
