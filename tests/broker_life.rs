@@ -525,3 +525,79 @@ fn a_dry_run_prints_the_plan_and_runs_nothing() {
         assert_eq!(support::text(&output.stderr), "");
     });
 }
+
+#[test]
+fn who_waits_in_the_queues_when_the_end_begins_is_still_served() {
+    each_user(|user| {
+        let path = user.home.join(format!("last-{}", std::process::id()));
+        let listen = format!("unix:{}", path.display());
+        let mut broker = serve(user, 1, &["--workers", "1", "--listen", &listen]);
+        let (held, _) = hold(&broker);
+        let waiting: Vec<_> = (0..3).map(|_| broker.connect()).collect();
+        let mut local = UnixStream::connect(&path).unwrap();
+        let address = broker.address();
+        broker.signal(Signal::SIGTERM);
+        broker.wait("draining", |it| it["open"] == 1);
+        drop(held);
+        for client in waiting {
+            let said = support::broker::exchange(client, "echo last\n");
+            assert!(said.ends_with(" last"), "as {}: {said}", user.name);
+        }
+        local.write_all(b"echo last\n").unwrap();
+        local.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = String::new();
+        local.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with(" last"), "as {}: {said}", user.name);
+        assert!(broker.finish().success());
+        broker.assert_every_connection_is_accounted_for();
+        assert_eq!(broker.all("accepted").len(), 5);
+        assert!(TcpStream::connect(address).is_err());
+    });
+}
+
+#[test]
+fn an_old_worker_that_does_not_finish_in_time_is_ended_and_nobody_waits_for_it() {
+    each_user(|user| {
+        let options = ["--workers", "1", "--drain-timeout", "300ms"];
+        let mut broker = serve(user, 4, &options);
+        let (_held, _) = hold(&broker);
+        broker.signal(Signal::SIGHUP);
+        broker.wait("reloaded", |_| true);
+        let cut = broker.wait("worker-cut-off", |_| true);
+        assert_eq!(cut["reason"], "it did not finish in time");
+        assert_eq!(cut["worker"], 1);
+        let closed = broker.wait("closed", |_| true);
+        assert_eq!(closed["why"], "worker-ended");
+        assert!(broker.ask("echo new\n").ends_with(" new"));
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+    });
+}
+
+#[test]
+fn two_brokers_share_a_port_only_if_both_want_to() {
+    each_user(|user| {
+        let shared = serve(user, 4, &["--workers", "1", "--reuse-port"]);
+        let listen = format!("tcp:{}", shared.address());
+        let output = command(user, 4, &["--listen", &listen]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let both = ["--workers", "1", "--reuse-port", "--listen", &listen];
+        let mut second = serve(user, 4, &both);
+        assert_eq!(tcp(&second.listener(1)), shared.address());
+        second.stop();
+    });
+}
+
+#[test]
+fn told_to_end_before_it_serves_it_ends() {
+    each_user(|user| {
+        // It says nothing, so it is never ready.
+        let options = ["--listen", "tcp:127.0.0.1:0", "--hand-over", "pool"];
+        let worker = ["/bin/sleep", "1000"];
+        let mut broker = Broker::launch(&mut Broker::command(user, &options, &worker));
+        broker.wait("worker-started", |_| true);
+        broker.signal(Signal::SIGTERM);
+        assert!(broker.finish().success(), "{:#?}", broker.said);
+        assert!(broker.all("ready").is_empty());
+    });
+}
