@@ -12,7 +12,8 @@
 //! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
-//! Where there is no init, the first process does both columns' work.
+//! Where there is no init, the first process does both columns' work. A sandbox of the broker's that
+//! serves one connection waits for it before the filter, and says so on the report pipe.
 #![forbid(unsafe_code)]
 
 use std::fs;

@@ -3,53 +3,16 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::broker::{Broker, exchange, script, tcp};
-use support::{User, each_user, text};
-
-/// The system's Python: every user can run it.
-const PYTHON: &str = "/usr/bin/python3";
-
-/// The worker that does what its clients say, with so many credits.
-fn worker(user: &User, credits: u32) -> [String; 4] {
-    let example = script(user, "worker.py", include_str!("../examples/worker.py"));
-    let ours = script(
-        user,
-        "pool_worker.py",
-        include_str!("support/pool_worker.py"),
-    );
-    let path = |path: PathBuf| path.to_str().unwrap().to_owned();
-    [
-        PYTHON.to_owned(),
-        path(ours),
-        path(example),
-        credits.to_string(),
-    ]
-}
-
-fn serve(user: &User, credits: u32, options: &[&str]) -> Broker {
-    let worker = worker(user, credits);
-    let worker: Vec<&str> = worker.iter().map(String::as_str).collect();
-    let mut all = vec!["--listen", "tcp:127.0.0.1:0", "--hand-over", "pool"];
-    all.extend(options);
-    Broker::start(user, &all, &worker)
-}
-
-/// A connection that a worker holds until it is dropped, and which worker that is.
-fn hold(broker: &Broker) -> (BufReader<TcpStream>, String) {
-    let mut stream = broker.connect();
-    stream.write_all(b"hold\n").unwrap();
-    let mut stream = BufReader::new(stream);
-    let mut name = String::new();
-    stream.read_line(&mut name).unwrap();
-    (stream, name.trim_end().to_owned())
-}
+use support::broker::{Broker, PATIENCE, exchange, tcp};
+use support::pool::{PYTHON, command, hold, serve};
+use support::{each_user, text};
 
 #[test]
 fn a_worker_answers_and_knows_by_which_listener_who_came() {
@@ -204,8 +167,7 @@ fn connections_that_a_dead_worker_had_not_taken_are_served_by_another() {
         let mut broker = serve(user, 8, &["--workers", "1"]);
         let (held, _) = hold(&broker);
         let pid = broker.all("worker-started")[0]["pid"].as_i64().unwrap();
-        let inside = child_of(pid);
-        kill(inside, Signal::SIGSTOP).unwrap();
+        stop(child_of(pid));
         let waiting: Vec<_> = (0..5).map(|_| broker.connect()).collect();
         for _ in 0..6 {
             broker.wait("handed-over", |_| true);
@@ -227,6 +189,23 @@ fn connections_that_a_dead_worker_had_not_taken_are_served_by_another() {
         assert_eq!(lost.len(), 1, "{lost:?}");
         assert_eq!(lost[0]["id"], 1);
     });
+}
+
+/// Stop a process, with all of its threads, before they take another message.
+fn stop(pid: Pid) {
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let stopped = |task: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        stat.rsplit(") ")
+            .next()
+            .is_some_and(|rest| rest.starts_with('T'))
+    };
+    let tasks = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    while !tasks().flatten().all(stopped) {
+        assert!(Instant::now() < deadline, "it does not stop");
+        std::thread::yield_now();
+    }
 }
 
 /// The command of the sandbox whose init is `pid`.
@@ -266,10 +245,7 @@ fn from_inside_a_worker_nothing_can_be_dialled() {
 #[test]
 fn a_worker_is_told_nothing_of_the_service_managers_protocols() {
     each_user(|user| {
-        let words = worker(user, 4);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let options = ["--listen", "tcp:127.0.0.1:0", "--hand-over", "pool"];
-        let mut command = Broker::command(user, &options, &words);
+        let mut command = command(user, 4, &[]);
         command
             .env("LISTEN_PID", "1")
             .env("LISTEN_FDS", "1")

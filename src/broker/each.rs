@@ -4,7 +4,7 @@
 //! fails can be tried again; meanwhile nobody else is let in.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -57,8 +57,8 @@ pub(crate) struct Each {
     spares: Spares,
     roles: HashMap<u64, Role>,
     waiting: HashMap<u64, Waiting>,
-    /// Connections whose launch has failed, the oldest first.
-    again: VecDeque<u64>,
+    /// Connections whose launch has failed: the oldest is the next.
+    again: BTreeSet<u64>,
     launching: usize,
     pause: Duration,
     next_token: u64,
@@ -74,7 +74,7 @@ impl Each {
             spares: Spares::new(settings.spare.max(1)),
             roles: HashMap::new(),
             waiting: HashMap::new(),
-            again: VecDeque::new(),
+            again: BTreeSet::new(),
             launching: 0,
             pause: FIRST_PAUSE,
             next_token: 1,
@@ -177,7 +177,7 @@ impl Each {
             house.release(guest, Why::Launch, Some(message));
             return;
         }
-        self.again.push_back(guest);
+        self.again.insert(guest);
         if let Some(word) = house.gate.set(Pause::Launches, Holds::Yes, house.now) {
             house.journal.gate(word);
         }
@@ -195,7 +195,7 @@ impl Each {
     /// # Errors
     /// When the keeper is gone.
     pub(crate) fn launch_again(&mut self, house: &mut House) -> Result<()> {
-        while let Some(guest) = self.again.pop_front() {
+        while let Some(guest) = self.again.pop_first() {
             if self.waiting.contains_key(&guest) {
                 return self.launch(house, guest);
             }
@@ -207,7 +207,7 @@ impl Each {
     fn resume(&mut self, house: &mut House) -> Result<()> {
         self.pause = FIRST_PAUSE;
         house.timers.cancel(Timer::Launches);
-        while let Some(guest) = self.again.pop_front() {
+        while let Some(guest) = self.again.pop_first() {
             if self.waiting.contains_key(&guest) {
                 self.launch(house, guest)?;
             }

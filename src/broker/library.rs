@@ -16,6 +16,8 @@ use std::time::{Duration, Instant, SystemTime};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::address;
 use super::channel::{Address, Delivery, FromWorker, ListenerName};
@@ -116,7 +118,7 @@ impl From<(TcpStream, SocketAddr)> for Accepted {
 #[derive(Debug)]
 pub struct SendError {
     /// The connection.
-    pub connection: Accepted,
+    pub connection: Box<Accepted>,
     /// Why.
     pub reason: Unsent,
 }
@@ -259,6 +261,10 @@ pub struct Broker {
     counts: Counts,
     unnamed: ListenerName,
     epoll: Epoll,
+    /// In the epoll set, for [`Broker::as_fd`].
+    timer: TimerFd,
+    /// What the timer is set to.
+    alarm: Option<Instant>,
     sent_since: u32,
     looked: Instant,
     /// When to try again what the kernel had no room for.
@@ -279,6 +285,14 @@ impl Broker {
         };
         let name = ListenerName::new("accepted")
             .map_err(|reason| Error::usage("accepted", reason.to_string()))?;
+        let watch = |errno| Error::host("watch", "the workers", errno);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(watch)?;
+        let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
+        let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).map_err(watch)?;
+        // No worker has the number 0.
+        epoll
+            .add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, 0))
+            .map_err(watch)?;
         let mut broker = Self {
             sandbox: sandbox.for_workers()?,
             pool: Pool::new(settings, now),
@@ -287,8 +301,9 @@ impl Broker {
             events: VecDeque::new(),
             counts: Counts::default(),
             unnamed: name,
-            epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
-                .map_err(|errno| Error::host("watch", "the workers", errno))?,
+            epoll,
+            timer,
+            alarm: None,
             sent_since: 0,
             looked: now,
             later: None,
@@ -354,9 +369,9 @@ impl Broker {
     /// # Errors
     /// When the kernel refuses. The connection comes back.
     pub fn send(&mut self, connection: impl Into<Accepted>) -> std::result::Result<u64, SendError> {
-        let mut connection = connection.into();
+        let mut connection = Box::new(connection.into());
         loop {
-            match self.try_send(connection) {
+            match self.try_send(*connection) {
                 Err(SendError {
                     connection: back,
                     reason: Unsent::Full,
@@ -379,7 +394,10 @@ impl Broker {
         connection: impl Into<Accepted>,
     ) -> std::result::Result<u64, SendError> {
         let connection = connection.into();
-        let unsent = |connection, reason| Err(SendError { connection, reason });
+        let unsent = |connection, reason| {
+            let connection = Box::new(connection);
+            Err(SendError { connection, reason })
+        };
         self.sent_since = self.sent_since.saturating_add(1);
         let due = self.sent_since >= READ_AFTER || self.looked.elapsed() >= READ_WITHIN;
         if (due || self.pool.room() == 0)
@@ -392,7 +410,10 @@ impl Broker {
         }
         let id = match self.admit(connection) {
             Ok(id) => id,
-            Err((connection, error)) => return unsent(connection, Unsent::Failed(error)),
+            Err(failed) => {
+                let (connection, error) = *failed;
+                return unsent(connection, Unsent::Failed(error));
+            }
         };
         if let Err(error) = self.deliver()
             && let Some(parcel) = self.forget(id)
@@ -494,7 +515,32 @@ impl Broker {
             self.pool.set_full(worker, Full::No);
         }
         self.later = None;
-        self.deliver()
+        self.deliver()?;
+        self.set_timer()
+    }
+
+    /// Have the descriptor readable when something is due. Always in the future: what was due has been
+    /// done.
+    fn set_timer(&mut self) -> Result<()> {
+        let wake = self.wake_at();
+        if wake == self.alarm {
+            return Ok(());
+        }
+        self.alarm = wake;
+        let set = match wake {
+            None => self.timer.unset(),
+            Some(wake) => {
+                let left = wake.saturating_duration_since(Instant::now());
+                let left = left.max(Duration::from_nanos(1));
+                let once = Expiration::OneShot(TimeSpec::from_duration(left));
+                self.timer.set(once, TimerSetTimeFlags::empty())
+            }
+        };
+        set.map_err(|errno| Error::host("set", "a timer", errno))
+    }
+
+    fn wake_at(&self) -> Option<Instant> {
+        self.pool.wake_at().into_iter().chain(self.later).min()
     }
 
     /// Tell the workers to finish, wait until they have ended, and kill those that have not after
@@ -508,7 +554,7 @@ impl Broker {
         self.pool.drain();
         while !self.workers.is_empty() || self.pool.waiting() > 0 {
             let now = Instant::now();
-            for worker in self.pool.to_drain(now) {
+            for worker in self.pool.whom_to_drain(now) {
                 self.tell_to_drain(worker);
             }
             if over.is_some_and(|over| now >= over) {
@@ -541,7 +587,7 @@ impl Broker {
             .fold(0, |sum, load| sum.saturating_add(load.held))
     }
 
-    fn admit(&mut self, connection: Accepted) -> std::result::Result<u64, (Accepted, Error)> {
+    fn admit(&mut self, connection: Accepted) -> std::result::Result<u64, Box<(Accepted, Error)>> {
         let addresses = address::local_of(connection.as_fd()).and_then(|local| {
             let peer = match &connection.peer {
                 Some(peer) => peer.clone(),
@@ -553,7 +599,7 @@ impl Broker {
             Ok(addresses) => addresses,
             Err(errno) => {
                 let error = Error::host("hand over", "this descriptor", errno);
-                return Err((connection, error));
+                return Err(Box::new((connection, error)));
             }
         };
         let id = self.pool.admit();
@@ -765,7 +811,7 @@ impl Broker {
             ),
             false => watched.push(watch(self.epoll.0.as_fd())),
         }
-        let timeout = timeout_until(self.pool.wake_at().into_iter().chain(self.later).min());
+        let timeout = timeout_until(self.wake_at());
         wait(&mut watched, timeout)?;
         let ready = |fd: &PollFd<'_>| fd.any() != Some(false);
         let (ours, theirs) = watched.split_at(listeners.len());
@@ -777,8 +823,7 @@ impl Broker {
     }
 
     fn wait_until(&mut self, over: Option<Instant>) -> Result<()> {
-        let wake = self.pool.wake_at().into_iter().chain(self.later);
-        let timeout = timeout_until(wake.chain(over).min());
+        let timeout = timeout_until(self.wake_at().into_iter().chain(over).min());
         wait(
             &mut [PollFd::new(self.epoll.0.as_fd(), PollFlags::POLLIN)],
             timeout,

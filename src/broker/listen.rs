@@ -249,8 +249,9 @@ fn unix(
 
 /// Put a socket of ours in the place of one that nobody listens on any more.
 ///
-/// The two names are exchanged in one step and what comes out is looked at once more, so that a socket
-/// that another process puts there meanwhile is put back.
+/// The old file is moved aside first and looked at once more, so that a socket that another process puts
+/// there meanwhile is put back. (Not bound aside and moved here: it would have the wrong name for
+/// whoever asks it, getsockname(2).)
 fn replace_stale(
     path: &Path,
     kind: SockType,
@@ -260,30 +261,19 @@ fn replace_stale(
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}", getpid()));
     let aside = PathBuf::from(aside);
-    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(&aside)?)?;
-    // Removed whatever comes next: first ours, then, once exchanged, the stale one.
-    let ours = SocketFile::of(&aside)?;
-    parent::listen(fd.as_fd(), options.backlog)?;
-    let exchange = || {
-        renameat2(
-            AT_FDCWD,
-            &aside,
-            AT_FDCWD,
-            path,
-            RenameFlags::RENAME_EXCHANGE,
-        )
+    let go = |from: &Path, to: &Path| {
+        renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
     };
-    exchange()?;
+    go(path, &aside)?;
     if identity_of(&aside) != Ok(stale) {
-        exchange()?;
-        return Err(Errno::EADDRINUSE);
-    }
-    let made = SocketFile::of(path)?;
-    if made.identity != ours.identity {
+        go(&aside, path)?;
         return Err(Errno::EADDRINUSE);
     }
     let _ = fs::remove_file(&aside);
+    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let made = SocketFile::of(path)?;
+    parent::listen(fd.as_fd(), options.backlog)?;
     Ok((fd, made))
 }
 
@@ -557,6 +547,8 @@ mod tests {
         assert!(path.exists(), "std leaves it behind");
         let (fd, made) = listens(&Endpoint::UnixPackets(path.clone()));
         assert!(parent::connect_unix(&path).is_ok());
+        let name = format!("unix-seqpacket:{}", path.display());
+        assert_eq!(address_of(fd.as_fd()), name);
         drop((fd, made));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");

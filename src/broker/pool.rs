@@ -408,7 +408,7 @@ impl Pool {
     }
 
     /// Whom to tell to drain, once everything that was accepted is with a worker.
-    pub(crate) fn to_drain(&mut self, now: Instant) -> Vec<WorkerId> {
+    pub(crate) fn whom_to_drain(&mut self, now: Instant) -> Vec<WorkerId> {
         if !self.draining || !self.waiting.is_empty() {
             return Vec::new();
         }
@@ -639,6 +639,11 @@ fn limit(settings: &Settings, phase: Phase) -> Option<(Duration, Overdue)> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops where it fails"
+)]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -947,18 +952,18 @@ mod tests {
         pool.drain();
         assert_eq!(pool.room(), 0);
         // One still waits: nobody is told to finish before somebody has it.
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), []);
         pool.done(w[0], &[1], 1, now).unwrap();
         assert_eq!(pool.assign(), [(w[0], vec![3])]);
-        assert_eq!(pool.to_drain(now), w);
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), w);
+        assert_eq!(pool.whom_to_drain(now), []);
         // One dies with what it had not taken, when nobody else takes any more: one is started for it.
         assert_eq!(pool.ended(w[1], &[2], now).returned, [2]);
         assert_eq!(pool.due(now), Some(WorkerId(3)));
         assert_eq!(pool.due(now), None);
         pool.hello(WorkerId(3), 1, now).unwrap();
         assert_eq!(pool.assign(), [(WorkerId(3), vec![2])]);
-        assert_eq!(pool.to_drain(now), [WorkerId(3)]);
+        assert_eq!(pool.whom_to_drain(now), [WorkerId(3)]);
         pool.done(WorkerId(3), &[2], 1, now).unwrap();
         for worker in [w[0], WorkerId(3)] {
             assert!(!pool.is_over());
@@ -974,7 +979,7 @@ mod tests {
         let mut pool = Pool::new(settings(1), now);
         let worker = pool.due(now).unwrap();
         pool.drain();
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), []);
         assert_eq!(pool.cut_off_workers().collect::<Vec<_>>(), [worker]);
         pool.ended(worker, &[], now);
         assert!(pool.is_over());
@@ -1136,7 +1141,7 @@ mod tests {
             Act::Reload => drop(pool.replace_all(*now)),
             Act::Drain => {
                 pool.drain();
-                pool.to_drain(*now);
+                pool.whom_to_drain(*now);
             }
         }
     }
@@ -1224,7 +1229,7 @@ mod tests {
                 for (to, ids) in pool.assign() {
                     world.with.entry(to).or_default().extend(ids);
                 }
-                pool.to_drain(now);
+                pool.whom_to_drain(now);
                 if pool.loads().next().is_none() {
                     now = pool.wake_at().map_or(now, |at| at.max(now));
                 }

@@ -167,6 +167,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::ParentDeath, &[Errno::ESRCH], "the launcher ended while the sandbox was being made"),
     (Step::ParentDeath, &[], "a filter around sandbox refuses prctl; run it outside of that filter"),
     (Step::Init, &[], "--as-pid-1 runs the command without the init"),
+    (Step::Receive, &[Errno::EMFILE], "the limit on open files leaves no room for the connection: raise --limit nofile"),
+    (Step::Receive, &[], "only a connected socket can be served, and a broker sends nothing else: report this"),
     (Step::Seccomp, &[Errno::ENOMEM], "the filters installed around sandbox leave no room for another (32,768 instructions in all)"),
     (Step::Seccomp, &[Errno::EACCES], "no_new_privs is not set: a filter around sandbox refuses prctl"),
     (Step::Seccomp, &[Errno::EBUSY], "another filter with a listener is already installed around sandbox"),

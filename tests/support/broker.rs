@@ -104,6 +104,19 @@ impl Broker {
         }
     }
 
+    /// Wait until `line` was said `times` times, by whomever.
+    #[track_caller]
+    pub(crate) fn wait_said(&mut self, line: &str, times: usize) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.said.iter().filter(|said| *said == line).count() < times {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.lines.recv_timeout(left) {
+                Ok(line) => self.note(line),
+                Err(_) => panic!("nobody said \"{line}\": {:#?}", self.said),
+            }
+        }
+    }
+
     fn note(&mut self, line: String) {
         match serde_json::from_str::<Value>(&line) {
             Ok(event) if event.is_object() => self.events.push(event),

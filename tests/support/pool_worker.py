@@ -64,6 +64,8 @@ def act(connection, stream):
         return dial(words)
     if what == "environment":
         return " ".join(sorted(os.environ))
+    if what == "variable":
+        return os.environ.get(words[0], "")
     if what == "die":
         os._exit(3)
     if what == "garbage":

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Uid, setsid};
 use tracing::{debug, error, info};
@@ -117,6 +118,9 @@ fn keep(
     load: &dyn Fn() -> Result<Policy>,
 ) -> Stop {
     let new = || -> std::result::Result<_, Stop> {
+        // A descriptor or two for each sandbox.
+        let (_, most) = order.open_files;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         prctl::set_name(c"sandbox-keeper")?;
         // A process that was just forked leads no group: this cannot fail. The broker's terminal is
         // not the sandboxes'.
