@@ -79,6 +79,11 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
     bring_up_loopback(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
+    // A signal that the terminal sent to the launcher's group would be pending here as well, and what
+    // the launcher forwards to a command in another session would be taken for the same one.
+    if prepared.new_session {
+        prepared.at(Step::Session, sys::setsid())?;
+    }
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;
@@ -146,8 +151,8 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.receive.is_none() {
         wait_for_init(prepared)?;
     }
-    for &signal in &prepared.reset_signals {
-        prepared.at(Step::Signals, sys::reset_signal(signal))?;
+    for &(signal, disposition) in &prepared.dispositions {
+        prepared.at(Step::Signals, sys::set_disposition(signal, disposition))?;
     }
     prepared.at(Step::Signals, sys::set_signal_mask(prepared.signal_mask))?;
     if let Some(index) = prepared.listen_pid {

@@ -53,6 +53,7 @@ const BASE: &[libc::c_long] = &[
 /// What the supervisor's loop and its tidying up use besides.
 const SUPERVISOR: &[libc::c_long] = &[
     libc::SYS_ppoll,
+    libc::SYS_sendto,
     libc::SYS_waitid,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,

@@ -18,6 +18,7 @@ mod launch;
 pub mod log;
 mod lower;
 pub mod mounts;
+pub mod owner;
 pub mod plan;
 pub mod policy;
 mod prepare;

@@ -26,12 +26,13 @@ use nix::unistd::pipe2;
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::error::{Error, Result};
-use crate::init::Record;
+use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of};
 use crate::policy::{Limit, Network, Policy, spec};
 use crate::probe::Support;
 use crate::spawn::{Order, Spawned};
 use crate::supervise::wait_status;
+use crate::sys::child::Disposition;
 use crate::sys::parent;
 use crate::{launch, lower, worker};
 
@@ -276,7 +277,7 @@ impl Sandbox {
         let order = || Order {
             descriptors: sources.clone(),
             // As std::process::Command does: Rust ignores SIGPIPE, and hardly a program expects that.
-            reset_signals: vec![libc::SIGPIPE],
+            dispositions: vec![(libc::SIGPIPE, Disposition::Default)],
             signal_mask: Some(0),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,
@@ -570,6 +571,16 @@ impl Child {
     }
 
     fn send(&self, signal: i32) -> Result<()> {
+        // The init does not pass this one on: it may have come to a whole process group.
+        if let Some(status) = self
+            .spawned
+            .status
+            .as_ref()
+            .filter(|_| signal == libc::SIGCONT)
+        {
+            init::resume(status.as_fd(), Stop::Any);
+            return Ok(());
+        }
         match parent::pidfd_send_signal(self.pidfd(), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(Error::host("send a signal to", "the sandbox", errno)),
@@ -631,10 +642,31 @@ impl Child {
             return Ok(self.status);
         }
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        let gone = wait_status(self.pidfd(), flags)?;
+        let gone = match wait_status(self.pidfd(), flags) {
+            Err(Error::Host {
+                errno: Errno::ECHILD,
+                ..
+            }) => Some(self.reaped_by_the_kernel()?),
+            waited => waited?,
+        };
         self.take_reports();
         self.status = gone.map(|status| ExitStatus::from_raw(self.ended.unwrap_or(status)));
         Ok(self.status)
+    }
+
+    /// The wait status of a sandbox in a program that ignores SIGCHLD: what the init has said.
+    fn reaped_by_the_kernel(&mut self) -> Result<i32> {
+        self.take_reports();
+        match (self.ended, &self.spawned.status) {
+            (Some(status), _) => Ok(status),
+            // An init ends without a word only if it is killed.
+            (None, Some(_)) => Ok(libc::SIGKILL),
+            (None, None) => Err(
+                Error::host("learn the status of", "the command", Errno::ECHILD).with_hint(Some(
+                    "this program ignores SIGCHLD, so the kernel keeps no status; give it its default action, or leave process.as-pid-1 out".to_owned(),
+                )),
+            ),
+        }
     }
 
     fn take_reports(&mut self) {

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -375,12 +375,16 @@ pub(crate) fn check_address(option: &str, endpoint: &Endpoint) -> Result<()> {
         Endpoint::Tcp { host, .. } if host.is_empty() => Err(wrong(
             "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
         )),
-        Endpoint::Tcp { host, .. } => match descriptor::look_up(host)?.to_canonical() {
-            address if address.is_loopback() => Ok(()),
-            _ => Err(wrong(
-                "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
-            )),
-        },
+        Endpoint::Tcp { host, port } => {
+            let addresses = descriptor::look_up(option, host, *port)?;
+            let own = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+            match addresses.iter().all(own) {
+                true => Ok(()),
+                false => Err(wrong(
+                    "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
+                )),
+            }
+        }
     }
 }
 

@@ -152,10 +152,14 @@ pub(crate) fn open(
             every(*port, options).map(|fd| (fd, None)).map_err(failed)
         }
         Endpoint::Tcp { host, port } => {
-            let address = SocketAddr::new(descriptor::look_up(host)?, *port);
-            tcp(address, Families::Own, options)
-                .map(|fd| (fd, None))
-                .map_err(failed)
+            let mut last = Errno::EADDRNOTAVAIL;
+            for address in descriptor::look_up("--listen", host, *port)? {
+                match tcp(address, Families::Own, options) {
+                    Ok(fd) => return Ok((fd, None)),
+                    Err(errno) => last = errno,
+                }
+            }
+            Err(failed(last))
         }
     }
 }

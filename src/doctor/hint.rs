@@ -3,8 +3,11 @@
 //! Runs in the launcher after a launch has failed, so it may take its time: it first asks what the
 //! host says about itself, and where that does not explain the failure, the table [`ADVICE`].
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
+use crate::owner;
 use crate::probe::acts::{Act, Failure, Stage};
 use crate::probe::{self, Around, Id, Readings, attempt};
 use crate::step::Step;
@@ -13,8 +16,12 @@ use crate::step::Step;
 /// fit to stand behind "hint: ".
 #[must_use]
 pub fn hint(step: Step, object: &str, errno: Errno) -> Option<String> {
-    let object = if object.is_empty() { "it" } else { object };
-    advise(step, errno, || cause(step, errno)).map(|advice| advice.replace("{object}", object))
+    let cause = || match (step, errno) {
+        (Step::JoinNetwork, Errno::EPERM) => owner::hint(Path::new(object)),
+        _ => cause(step, errno),
+    };
+    let shown = if object.is_empty() { "it" } else { object };
+    advise(step, errno, cause).map(|advice| advice.replace("{object}", shown))
 }
 
 /// The host's own reason first, then the table.

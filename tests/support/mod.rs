@@ -15,6 +15,7 @@ use std::sync::{Mutex, OnceLock};
 pub(crate) mod broker;
 pub(crate) mod pool;
 pub(crate) mod report;
+pub(crate) mod terminal;
 
 /// The ordinary user that root's tests make where there is none.
 const TEST_USER: &str = "sbxtest";

@@ -39,6 +39,7 @@ use crate::log::{Printable, chain};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::spawn::{self, Launch, Spawned};
+use crate::sys::child::Disposition;
 use crate::sys::packet::{self, Cut};
 use crate::sys::parent;
 
@@ -133,10 +134,11 @@ fn keep(
         }
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         poll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?;
-        Ok(poll)
+        // As in `crate::run`: an ignored one would take the sandboxes' status with it.
+        Ok((poll, parent::take_disposition(libc::SIGCHLD)?))
     };
-    let poll = match new() {
-        Ok(poll) => poll,
+    let (poll, sigchld) = match new() {
+        Ok(new) => new,
         Err(stop) => return stop,
     };
     let mut process = Process {
@@ -146,6 +148,7 @@ fn keep(
         blueprint,
         order,
         signal_mask,
+        sigchld,
         load,
         sandboxes: HashMap::new(),
         under_way: 0,
@@ -179,6 +182,8 @@ struct Process<'a> {
     blueprint: Blueprint,
     order: Order,
     signal_mask: u64,
+    /// What a command gets back of it.
+    sigchld: Disposition,
     load: &'a dyn Fn() -> Result<Policy>,
     sandboxes: HashMap<Token, Sandbox>,
     under_way: usize,
@@ -406,7 +411,7 @@ impl Process<'_> {
         sources.extend(&self.order.open);
         let order = || spawn::Order {
             descriptors: sources.clone(),
-            reset_signals: Vec::new(),
+            dispositions: vec![(libc::SIGCHLD, self.sigchld)],
             signal_mask: Some(self.signal_mask),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,
