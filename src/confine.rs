@@ -1,8 +1,8 @@
-//! The supervisor's own confinement: what watches over a sandbox needs no powers itself.
+//! How a process of ours gives up what it needs no more: capabilities, dumps, new privileges, calls.
 //!
-//! Runs in the launcher once the command runs and all files are open: no capability, no_new_privs,
-//! not dumpable, and a filter with the few calls of the loop. Irreversible, so only the program does
-//! it, never the library.
+//! Runs in the supervisor once the command runs and all files are open, and in the broker
+//! ([`crate::broker::confine`]) before it accepts. Irreversible, so only the program does it, never
+//! the library.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashSet};
@@ -11,30 +11,26 @@ use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::geteuid;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::SeccompRule;
 
 use crate::cgroup::Group;
 use crate::error::{Error, Result};
+use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
+use crate::sys::child::install_filter;
 
-/// What the supervisor's loop, its allocator, and its tidying up use.
-const CALLS: &[libc::c_long] = &[
+/// Calls, each with the rules of which one must hold; without rules it is allowed.
+pub(crate) type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+
+/// What any program uses that only turns in a loop: its allocator, its clock, its end.
+const BASE: &[libc::c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
     libc::SYS_writev,
     libc::SYS_close,
-    libc::SYS_ppoll,
     libc::SYS_recvfrom,
-    libc::SYS_sendto,
-    libc::SYS_waitid,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_kill,
-    libc::SYS_tgkill,
     libc::SYS_getpid,
     libc::SYS_gettid,
-    libc::SYS_getpgid,
-    libc::SYS_ioctl,
-    libc::SYS_fcntl,
     libc::SYS_rt_sigprocmask,
     libc::SYS_rt_sigaction,
     libc::SYS_rt_sigreturn,
@@ -48,14 +44,30 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_mprotect,
     libc::SYS_madvise,
     libc::SYS_clock_gettime,
-    libc::SYS_clock_nanosleep,
     libc::SYS_gettimeofday,
     libc::SYS_getrandom,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_time,
+];
+
+/// What the supervisor's loop and its tidying up use besides.
+const SUPERVISOR: &[libc::c_long] = &[
+    libc::SYS_ppoll,
+    libc::SYS_sendto,
+    libc::SYS_waitid,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_kill,
+    libc::SYS_tgkill,
+    libc::SYS_getpgid,
+    libc::SYS_ioctl,
+    libc::SYS_fcntl,
+    libc::SYS_clock_nanosleep,
     libc::SYS_fstat,
     libc::SYS_lseek,
     libc::SYS_unlinkat,
-    libc::SYS_exit,
-    libc::SYS_exit_group,
+    libc::SYS_statx,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_poll,
     #[cfg(target_arch = "x86_64")]
@@ -64,9 +76,10 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_unlink,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_rmdir,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_time,
 ];
+
+/// The answer to any other: EPERM.
+const REFUSED: Verdict = Verdict::Errno(1);
 
 /// Give up everything that watching, and removing `group` afterwards, does not need.
 ///
@@ -84,21 +97,66 @@ pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
         .into_iter()
         .chain(group.and_then(Group::needs).filter(|_| geteuid().is_root()))
         .collect();
-    let refused = |_| failed(Errno::EPERM);
-    caps::clear(None, CapSet::Ambient).map_err(refused)?;
-    caps::clear(None, CapSet::Inheritable).map_err(refused)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(refused)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(refused)?;
-    prctl::set_dumpable(false).map_err(failed)?;
-    prctl::set_no_new_privs().map_err(failed)?;
-    let program = program().map_err(|_| failed(Errno::EINVAL))?;
-    seccompiler::apply_filter(&program).map_err(|_| failed(Errno::EINVAL))
+    limit_capabilities(&kept).map_err(failed)?;
+    close_to_others().map_err(failed)?;
+    install(plainly(SUPERVISOR)).map_err(failed)
 }
 
-/// Other calls are refused, not deadly: whatever they were for, the command is still watched.
-fn program() -> std::result::Result<BpfProgram, seccompiler::BackendError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let rules: BTreeMap<_, _> = CALLS.iter().map(|&call| (call, Vec::new())).collect();
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(rules, refuse, SeccompAction::Allow, arch)?.try_into()
+/// Keep the capabilities `kept` alone.
+pub(crate) fn limit_capabilities(kept: &HashSet<Capability>) -> std::result::Result<(), Errno> {
+    let refused = |_| Errno::EPERM;
+    caps::clear(None, CapSet::Ambient).map_err(refused)?;
+    caps::clear(None, CapSet::Inheritable).map_err(refused)?;
+    caps::set(None, CapSet::Effective, kept).map_err(refused)?;
+    caps::set(None, CapSet::Permitted, kept).map_err(refused)
+}
+
+/// Not to be traced or dumped by whoever has the same user, and never more privileged.
+pub(crate) fn close_to_others() -> std::result::Result<(), Errno> {
+    prctl::set_dumpable(false)?;
+    prctl::set_no_new_privs()
+}
+
+/// `calls` without a condition, for [`install`].
+pub(crate) fn plainly(calls: &[libc::c_long]) -> Calls {
+    calls.iter().map(|&call| (call, Vec::new())).collect()
+}
+
+/// Refuse every system call but `calls` and what any program needs. Refused, not deadly: whatever it
+/// was for, the loop goes on. After `no_new_privs`.
+pub(crate) fn install(calls: Calls) -> std::result::Result<(), Errno> {
+    let program = program(calls).map_err(|_| Errno::EINVAL)?;
+    install_filter(program.instructions())
+}
+
+fn program(mut calls: Calls) -> Result<Program> {
+    calls.extend(plainly(BASE));
+    allow_only(calls, REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{Arch, interpret};
+
+    #[test]
+    fn the_supervisors_calls_are_allowed_and_no_others() {
+        let program = program(plainly(SUPERVISOR)).unwrap();
+        let native = Arch::native().audit_word();
+        for number in (0..600).chain([0x4000_0000, u32::MAX]) {
+            let number_of = libc::c_long::from(number);
+            let expected = match BASE.contains(&number_of) || SUPERVISOR.contains(&number_of) {
+                true => Verdict::Allow,
+                false => REFUSED,
+            };
+            assert_eq!(
+                interpret(&program, native, number, &[0; 6]),
+                expected,
+                "{number}"
+            );
+        }
+        let killed = interpret(&program, !native, 0, &[0; 6]);
+        assert_eq!(killed, Verdict::KillProcess);
+        assert!(program.len() < 90, "{}", program.len());
+    }
 }

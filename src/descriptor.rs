@@ -7,11 +7,11 @@
 
 use std::fs;
 use std::io::IoSliceMut;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -23,6 +23,7 @@ use nix::sys::socket::{
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
 
+use crate::broker::listen::{self, SocketFile, shown};
 use crate::error::{Error, Result};
 use crate::plan::{Handed, errno_of};
 use crate::request::{Endpoint, Request, Source};
@@ -170,16 +171,7 @@ impl Kind {
 pub(crate) struct Opened {
     pub(crate) descriptors: Vec<(Handed, OwnedFd)>,
     /// Socket files that `--listen unix:` made; removed when the launch is over.
-    made: Vec<PathBuf>,
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        for path in &self.made {
-            // It may have been removed by whoever else uses the name: nothing is lost then.
-            let _ = fs::remove_file(path);
-        }
-    }
+    made: Vec<SocketFile>,
 }
 
 /// Open or take over everything that `request` names.
@@ -206,11 +198,9 @@ pub(crate) fn open(request: &Request) -> Result<Opened> {
                 add(fd, format!("--pass-fd {number}"))?;
             }
             Source::Listen(endpoint) => {
-                let fd = listen(endpoint)?;
+                let (fd, made) = listen::open(endpoint, &listen::Options::default())?;
                 add(fd, "--listen".to_owned())?;
-                if let Endpoint::Unix(path) = endpoint {
-                    opened.made.push(path.clone());
-                }
+                opened.made.extend(made);
             }
             Source::Connect(endpoint) => add(connect(endpoint)?, "--connect".to_owned())?,
             Source::Receive(path) => {
@@ -244,37 +234,17 @@ pub(crate) fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool)
     }
 }
 
-fn listen(endpoint: &Endpoint) -> Result<OwnedFd> {
-    let failed = |error: std::io::Error| {
-        let errno = errno_of(&error);
-        let advice = match errno {
-            Errno::EADDRINUSE => {
-                Some("something listens there already; stop it, or choose another")
-            }
-            Errno::EACCES => Some("ports below 1024 and foreign directories need more rights"),
-            _ => None,
-        };
-        Error::host("listen on", shown(endpoint), errno).with_hint(advice.map(str::to_owned))
-    };
-    match endpoint {
-        Endpoint::Unix(path) => UnixListener::bind(path).map(OwnedFd::from).map_err(failed),
-        Endpoint::Tcp { host, port } => {
-            let addresses = match &**host {
-                "" => vec![SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), *port)],
-                host => look_up("--listen", host, *port)?,
-            };
-            TcpListener::bind(&*addresses)
-                .map(OwnedFd::from)
-                .map_err(failed)
-        }
-    }
-}
-
-fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
+/// Connect to `endpoint`.
+///
+/// # Errors
+/// When nobody answers there.
+pub(crate) fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
     let failed =
         |error: std::io::Error| Error::host("connect to", shown(endpoint), errno_of(&error));
     match endpoint {
         Endpoint::Unix(path) => UnixStream::connect(path).map(OwnedFd::from).map_err(failed),
+        Endpoint::UnixPackets(path) => parent::connect_packets(path)
+            .map_err(|errno| Error::host("connect to", shown(endpoint), errno)),
         Endpoint::Tcp { host, port } => {
             let mut last = None;
             for address in look_up("--connect", host, *port)? {
@@ -293,17 +263,11 @@ fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
     }
 }
 
-fn shown(endpoint: &Endpoint) -> String {
-    crate::policy::spec::show_endpoint(endpoint)
-        .to_string_lossy()
-        .into_owned()
-}
-
 /// The address that `host` is, or those of its name in `/etc/hosts`, in order; at least one.
 ///
 /// DNS is not asked: a static program has no getaddrinfo(3), and a name server's word would decide
 /// where the one way out of a sandbox leads.
-fn look_up(option: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
+pub(crate) fn look_up(option: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
         return Ok(vec![SocketAddr::new(address, port)]);
     }
@@ -406,7 +370,7 @@ mod tests {
         assert_eq!(kind(open("/proc/self/status")), Kind::ProcessFile);
         assert_eq!(kind(open("/etc/passwd")), Kind::File);
         assert_eq!(
-            kind(TcpListener::bind("127.0.0.1:0").unwrap().into()),
+            kind(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into()),
             Kind::InternetStream
         );
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();

@@ -97,6 +97,13 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// A broker's worker could not be started, or ended before it was ready.
+    #[error("cannot start a worker: {reason}")]
+    #[non_exhaustive]
+    Worker {
+        /// How it failed.
+        reason: String,
+    },
 }
 
 fn on(object: &str) -> String {
@@ -132,6 +139,13 @@ impl Error {
     pub(crate) fn usage(what: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Usage {
             what: what.into(),
+            reason: reason.into(),
+        }
+    }
+
+    /// A worker that was not to be had.
+    pub(crate) fn worker(reason: impl Into<String>) -> Self {
+        Self::Worker {
             reason: reason.into(),
         }
     }

@@ -88,7 +88,8 @@ impl Events {
         });
     }
 
-    fn write(&mut self, event: &str, fields: impl FnOnce() -> Value) {
+    /// One line; `fields` is asked for an object only if somebody listens.
+    pub(crate) fn write(&mut self, event: &str, fields: impl FnOnce() -> Value) {
         let Some(file) = &mut self.0 else {
             return;
         };

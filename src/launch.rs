@@ -9,7 +9,7 @@ use crate::lower::Lowered;
 use crate::plan::{self, Plan, Situation};
 use crate::policy::{Policy, Strictness, UserNamespace};
 use crate::probe::CAP_SYS_ADMIN;
-use crate::spawn::{self, Order, Spawned};
+use crate::spawn::{self, Launch, Order, Spawned};
 use crate::step::Step;
 
 /// The plan for what is left of a policy.
@@ -27,8 +27,7 @@ fn plan_with(lowered: &Lowered<'_>, policy: &Policy, situation: &Situation) -> R
     Ok(plan)
 }
 
-/// Launch `plan`; for root on a host without user namespaces a second plan does without one, as
-/// `--userns=auto` means. The plan that was launched comes back.
+/// Launch `plan`. The plan that was launched comes back ([`start`]).
 ///
 /// # Errors
 /// When a step failed; nothing is left then.
@@ -38,8 +37,25 @@ pub(crate) fn launch<'a>(
     plan: Plan,
     order: impl Fn() -> Order<'a>,
 ) -> Result<(Plan, Spawned)> {
-    match spawn::spawn(&plan, order()) {
-        Ok(spawned) => Ok((plan, spawned)),
+    let (other, launch) = start(lowered, situation, &plan, order)?;
+    let plan = other.unwrap_or(plan);
+    let spawned = launch.finish(&plan)?;
+    Ok((plan, spawned))
+}
+
+/// The first half of a launch. For root on a host without user namespaces a second plan does without
+/// one, as `--userns=auto` means, and comes back as the one to go on with.
+///
+/// # Errors
+/// When it came to no clone.
+pub(crate) fn start<'a>(
+    lowered: &Lowered<'_>,
+    situation: &Situation,
+    plan: &Plan,
+    order: impl Fn() -> Order<'a>,
+) -> Result<(Option<Plan>, Launch)> {
+    match spawn::start(plan, order()) {
+        Ok(launch) => Ok((None, launch)),
         Err(error) if may_do_without_user_namespace(&lowered.policy, situation, &error) => {
             info!("this host gives root no user namespace: going on without");
             let policy = Policy {
@@ -47,8 +63,8 @@ pub(crate) fn launch<'a>(
                 ..lowered.policy.as_ref().clone()
             };
             let plan = plan_with(lowered, &policy, situation)?;
-            let spawned = spawn::spawn(&plan, order())?;
-            Ok((plan, spawned))
+            let launch = spawn::start(&plan, order())?;
+            Ok((Some(plan), launch))
         }
         Err(error) => Err(error),
     }

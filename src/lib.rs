@@ -1,6 +1,7 @@
 //! Run a program that you do not trust so that it cannot reach the network.
 
 mod account;
+pub mod broker;
 mod cgroup;
 mod child;
 pub mod cli;
@@ -22,6 +23,7 @@ pub mod plan;
 pub mod policy;
 mod prepare;
 pub mod probe;
+mod proc_file;
 pub mod report;
 pub mod request;
 pub mod run;
@@ -31,7 +33,11 @@ mod spawn;
 pub mod step;
 mod supervise;
 mod sys;
+#[cfg(test)]
+mod testing;
+pub mod worker;
 
+pub use broker::Broker;
 pub use error::{Error, Result};
 pub use policy::{Network as Net, Policy};
 pub use sandbox::{Child, Sandbox, Stdio};

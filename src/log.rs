@@ -47,9 +47,10 @@ impl Verbosity {
 }
 
 /// The form in which it is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// A line for people.
+    #[default]
     Text,
     /// A JSON object a line.
     Json,
@@ -94,7 +95,7 @@ fn describe(error: &Error) -> String {
 }
 
 /// An error and its causes, joined; an errno as its words.
-fn chain(error: &Error) -> String {
+pub(crate) fn chain(error: &Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

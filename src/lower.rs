@@ -41,6 +41,17 @@ pub(crate) struct Lowered<'a> {
     pub(crate) network_namespace: bool,
 }
 
+impl Lowered<'_> {
+    /// The same, of a copy of the policy.
+    pub(crate) fn into_owned(self) -> Lowered<'static> {
+        Lowered {
+            policy: Cow::Owned(self.policy.into_owned()),
+            losses: self.losses,
+            network_namespace: self.network_namespace,
+        }
+    }
+}
+
 fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
     let Lowered {
         policy,

@@ -29,6 +29,7 @@ use crate::policy::{
 };
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
+use crate::proc_file;
 
 /// CAP_SETGID, CAP_SETUID (capabilities(7)).
 const CAP_SETGID: u8 = 6;
@@ -150,7 +151,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The namespaces as `CLONE_NEW*` flags.
+    /// Whether the network namespace is made after the clone: by the first process, while the
+    /// command's process mounts (`docs/decisions/0002-network-beside-mounts.md`).
+    #[must_use]
+    pub fn unshares_network(&self) -> bool {
+        self.network_namespace && self.init
+    }
+
+    /// The namespaces that the clone makes, as `CLONE_NEW*` flags.
     #[must_use]
     pub fn clone_flags(&self) -> u64 {
         let flag = |wanted: bool, flag: i32| {
@@ -161,7 +169,10 @@ impl Plan {
             }
         };
         flag(self.user_namespace, libc::CLONE_NEWUSER)
-            | flag(self.network_namespace, libc::CLONE_NEWNET)
+            | flag(
+                self.network_namespace && !self.unshares_network(),
+                libc::CLONE_NEWNET,
+            )
             | flag(self.namespaces.pid, libc::CLONE_NEWPID)
             | flag(self.namespaces.mount, libc::CLONE_NEWNS)
             | flag(self.namespaces.ipc, libc::CLONE_NEWIPC)
@@ -214,11 +225,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         id_maps,
         loopback_up: policy.network == Network::Loopback,
         forbids_user_namespaces: user_namespace,
-        mounts: if policy.namespaces.mount {
-            mounts(policy, support)?
-        } else {
-            Vec::new()
-        },
+        mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
         new_keyring: true,
         limits: policy.limits.clone(),
@@ -361,7 +368,7 @@ fn own_identity(
 
 /// Root of a user namespace with a map of its own may not (user_namespaces(7)).
 fn may_set_groups() -> bool {
-    fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim_end() == "allow")
+    proc_file::read_text("/proc/self/setgroups").is_ok_and(|word| word.trim_end() == "allow")
 }
 
 fn filter_context(
@@ -381,7 +388,9 @@ fn filter_context(
         no_sockets: policy.network == Network::Fds,
         as_pid_1: !init,
         refuse_group_signals: !landlock_scopes,
-        host_sockets: kinds().any(Kind::is_internet_socket),
+        // Whatever has only the descriptors that it is handed may be handed such a socket later, over one
+        // that is none itself.
+        host_sockets: policy.network == Network::Fds || kinds().any(Kind::is_internet_socket),
         host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),
@@ -391,7 +400,7 @@ fn filter_context(
 
 /// The highest capability that this kernel knows.
 fn last_capability() -> u8 {
-    fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+    proc_file::read_text("/proc/sys/kernel/cap_last_cap")
         .ok()
         .and_then(|text| text.trim().parse().ok())
         // Every kernel that can do the rest has these.
@@ -546,12 +555,24 @@ const PROC_MASKED: &[&str] = &[
     "vmallocinfo",
 ];
 
-fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+/// The mounts as the host is now: which paths are there, which sockets are listed.
+///
+/// # Errors
+/// When a path that the policy names is not there.
+pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+    if !policy.namespaces.mount {
+        return Ok(Vec::new());
+    }
     let filesystem = &policy.filesystem;
     let optional: BTreeSet<&Path> = filesystem.optional.iter().map(PathBuf::as_path).collect();
     let resolve = |option: &str, paths: &[PathBuf]| -> Result<Vec<PathBuf>> {
         let mut resolved = Vec::new();
         for path in paths {
+            // Most of what a shipped profile hides is on few hosts: one look instead of one for each
+            // component.
+            if optional.contains(path.as_path()) && fs::symlink_metadata(path).is_err() {
+                continue;
+            }
             match fs::canonicalize(path) {
                 Ok(path) => resolved.push(path),
                 Err(_) if optional.contains(path.as_path()) => {}
@@ -578,23 +599,9 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         mounts.push(Mount::Proc);
     }
     mounts.extend(proc_protection(support));
-    if filesystem.sys == View::Own {
-        // The /sys in sight may be the joined network's own, and the same is not mounted on itself.
-        if matches!(policy.network, Network::Namespace(_)) {
-            mounts.push(Mount::HideDirectory(PathBuf::from("/sys")));
-        }
-        mounts.push(Mount::Sys);
-    }
     if filesystem.dev == View::Own {
         mounts.push(Mount::Dev {
-            nodes: DEVICE_NODES
-                .iter()
-                .copied()
-                .filter(|name| {
-                    fs::metadata(Path::new("/dev").join(name))
-                        .is_ok_and(|found| found.file_type().is_char_device())
-                })
-                .collect(),
+            nodes: DEVICE_NODES.to_vec(),
             console: terminal(),
         });
     }
@@ -608,12 +615,16 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         covered.dedup();
         mounts.extend(covered.iter().cloned().map(Mount::PrivateTmp));
     }
-    let mut hide = resolve("--hide", &filesystem.hide)?;
-    if filesystem.hide_sockets {
-        hide.extend(host_sockets());
-        hide.sort();
-        hide.dedup();
+    // As late as can be: it needs the network namespace, which is made meanwhile.
+    if filesystem.sys == View::Own {
+        // The /sys in sight may be the joined network's own, and the same is not mounted on itself.
+        if matches!(policy.network, Network::Namespace(_)) {
+            mounts.push(Mount::HideDirectory(PathBuf::from("/sys")));
+        }
+        mounts.push(Mount::Sys);
     }
+    let hide = resolve("--hide", &filesystem.hide)?;
+    let named: BTreeSet<PathBuf> = hide.iter().cloned().collect();
     for path in hide {
         if covered.iter().any(|above| path.starts_with(above)) {
             continue;
@@ -625,26 +636,27 @@ fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
             mounts.push(Mount::HideFile(path));
         }
     }
+    if filesystem.hide_sockets {
+        let replaced = [(filesystem.dev, "/dev"), (filesystem.sys, "/sys")];
+        let replaced = replaced.into_iter().filter(|(view, _)| *view == View::Own);
+        covered.extend(replaced.map(|(_, folder)| PathBuf::from(folder)));
+        let gone = |path: &PathBuf| covered.iter().any(|above| path.starts_with(above));
+        let sockets = host_sockets().into_iter();
+        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path));
+        mounts.extend(sockets.map(Mount::HideSocket));
+    }
     Ok(mounts)
 }
 
-/// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all.
+/// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all. Which
+/// of them a kernel has, the child finds out for nothing.
 fn proc_protection(support: &Support) -> Vec<Mount> {
-    let there = |name: &&&str| Path::new("/proc").join(name).exists();
     let path = |name: &&str| Path::new("/proc").join(name);
     if !support.root {
         return vec![Mount::ProcReadOnly(PathBuf::from("/proc/sys"))];
     }
-    let read_only = PROC_READ_ONLY
-        .iter()
-        .filter(there)
-        .map(path)
-        .map(Mount::ProcReadOnly);
-    let masked = PROC_MASKED
-        .iter()
-        .filter(there)
-        .map(path)
-        .map(Mount::ProcMask);
+    let read_only = PROC_READ_ONLY.iter().map(path).map(Mount::ProcReadOnly);
+    let masked = PROC_MASKED.iter().map(path).map(Mount::ProcMask);
     read_only.chain(masked).collect()
 }
 
@@ -669,7 +681,7 @@ fn terminal() -> Option<PathBuf> {
 ///
 /// A socket bound later, or in another network namespace, is not in the list.
 fn host_sockets() -> Vec<PathBuf> {
-    let Ok(table) = fs::read("/proc/net/unix") else {
+    let Ok(table) = proc_file::read("/proc/net/unix") else {
         return Vec::new();
     };
     let mut paths: Vec<PathBuf> = table

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use libc::sock_filter;
 
+use crate::broker::connection;
 use crate::error::{Error, Result};
 use crate::mounts::Mounts;
 use crate::plan::{IdMaps, Plan};
@@ -31,10 +32,19 @@ pub(crate) struct Init {
     pub(crate) program: RawFd,
     /// The init's end of the status socket.
     pub(crate) status: RawFd,
-    /// Where the init lets the command go.
+    /// Where the first process hands the network over, and lets the command go once it is the init.
     pub(crate) go_writer: RawFd,
-    /// Where the command waits for it.
+    /// Where the command's process waits for both.
     pub(crate) go_reader: RawFd,
+}
+
+/// Who makes the network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkOrigin {
+    /// The first process, by unshare(2), while the command's process mounts; it hands it over.
+    Unshared,
+    /// Nobody any more: the clone made it, or it is one that exists already.
+    Given,
 }
 
 /// The lines for the id-map files that a process writes for itself.
@@ -79,13 +89,15 @@ pub(crate) struct Channels {
     pub(crate) descriptors: Vec<RawFd>,
 }
 
-/// Everything that the child uses; read-only for it, but for the clock and one number's digits.
+/// Everything that the child uses; read-only for it, but for the clock and what it
+/// fills into the environment.
 pub(crate) struct Prepared {
     pub(crate) report: RawFd,
     pub(crate) release: Option<RawFd>,
     pub(crate) init: Option<Init>,
     pub(crate) launcher_ends: Vec<RawFd>,
     pub(crate) own_id_maps: Option<OwnIdMaps>,
+    pub(crate) network: NetworkOrigin,
     pub(crate) loopback: Loopback,
     pub(crate) forbids_user_namespaces: bool,
     pub(crate) mounts: Option<Mounts>,
@@ -104,6 +116,8 @@ pub(crate) struct Prepared {
     pub(crate) dispositions: Vec<(i32, Disposition)>,
     pub(crate) signal_mask: u64,
     pub(crate) listen_pid: Option<usize>,
+    /// Where the connection's variables begin in `envp`, if the command waits for a connection.
+    pub(crate) receive: Option<usize>,
     pub(crate) filter: Option<Vec<sock_filter>>,
     pub(crate) program: CString,
     pub(crate) argv: Strings,
@@ -149,6 +163,8 @@ pub(crate) struct Manner {
     pub(crate) dies_with_parent: bool,
     /// Take each step's time.
     pub(crate) timing: bool,
+    /// The command waits for the connection that it serves.
+    pub(crate) awaits_connection: bool,
 }
 
 /// Make what the child uses.
@@ -185,6 +201,11 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         init: channels.init,
         launcher_ends: channels.launcher_ends,
         own_id_maps,
+        network: if plan.unshares_network() {
+            NetworkOrigin::Unshared
+        } else {
+            NetworkOrigin::Given
+        },
         loopback: if plan.loopback_up {
             Loopback::Up
         } else {
@@ -222,13 +243,20 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         dispositions: manner.dispositions,
         signal_mask: manner.signal_mask,
         listen_pid,
+        receive: manner.awaits_connection.then_some(envp.len()),
         filter: plan
             .filter
             .as_ref()
             .map(|filter| filter.instructions().to_vec()),
         program: c_path(&plan.program)?,
         argv: Strings::new(argv.iter().map(CString::as_c_str)),
-        envp: Strings::new(envp.iter().map(CString::as_c_str)),
+        envp: if manner.awaits_connection {
+            let names = &connection::VARIABLES;
+            let strings = envp.iter().map(CString::as_c_str);
+            Strings::with_room(strings, names, connection::LONGEST_VALUE)
+        } else {
+            Strings::new(envp.iter().map(CString::as_c_str))
+        },
         clock: manner.timing.then(Clock::new),
     })
 }

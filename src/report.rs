@@ -1,11 +1,14 @@
-//! The child's only message: which step failed, on which of its objects, and why.
+//! What the child says: which step failed, on which of its objects, and why.
 //!
 //! Written by the child with one write(2), read by the launcher. End of file without one means that
-//! everything went well.
+//! everything went well. A child that waits for its connection says before that it does ([`READY`]).
 
 use nix::errno::Errno;
 
 use crate::step::Step;
+
+/// Said by a child that has come so far that only its connection is missing.
+pub const READY: [u8; Failure::LENGTH] = [Step::Receive.to_byte(), 1, 0, 0, 0, 0, 0, 0];
 
 /// A failed step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +49,11 @@ impl Failure {
         [self.step.to_byte(), 0, o0, o1, e0, e1, e2, e3]
     }
 
-    /// Read the first failure of `bytes`; `None` for what [`Failure::encode`] does not make.
+    /// Read the first failure of `bytes`, behind a [`READY`] if there is one; `None` for what
+    /// [`Failure::encode`] does not make.
     #[must_use]
     pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes = bytes.strip_prefix(&READY).unwrap_or(bytes);
         let &[step, 0, o0, o1, e0, e1, e2, e3] = bytes.first_chunk()? else {
             return None;
         };
@@ -70,6 +75,15 @@ mod tests {
             let failure = Failure::with_object(step, 300, Errno::EPERM);
             assert_eq!(Failure::decode(&failure.encode()), Some(failure));
         }
+    }
+
+    #[test]
+    fn ready_is_no_failure_and_may_come_before_one() {
+        assert_eq!(Failure::decode(&READY), None);
+        let failure = Failure::new(Step::Exec, Errno::ENOENT);
+        let both = [READY, failure.encode()].concat();
+        assert_eq!(Failure::decode(&both), Some(failure));
+        assert_eq!(Failure::decode(&[READY, READY].concat()), None);
     }
 
     #[test]

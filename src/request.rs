@@ -15,8 +15,10 @@ pub enum Endpoint {
         /// The port; 0 lets the kernel choose one (only for `--listen`).
         port: u16,
     },
-    /// `unix:PATH`.
+    /// `unix:PATH`: a stream.
     Unix(PathBuf),
+    /// `unix-seqpacket:PATH`: packets, in order.
+    UnixPackets(PathBuf),
 }
 
 /// One descriptor that the command is to have.

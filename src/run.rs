@@ -76,6 +76,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         signal_mask: Some(signal_mask),
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,
+        awaits_connection: false,
     };
     let terminal = Terminal::open();
     let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
@@ -122,7 +123,7 @@ fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
 }
 
 /// A closed 0, 1 or 2 would be given to the next thing that is opened, and so to the command.
-fn open_missing_standard_descriptors() -> Result<()> {
+pub(crate) fn open_missing_standard_descriptors() -> Result<()> {
     for number in 0..=2 {
         if Kind::of_number(number) != Kind::Closed {
             continue;
@@ -138,7 +139,11 @@ fn open_missing_standard_descriptors() -> Result<()> {
     Ok(())
 }
 
-fn print(plan: &Plan, format: Format) -> Result<u8> {
+/// Print `plan` for `--dry-run`; the status to exit with.
+///
+/// # Errors
+/// When standard output takes no more.
+pub(crate) fn print(plan: &Plan, format: Format) -> Result<u8> {
     let page = match format {
         Format::Text => dry_run::text(plan),
         Format::Json => format!("{:#}\n", dry_run::json(plan)),

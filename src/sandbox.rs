@@ -34,7 +34,7 @@ use crate::spawn::{Order, Spawned};
 use crate::supervise::wait_status;
 use crate::sys::child::Disposition;
 use crate::sys::parent;
-use crate::{launch, lower};
+use crate::{launch, lower, worker};
 
 /// What becomes of the command's standard input, output or error.
 #[derive(Debug, Default)]
@@ -87,7 +87,7 @@ pub struct Sandbox {
 }
 
 /// One change to the policy, kept until the policy is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Network(Network),
     Hide(PathBuf),
@@ -281,6 +281,7 @@ impl Sandbox {
             signal_mask: Some(0),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,
+            awaits_connection: false,
         };
         let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
         Ok(Child {
@@ -297,6 +298,57 @@ impl Sandbox {
             spawned,
             _group: group,
         })
+    }
+
+    /// The same for a broker, which starts it as often as it needs a worker; under the policy `worker`
+    /// unless another was set.
+    ///
+    /// # Errors
+    /// When a standard stream is to be a pipe, of which nobody would hold the other end, or a descriptor
+    /// cannot be copied.
+    pub(crate) fn for_workers(&self) -> Result<Self> {
+        let failed = |error| Error::host("copy", "a descriptor", errno_of(&error));
+        let stream = |stdio: &Stdio| match stdio {
+            Stdio::Inherit => Ok(Stdio::Inherit),
+            Stdio::Null => Ok(Stdio::Null),
+            Stdio::Descriptor(fd) => Ok(Stdio::Descriptor(fd.try_clone().map_err(failed)?)),
+            Stdio::Piped => Err(Error::usage(
+                "Stdio::Piped",
+                "nobody would read from or write to a worker's pipe; give it a descriptor",
+            )),
+        };
+        let [input, output, error] = &self.standard;
+        let mut passed = Vec::with_capacity(self.passed.len());
+        for (name, fd) in &self.passed {
+            passed.push((name.clone(), fd.try_clone().map_err(failed)?));
+        }
+        let policy = match &self.policy {
+            Some(policy) => policy.clone(),
+            None => Policy::built_in("worker")?,
+        };
+        let mut environment = self.environment.clone();
+        let number = OsString::from("3");
+        environment.push((worker::CHANNEL_VARIABLE.into(), Some(number)));
+        Ok(Self {
+            command: self.command.clone(),
+            policy: Some(policy),
+            changes: self.changes.clone(),
+            environment,
+            clear_environment: self.clear_environment,
+            directory: self.directory.clone(),
+            standard: [stream(input)?, stream(output)?, stream(error)?],
+            passed,
+            unsafe_descriptors: self.unsafe_descriptors,
+        })
+    }
+
+    /// Start the command as a worker, with `end` of its channel as descriptor 3; the end comes back.
+    pub(crate) fn spawn_worker(&mut self, end: OwnedFd) -> Result<(Child, OwnedFd)> {
+        self.passed
+            .insert(0, (worker::CHANNEL_NAME.to_owned(), end));
+        let spawned = self.spawn();
+        let (_, end) = self.passed.remove(0);
+        Ok((spawned?, end))
     }
 
     /// Run the command to its end.

@@ -5,18 +5,21 @@
 //! | clone3 with all namespaces | starts on the launcher's memory | |
 //! | | ordinary user: writes its own id maps | |
 //! | | clones pid 2 | starts |
-//! | root: writes the id maps, releases both | brings `lo` up, waits for the maps | waits for them |
-//! | reads the report pipe to its end | drops everything, executes the init | mounts, limits, drops |
+//! | root: writes the id maps, releases both | makes the network, hands it over | waits for the maps, mounts |
+//! | reads the report pipe to its end | brings `lo` up, waits for the maps | enters the network, mounts `/sys` |
+//! | | drops everything, executes the init | limits, drops, filter |
 //! | | init confines itself, lets pid 2 go | waits for that |
-//! | | supervises | filter, execve |
+//! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
-//! Where there is no init, the first process does both columns' work.
+//! Where there is no init, the first process does both columns' work. A sandbox of the broker's that
+//! serves one connection waits for it before the filter, and says so on the report pipe.
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
@@ -33,7 +36,8 @@ use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
-use crate::report::Failure;
+use crate::proc_file;
+use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child::Disposition;
 use crate::sys::clone::{Flags, Guests, Join, NotStarted};
@@ -70,16 +74,75 @@ pub(crate) struct Order<'a> {
     /// The signal mask for the command; `None` for the calling thread's own.
     pub(crate) signal_mask: Option<u64>,
     /// An open control group to start in.
-    pub(crate) cgroup: Option<std::os::fd::BorrowedFd<'a>>,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Take times.
     pub(crate) timing: bool,
+    /// The command serves one connection, and waits for it ([`Step::Receive`]) on a socket that
+    /// stands in for it at 0, 1 and 3.
+    pub(crate) awaits_connection: bool,
 }
 
-/// Launch what `plan` says.
+/// A launch under way: its processes are cloned and may still be on this process's memory.
+///
+/// Dropping it ends the sandbox.
+pub(crate) struct Launch {
+    /// `None` only once [`Launch::finish`] has handed it on.
+    pidfd: Option<OwnedFd>,
+    pid: i32,
+    status: Option<OwnedFd>,
+    guests: Guests<Prepared>,
+    /// What the children have said so far.
+    said: Vec<u8>,
+    released: std::result::Result<(), Errno>,
+    /// Given back after `guests` are gone: fields are dropped in this order.
+    _sharing: Sharing,
+}
+
+impl Drop for Launch {
+    /// `guests` waits for the children to be gone: so they must be going.
+    fn drop(&mut self) {
+        if let Some(pidfd) = &self.pidfd {
+            end(pidfd);
+        }
+    }
+}
+
+/// Children share this process's memory as long as there is one of these.
+///
+/// A change of ids in one of them makes the memory undumpable (prctl(2)), lest the new user trace it
+/// and so get at ours. It becomes dumpable again, if it was, only when the last one is off it.
+struct Sharing;
+
+/// How many launches share the memory, and whether it was dumpable before the first.
+static SHARED: Mutex<(usize, bool)> = Mutex::new((0, false));
+
+impl Sharing {
+    fn begin() -> Self {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.0 == 0 {
+            shared.1 = prctl::get_dumpable() == Ok(true);
+        }
+        shared.0 += 1;
+        Self
+    }
+}
+
+impl Drop for Sharing {
+    fn drop(&mut self) {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.0 -= 1;
+        if *shared == (0, true) && prctl::get_dumpable() == Ok(false) {
+            let _ = prctl::set_dumpable(true);
+        }
+    }
+}
+
+/// Launch what `plan` says, the first half: until the sandbox's processes run. [`Launch::finish`] is
+/// the second one.
 ///
 /// # Errors
-/// When a step failed; nothing is left then.
-pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
+/// When it came to no clone.
+pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     let least = RawFd::try_from(order.descriptors.len()).unwrap_or(RawFd::MAX);
     let on = |step: Step| move |errno: Errno| explained(Error::step(step, "", errno), step, errno);
     let pair = |step: Step| -> Result<(OwnedFd, OwnedFd)> {
@@ -129,75 +192,116 @@ pub(crate) fn spawn(plan: &Plan, order: Order<'_>) -> Result<Spawned> {
         // sandbox with it. The init watches the status socket as well, and that suffices.
         dies_with_parent: gettid() == getpid(),
         timing: order.timing,
+        awaits_connection: order.awaits_connection,
     };
-    let dumpable = prctl::get_dumpable();
+    let sharing = Sharing::begin();
     let flags = Flags {
         namespaces: plan.clone_flags(),
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
         join: None,
     };
     let started = prepare(plan, channels, manner)
-        .and_then(|prepared| start(plan, prepared, report_reader, flags));
+        .and_then(|prepared| clone(plan, prepared, (report_reader, report_writer), flags));
     let restored = parent::swap_signal_mask(caller_mask);
-    let (mut guests, pidfd, pid) = started?;
-    restored.map_err(on(Step::Signals))?;
+    let (guests, pidfd, pid) = started?;
     debug!(
         pid,
         flags = format_args!("{:#x}", flags.namespaces),
         "cloned"
     );
-    drop(report_writer);
-    let status = init.map(InitChannels::keep_status);
-    let released = release.map_or(Ok(()), |(reader, writer)| {
+    let mut launch = Launch {
+        pidfd: Some(pidfd),
+        pid,
+        status: init.map(InitChannels::keep_status),
+        guests,
+        said: Vec::new(),
+        released: Ok(()),
+        _sharing: sharing,
+    };
+    restored.map_err(on(Step::Signals))?;
+    launch.released = release.map_or(Ok(()), |(reader, writer)| {
         drop(reader);
         write_id_maps(pid)?;
         write(&writer, &[0; 2]).map(drop)
     });
-    let mut report = Vec::new();
-    let read = guests
-        .read_report(&mut report)
-        .map_err(|error| errno_of(&error));
-    let failure = match (Failure::decode(&report), released.and(read)) {
-        // A child that failed before it was released says why; that nobody was left to release is
-        // the consequence. One that waited in vain knows less than we do.
-        (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
-            Some(Failure { errno, ..failure })
+    Ok(launch)
+}
+
+impl Launch {
+    /// Readable when [`Launch::advance`] has something to do.
+    pub(crate) fn report(&self) -> BorrowedFd<'_> {
+        self.guests.report()
+    }
+
+    /// Take in what the children say; whether [`Launch::finish`] would wait no more. Waits itself
+    /// until [`Launch::report`] is readable.
+    ///
+    /// # Errors
+    /// When the report cannot be read.
+    pub(crate) fn advance(&mut self) -> std::result::Result<bool, Errno> {
+        self.guests
+            .read_some(&mut self.said)
+            .map_err(|error| errno_of(&error))
+    }
+
+    /// Whether only the command's connection is missing ([`Order::awaits_connection`]).
+    pub(crate) fn is_ready(&self) -> bool {
+        self.said.starts_with(&READY)
+    }
+
+    /// The sandbox's first process.
+    pub(crate) fn pidfd(&self) -> Option<BorrowedFd<'_>> {
+        self.pidfd.as_ref().map(AsFd::as_fd)
+    }
+
+    /// That process's pid, for people.
+    pub(crate) fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// The init's reports, for somebody else; closing them ends the sandbox.
+    pub(crate) fn take_status(&mut self) -> Option<OwnedFd> {
+        self.status.take()
+    }
+
+    /// The second half: wait until the command runs.
+    ///
+    /// # Errors
+    /// When a step failed; nothing is left then.
+    pub(crate) fn finish(mut self, plan: &Plan) -> Result<Spawned> {
+        let read = self
+            .guests
+            .read_report(&mut self.said)
+            .map_err(|error| errno_of(&error));
+        let failure = match (Failure::decode(&self.said), self.released.and(read)) {
+            // That nobody was left to be released is the consequence of what the child says.
+            (Some(failure), Ok(()) | Err(Errno::EPIPE)) => Some(failure),
+            (_, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+            (None, Ok(())) => None,
+        };
+        if let Some(failure) = failure {
+            return Err(failed(plan, failure));
         }
-        (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-        (reported, _) => reported,
-    };
-    if let Some(failure) = failure {
-        end(&pidfd);
-        drop(guests);
-        return Err(failed(plan, failure));
+        // An init that could not confine itself has ended, and the command with it, without a word
+        // here.
+        if let Some(errno) = self.status.as_ref().and_then(init_failure) {
+            return Err(explained(
+                Error::step(Step::Init, "", errno),
+                Step::Init,
+                errno,
+            ));
+        }
+        let clock = self.guests.value().clock.as_ref();
+        let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
+        debug!(pid = self.pid, "the command runs");
+        let pidfd = self.pidfd.take().expect("only this function takes it");
+        Ok(Spawned {
+            pidfd,
+            pid: self.pid,
+            status: self.status.take(),
+            marks,
+        })
     }
-    // An init that could not confine itself has ended, and the command with it, without a word here.
-    if let Some(errno) = status.as_ref().and_then(init_failure) {
-        end(&pidfd);
-        return Err(explained(
-            Error::step(Step::Init, "", errno),
-            Step::Init,
-            errno,
-        ));
-    }
-    // A change of ids in the shared memory has made this process undumpable (prctl(2)).
-    if dumpable == Ok(true) && prctl::get_dumpable() == Ok(false) {
-        let _ = prctl::set_dumpable(true);
-    }
-    let marks = guests
-        .value()
-        .clock
-        .as_ref()
-        .map(|clock| clock.marks())
-        .unwrap_or_default();
-    drop(guests);
-    debug!(pid, "the command runs");
-    Ok(Spawned {
-        pidfd,
-        pid,
-        status,
-        marks,
-    })
 }
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.
@@ -212,10 +316,10 @@ fn init_failure(status: &OwnedFd) -> Option<Errno> {
 }
 
 /// Clone, in the network namespace to join if there is one.
-fn start(
+fn clone(
     plan: &Plan,
     prepared: Prepared,
-    report: OwnedFd,
+    (report, report_writer): (OwnedFd, OwnedFd),
     mut flags: Flags,
 ) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
     let joined = match &plan.network {
@@ -225,7 +329,10 @@ fn start(
         _ => None,
     };
     flags.join = joined.as_ref().map(Joined::numbers);
-    Guests::start(prepared, report, flags, child::first).map_err(|reason| not_started(plan, reason))
+    let started = Guests::start(prepared, report, flags, child::first);
+    // The children's copies are the only ones now: the report ends with them.
+    drop(report_writer);
+    started.map_err(|reason| not_started(plan, reason))
 }
 
 fn not_started(plan: &Plan, reason: NotStarted) -> Error {
@@ -293,7 +400,8 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let (supervisor, status) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
-    let (go_reader, go_writer) = pipe2(OFlag::O_CLOEXEC).map_err(on)?;
+    let (go_reader, go_writer) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
     Ok(InitChannels {
         program,
         supervisor: lift(supervisor, least).map_err(on)?,
@@ -359,7 +467,7 @@ fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
 /// Every id of this namespace, as itself (user_namespaces(7)).
 fn write_id_maps(pid: i32) -> std::result::Result<(), Errno> {
     for file in ["uid_map", "gid_map"] {
-        let own = fs::read_to_string(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
+        let own = proc_file::read_text(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
         let identity: String = own
             .lines()
             .filter_map(|line| {
@@ -418,5 +526,60 @@ fn not_executed(plan: &Plan, errno: Errno) -> Error {
         command: plan.program.display().to_string(),
         errno,
         hint: hint.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::Uid;
+
+    use super::*;
+    use crate::descriptor::Kind;
+    use crate::plan::{self, Situation};
+    use crate::policy::Policy;
+    use crate::probe::Support;
+    use crate::testing::alone;
+
+    #[test]
+    fn nobody_traces_a_launcher_through_a_child_of_another_user() {
+        alone(|| {
+            if !Uid::effective().is_root() {
+                return;
+            }
+            let mut policy = Policy::built_in("default").unwrap();
+            policy.process.user = Some("65534".to_owned());
+            let situation = Situation {
+                command: vec!["/bin/true".into()],
+                environment: Vec::new(),
+                directory: "/".into(),
+                descriptors: Vec::new(),
+                standard: [Kind::File; 3],
+                support: Support::quick(),
+            };
+            let plan = plan::plan(&policy, &situation).unwrap();
+            let order = |descriptors, awaits_connection| Order {
+                descriptors,
+                awaits_connection,
+                ..Order::default()
+            };
+            assert_eq!(prctl::get_dumpable(), Ok(true), "or this proves nothing");
+            let short = start(&plan, order(vec![0, 1, 2], false)).unwrap();
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let kind = SockType::SeqPacket;
+            let (_go, theirs) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            let go = theirs.as_raw_fd();
+            let mut long = start(&plan, order(vec![go, go, 2, go], true)).unwrap();
+            while !long.is_ready() {
+                assert_eq!(long.advance(), Ok(false));
+            }
+            drop(short.finish(&plan).unwrap());
+            assert_eq!(
+                prctl::get_dumpable(),
+                Ok(false),
+                "one shares the memory still"
+            );
+            drop(long);
+            assert_eq!(prctl::get_dumpable(), Ok(true));
+        });
     }
 }

@@ -14,7 +14,7 @@ use crate::policy::spec;
 use crate::request::{Passed, Source};
 
 /// The descriptors that the command gets from 3 up, in the order of the line.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Descriptors {
     /// Each with its source and name.
     pub passed: Vec<Passed>,
@@ -35,10 +35,11 @@ struct Flags {
 
     /// Listen on ADDRESS outside and pass the socket, called NAME
     ///
-    /// ADDRESS is tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH; an empty HOST means every address,
-    /// port 0 lets the kernel choose. A name for HOST must be in /etc/hosts: DNS is not asked.
-    /// Opened before anything untrusted starts. NAME is "listen" by default. The command can
-    /// answer those that connect, and call nobody.
+    /// ADDRESS is tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH; an empty HOST
+    /// means every address, of IPv4 and IPv6, and one in brackets is IPv6 alone; port 0 lets the
+    /// kernel choose. A name for HOST must be in /etc/hosts: DNS is not asked. A socket file that
+    /// nobody listens on is replaced. Opened before anything untrusted starts. NAME is "listen" by
+    /// default. The command can answer those that connect, and call nobody.
     #[arg(long, value_name = "[NAME=]ADDRESS", value_parser = listen())]
     listen: Vec<Passed>,
 

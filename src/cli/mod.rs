@@ -2,7 +2,7 @@
 //!
 //! Runs in the launcher, first of all. A launch is parsed by a clap command that knows the options
 //! only; the whole tree, with its subcommands and help, is built when something else is asked for,
-//! because building it costs a launch more than parsing does.
+//! because building it costs a launch more than parsing does. A line without options needs neither.
 
 mod completions;
 mod descriptors;
@@ -13,6 +13,7 @@ mod options;
 mod policy;
 mod run;
 mod selftest;
+mod serve;
 mod usage;
 
 use std::ffi::{OsStr, OsString};
@@ -67,6 +68,8 @@ enum Sub {
     /// Run a command; the word "run" may be left out
     #[command(override_usage = "sandbox run [OPTIONS] [--] COMMAND [ARG]...")]
     Run(Box<run::RunArgs>),
+    /// Accept connections and hand them to sandboxed workers
+    Serve(Box<serve::ServeArgs>),
     /// Say what policies there are and what one means
     Policy(policy::PolicyArgs),
     /// Say what this host can give, what is missing, and the remedy
@@ -80,12 +83,20 @@ enum Sub {
 }
 
 /// The names of the subcommands, each of which is only one as the first word of all.
-const SUBCOMMANDS: &[&str] = &["run", "policy", "doctor", "selftest", "completions", "man"];
+const SUBCOMMANDS: &[&str] = &[
+    "run",
+    "serve",
+    "policy",
+    "doctor",
+    "selftest",
+    "completions",
+    "man",
+];
 
 /// Names that later subcommands will have. Kept free now, so that no script breaks then.
-const RESERVED: &[&str] = &["serve", "netns", "lab", "learn"];
+const RESERVED: &[&str] = &["netns", "lab", "learn"];
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 struct LogOptions {
     /// Say more: -v what was granted, -vv each step, -vvv everything
@@ -176,6 +187,7 @@ impl From<Launch> for Asked {
 fn execute(action: Action) -> Result<u8> {
     match action {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
+        Action::Sub(Sub::Serve(args)) => args.execute(),
         Action::Sub(Sub::Policy(args)) => args.execute(),
         Action::Sub(Sub::Doctor(args)) => Ok(args.execute()),
         Action::Sub(Sub::Selftest(args)) => args.execute(),
@@ -196,12 +208,30 @@ fn parse(argv: &[OsString]) -> Result<Asked> {
     if first.is_some_and(|word| SUBCOMMANDS.contains(&word)) {
         return parse_all(argv);
     }
+    if let Some(command) = command_alone(argv) {
+        let (run, log) = (run::RunArgs::plain(command), LogOptions::default());
+        return Ok(Launch { run, log }.into());
+    }
     // Whatever goes wrong here, the whole tree says better: it knows its help and its usage.
     let Ok(launch) = Launch::try_parse_from(argv) else {
         return parse_all(argv);
     };
     refuse_late_subcommand(argv, launch.run.command())?;
     Ok(launch.into())
+}
+
+/// The command of a line without options, the most frequent one: building clap's table of options
+/// takes a twentieth of a whole launch.
+fn command_alone(argv: &[OsString]) -> Option<Vec<OsString>> {
+    let (first, rest) = argv.get(1..)?.split_first()?;
+    let bytes = first.as_encoded_bytes();
+    let command = match bytes {
+        b"--" => rest,
+        [b'-', ..] | [] => return None,
+        _ if RESERVED.iter().any(|name| name.as_bytes() == bytes) => return None,
+        _ => argv.get(1..)?,
+    };
+    (!command.is_empty()).then(|| command.to_vec())
 }
 
 /// A subcommand's name after options is most likely meant as one; nobody should have to guess.
@@ -349,6 +379,38 @@ mod tests {
     fn options_after_the_program_are_the_programs() {
         let command = launched(&["sandbox", "curl", "--policy", "x", "--nonsense", "-v"]);
         assert_eq!(command, ["curl", "--policy", "x", "--nonsense", "-v"]);
+    }
+
+    #[test]
+    fn a_line_without_options_means_the_same_without_clap() {
+        for line in [
+            &["sandbox", "--", "ls", "-l"][..],
+            &["sandbox", "ls", "-l", "--", "--net"],
+            &["sandbox", "--", "--", "x"],
+            &["sandbox", "--", "doctor", "--json"],
+            &["sandbox", "--", "-v"],
+            &["sandbox", "--", ""],
+            &["sandbox", "./-x"],
+        ] {
+            let line = words(line);
+            let alone = command_alone(&line).expect("it has no option");
+            let launch = Launch {
+                run: run::RunArgs::plain(alone),
+                log: LogOptions::default(),
+            };
+            let parsed = Launch::try_parse_from(&line).unwrap();
+            assert_eq!(format!("{launch:?}"), format!("{parsed:?}"), "{line:?}");
+        }
+        for line in [
+            &["sandbox"][..],
+            &["sandbox", "--"],
+            &["sandbox", ""],
+            &["sandbox", "-v", "ls"],
+            &["sandbox", "--net=none", "ls"],
+            &["sandbox", "lab", "up"],
+        ] {
+            assert_eq!(command_alone(&words(line)), None, "{line:?}");
+        }
     }
 
     #[test]

@@ -20,14 +20,18 @@ use crate::policy::{
 };
 
 /// A parser of options whose value is text.
-fn text<T: Clone + Send + Sync + 'static>(parse: fn(&str) -> spec::Parsed<T>) -> ValueParser {
+pub(super) fn text<T: Clone + Send + Sync + 'static>(
+    parse: fn(&str) -> spec::Parsed<T>,
+) -> ValueParser {
     StringValueParser::new()
         .try_map(move |text| parse(&text))
         .into()
 }
 
 /// A parser of options whose value may be any bytes.
-fn bytes<T: Clone + Send + Sync + 'static>(parse: fn(&OsStr) -> spec::Parsed<T>) -> ValueParser {
+pub(super) fn bytes<T: Clone + Send + Sync + 'static>(
+    parse: fn(&OsStr) -> spec::Parsed<T>,
+) -> ValueParser {
     OsStringValueParser::new()
         .try_map(move |text| parse(&text))
         .into()
@@ -51,7 +55,7 @@ fn switch() -> ValueParser {
 }
 
 /// Everything on the command line that says what the sandbox may do.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PolicyOptions {
     #[command(flatten)]
     base: Base,
@@ -71,7 +75,7 @@ pub(crate) struct PolicyOptions {
     limits: LimitOptions,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Policy")]
 struct Base {
     /// Start from the policy NAME, or from the policy in FILE
@@ -98,7 +102,7 @@ struct Base {
     best_effort: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 struct NetworkOptions {
     /// Give the command the network MODE
@@ -114,7 +118,7 @@ struct NetworkOptions {
     net: Option<Network>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Namespaces")]
 struct NamespaceOptions {
     /// Whether to use a user namespace: auto, yes or no
@@ -137,7 +141,7 @@ struct NamespaceOptions {
     share: Vec<Vec<&'static str>>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Files")]
 struct FileOptions {
     /// Whose /proc the command sees: its own or the host's
@@ -194,7 +198,7 @@ struct FileOptions {
     private_tmp: Option<bool>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Privileges")]
 struct PrivilegeOptions {
     /// Filter system calls by PROFILE, by the profile in FILE, or not at all
@@ -226,7 +230,7 @@ struct PrivilegeOptions {
     group: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Process")]
 struct ProcessOptions {
     /// Start the command in the directory PATH
@@ -257,7 +261,7 @@ struct ProcessOptions {
     new_session: Option<bool>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Environment")]
 struct EnvironmentOptions {
     /// Set the variable NAME to VALUE, or pass on the caller's NAME
@@ -286,7 +290,7 @@ struct EnvironmentOptions {
     keep_env: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitOptions {
     /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
@@ -336,6 +340,14 @@ impl PolicyOptions {
     /// # Errors
     /// When the policy cannot be found, is not valid, or does not go with the options.
     pub(crate) fn into_policy(self) -> Result<Policy> {
+        self.into_policy_from("default")
+    }
+
+    /// The same, starting from the policy `default` where `--policy` names none.
+    ///
+    /// # Errors
+    /// As [`PolicyOptions::into_policy`].
+    pub(crate) fn into_policy_from(self, default: &str) -> Result<Policy> {
         let base = self.base.policy.clone();
         let here = std::env::current_dir().map_err(|error| {
             let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
@@ -345,7 +357,10 @@ impl PolicyOptions {
         let layer = self
             .into_layer()?
             .resolve(&here, home.as_deref().map(Path::new))?;
-        let mut layers = find::load(base.as_deref().unwrap_or(OsStr::new("default")))?;
+        let mut layers = find::load(
+            base.as_deref().unwrap_or(OsStr::new(default)),
+            find::Purpose::Run,
+        )?;
         layers.push((crate::policy::Origin::CommandLine, layer));
         merge::merge(&layers)
     }

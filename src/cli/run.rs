@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::request::{EventTarget, Format, Request};
 
 /// One launch: what it may do, what it is handed, what is told about it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     policy: PolicyOptions,
@@ -24,6 +24,8 @@ pub(crate) struct RunArgs {
     sockets: SocketOptions,
     #[command(flatten)]
     output: OutputOptions,
+    #[command(flatten)]
+    timing: TimingOptions,
 
     /// Command to run, and its arguments
     ///
@@ -33,7 +35,7 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Descriptors")]
 struct SocketOptions {
     /// Make the first passed socket standard input and output too
@@ -42,31 +44,44 @@ struct SocketOptions {
     #[arg(long)]
     stdin_socket: bool,
 
+    #[command(flatten)]
+    kinds: KindOptions,
+}
+
+/// Which kinds of descriptors are let through.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Descriptors")]
+pub(super) struct KindOptions {
     /// Pass descriptors of kinds that can lead out of the sandbox
     ///
     /// Directories, namespaces, processes, netlink and unconnected packet or datagram sockets.
     /// Off by default. Danger: with such a descriptor the command may leave the sandbox.
     #[arg(long)]
-    allow_unsafe_fd: bool,
+    pub(super) allow_unsafe_fd: bool,
 }
 
-#[derive(Debug, Args)]
+/// What is told about a launch.
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
-struct OutputOptions {
+pub(super) struct OutputOptions {
     /// Write events as JSON lines to FILE or to the open descriptor N
     ///
     /// What isolation was had, what was refused, how it ended. FILE is appended to. Off by
     /// default.
     #[arg(long, value_name = "FILE|fd:N", value_parser = event_target(), value_hint = ValueHint::FilePath)]
-    events: Option<EventTarget>,
+    pub(super) events: Option<EventTarget>,
 
     /// Print what would be done, as text or JSON, and run nothing
     ///
     /// The plan: layers, mounts, filter, descriptors, limits, and what this host lacks. Default
     /// form: text.
     #[arg(long, value_name = "FORMAT", num_args = 0..=1, require_equals = true, default_missing_value = "text", hide_possible_values = true, value_parser = format())]
-    dry_run: Option<Format>,
+    pub(super) dry_run: Option<Format>,
+}
 
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+struct TimingOptions {
     /// Print the microseconds that each step of the launch took
     ///
     /// On standard error, after the command has ended. Off by default.
@@ -107,6 +122,14 @@ fn format() -> ValueParser {
 }
 
 impl RunArgs {
+    /// A launch without options.
+    pub(crate) fn plain(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            ..Self::default()
+        }
+    }
+
     /// The command and its arguments, as given.
     pub(crate) fn command(&self) -> &[OsString] {
         &self.command
@@ -133,11 +156,11 @@ impl RunArgs {
         let request = Request {
             command: self.command,
             descriptors: self.descriptors.passed,
-            unsafe_descriptors: self.sockets.allow_unsafe_fd,
+            unsafe_descriptors: self.sockets.kinds.allow_unsafe_fd,
             stdin_socket: self.sockets.stdin_socket,
             events: self.output.events,
             dry_run: self.output.dry_run,
-            timing: self.output.timing,
+            timing: self.timing.timing,
         };
         crate::run::run(&policy, &request)
     }

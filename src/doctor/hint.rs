@@ -54,7 +54,7 @@ fn suspect(step: Step, errno: Errno, readings: &Readings) -> Option<(Id, Failure
     };
     let id = match step {
         Step::IdMaps => Id::UserNamespace,
-        Step::Loopback => Id::NetworkNamespace,
+        Step::Network | Step::Loopback => Id::NetworkNamespace,
         Step::PrivateMounts => Id::MountNamespace,
         Step::Proc => Id::FreshProc,
         Step::Sys => Id::FreshSys,
@@ -126,6 +126,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::IdMaps, &[], "the ids asked for must exist in the namespace that sandbox runs in; see /proc/self/uid_map"),
     (Step::CloneCommand, &[Errno::EAGAIN], "the limit on processes is too low for the init and the command: raise --limit nproc or --cgroup pids"),
     (Step::CloneCommand, &[], "the limits set leave no room for the command's process: raise --limit or --cgroup"),
+    (Step::Network, &[Errno::ENOSPC, Errno::EUSERS], "the limit user.max_net_namespaces is reached; see 'sysctl user'"),
+    (Step::Network, &[], "'sandbox doctor' tries a network namespace alone"),
     (Step::Loopback, &[], "--net none leaves lo down"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Proc, &[Errno::EPERM, Errno::EACCES], "this host refuses a fresh /proc, as containers do; --proc host accepts the host's"),
@@ -172,6 +174,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::ParentDeath, &[Errno::ESRCH], "the launcher ended while the sandbox was being made"),
     (Step::ParentDeath, &[], "a filter around sandbox refuses prctl; run it outside of that filter"),
     (Step::Init, &[], "--as-pid-1 runs the command without the init"),
+    (Step::Receive, &[Errno::EMFILE], "the limit on open files leaves no room for the connection: raise --limit nofile"),
+    (Step::Receive, &[], "only a connected socket can be served, and a broker sends nothing else: report this"),
     (Step::Seccomp, &[Errno::ENOMEM], "the filters installed around sandbox leave no room for another (32,768 instructions in all)"),
     (Step::Seccomp, &[Errno::EACCES], "no_new_privs is not set: a filter around sandbox refuses prctl"),
     (Step::Seccomp, &[Errno::EBUSY], "another filter with a listener is already installed around sandbox"),

@@ -492,8 +492,8 @@ pub fn path(text: &OsStr) -> Parsed<PathBuf> {
     Ok(PathBuf::from(text))
 }
 
-/// Where a socket is opened: `tcp:HOST:PORT`, `tcp:[IPv6]:PORT` or `unix:PATH`. HOST may be empty
-/// for every address.
+/// Where a socket is opened: `tcp:HOST:PORT`, `tcp:[IPv6]:PORT`, `unix:PATH` or
+/// `unix-seqpacket:PATH`. HOST may be empty for every address.
 ///
 /// # Errors
 /// When it is none of these.
@@ -502,7 +502,11 @@ pub fn endpoint(text: &OsStr) -> Parsed<Endpoint> {
     if let Some(rest) = bytes.strip_prefix(b"unix:") {
         return unix_path(OsStr::from_bytes(rest)).map(Endpoint::Unix);
     }
-    let help = "write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH";
+    if let Some(rest) = bytes.strip_prefix(b"unix-seqpacket:") {
+        return unix_path(OsStr::from_bytes(rest)).map(Endpoint::UnixPackets);
+    }
+    let help =
+        "write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH";
     let Some(rest) = text.to_str().and_then(|text| text.strip_prefix("tcp:")) else {
         return invalid(help);
     };
@@ -552,12 +556,15 @@ pub fn show_endpoint(endpoint: &Endpoint) -> OsString {
     match endpoint {
         Endpoint::Tcp { host, port } if host.contains(':') => format!("tcp:[{host}]:{port}").into(),
         Endpoint::Tcp { host, port } => format!("tcp:{host}:{port}").into(),
-        Endpoint::Unix(path) => {
-            let mut text = OsString::from("unix:");
-            text.push(path);
-            text
-        }
+        Endpoint::Unix(path) => prefixed("unix:", path),
+        Endpoint::UnixPackets(path) => prefixed("unix-seqpacket:", path),
     }
+}
+
+fn prefixed(scheme: &str, path: &Path) -> OsString {
+    let mut text = OsString::from(scheme);
+    text.push(path);
+    text
 }
 
 /// `[NAME=]ENDPOINT`: the name is the descriptor's in `LISTEN_FDNAMES`.
@@ -1010,7 +1017,8 @@ mod tests {
 
     #[test]
     fn endpoints() {
-        let help = "write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH";
+        let help =
+            "write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH";
         let port = "a port is a number from 0 to 65535";
         let long = format!("unix:/{}", "x".repeat(107));
         check(
@@ -1027,6 +1035,8 @@ mod tests {
                 ("tcp:[::1]:80", Ok("tcp:[::1]:80")),
                 ("unix:/run/x.sock", Ok("unix:/run/x.sock")),
                 ("unix:a:b", Ok("unix:a:b")),
+                ("unix-seqpacket:/run/x", Ok("unix-seqpacket:/run/x")),
+                ("unix-dgram:/run/x", Err(help)),
                 ("", Err(help)),
                 ("80", Err(help)),
                 ("udp:1.2.3.4:5", Err(help)),
@@ -1042,7 +1052,7 @@ mod tests {
                 (
                     "tcp:[x]:80",
                     Err(
-                        "\"x\" is no IPv6 address; write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH",
+                        "\"x\" is no IPv6 address; write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH",
                     ),
                 ),
                 (

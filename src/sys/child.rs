@@ -14,14 +14,15 @@ use super::raw::{int, syscall6};
 /// A vector of C strings for execve(2), with the terminating null and the storage that it points to.
 pub(crate) struct Strings {
     /// Kept for the pointers' sake.
-    _storage: Vec<Box<[Cell<u8>]>>,
-    pointers: Vec<*const c_char>,
+    storage: Vec<Box<[Cell<u8>]>>,
+    /// A null after the last string that is used, and room for one more than there are strings.
+    pointers: Vec<Cell<*const c_char>>,
 }
 
 // SAFETY: the pointers point into the boxes beside them, which move with the value.
 unsafe impl Send for Strings {}
-// SAFETY: only the one child that a launch has writes through the cells (`set_decimal`), and nothing
-// reads them meanwhile.
+// SAFETY: only the one child that a launch has writes through the cells (`set_decimal`, `fill`), and
+// nothing reads them meanwhile.
 unsafe impl Sync for Strings {}
 
 impl Strings {
@@ -29,31 +30,67 @@ impl Strings {
     ///
     /// Not async-signal-safe: allocates; used before the clone.
     pub(crate) fn new<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Self {
-        let storage: Vec<Box<[Cell<u8>]>> = strings
+        Self::with_room(strings, &[], 0)
+    }
+
+    /// The same, and behind them, unused until [`Strings::fill`], one variable for each of `names`
+    /// with `room` for its value.
+    ///
+    /// Not async-signal-safe: allocates; used before the clone.
+    pub(crate) fn with_room<'a>(
+        strings: impl IntoIterator<Item = &'a CStr>,
+        names: &[&str],
+        room: usize,
+    ) -> Self {
+        let cells = |bytes: &[u8]| bytes.iter().map(|&byte| Cell::new(byte)).collect();
+        let mut storage: Vec<Box<[Cell<u8>]>> = strings
             .into_iter()
-            .map(|string| {
-                string
-                    .to_bytes_with_nul()
-                    .iter()
-                    .map(|&b| Cell::new(b))
-                    .collect()
-            })
+            .map(|string| cells(string.to_bytes_with_nul()))
             .collect();
-        let mut pointers: Vec<*const c_char> = storage
+        let mut pointers: Vec<_> = storage
             .iter()
-            .map(|string| string.as_ptr().cast::<c_char>())
+            .map(|string| Cell::new(string.as_ptr().cast::<c_char>()))
             .collect();
-        pointers.push(std::ptr::null());
-        Self {
-            _storage: storage,
-            pointers,
+        for name in names {
+            let empty = vec![0; room.saturating_add(1)];
+            storage.push(cells(&[name.as_bytes(), b"=", &empty].concat()));
         }
+        pointers.resize(storage.len().saturating_add(1), Cell::new(std::ptr::null()));
+        Self { storage, pointers }
+    }
+
+    /// Give the variables that [`Strings::with_room`] laid out from `first` on these values. An empty
+    /// one leaves its variable out.
+    pub(crate) fn fill<'a>(
+        &self,
+        first: usize,
+        values: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), Errno> {
+        let mut used = first;
+        for (string, value) in self.storage.iter().skip(first).zip(values) {
+            if value.is_empty() {
+                continue;
+            }
+            let start = string.iter().take_while(|cell| cell.get() != b'=').count();
+            // The last one is the NUL that ends it.
+            let place = string
+                .get(start.saturating_add(1)..string.len().saturating_sub(1))
+                .and_then(|room| room.get(..value.len()))
+                .ok_or(Errno::ENAMETOOLONG)?;
+            for (cell, &byte) in place.iter().zip(value) {
+                cell.set(byte);
+            }
+            let pointer = self.pointers.get(used).ok_or(Errno::E2BIG)?;
+            pointer.set(string.as_ptr().cast::<c_char>());
+            used = used.saturating_add(1);
+        }
+        Ok(())
     }
 
     /// Overwrite the digits that end string `index` with `value`, and end the string there: without
     /// leading zeros, which some readers would take for octal.
     pub(crate) fn set_decimal(&self, index: usize, value: i32) {
-        let Some(string) = self._storage.get(index) else {
+        let Some(string) = self.storage.get(index) else {
             return;
         };
         let digits_at_end = string
@@ -129,6 +166,105 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     unsafe { syscall6(libc::SYS_write, arguments) }
 }
 
+/// unshare(2) with `CLONE_NEWNET`: an empty network namespace of the caller's own.
+pub(crate) fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_unshare, [int(libc::CLONE_NEWNET), 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setns(2) into the network namespace open at `namespace`.
+pub(crate) fn join_network(namespace: RawFd) -> Result<(), Errno> {
+    let arguments = [int(namespace), int(libc::CLONE_NEWNET), 0, 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_setns, arguments) }.map(drop)
+}
+
+/// A control message that carries one descriptor (cmsg(3)): header, number, padding to eight bytes.
+#[repr(C)]
+struct OneDescriptor {
+    header: libc::cmsghdr,
+    descriptor: RawFd,
+    _padding: i32,
+}
+
+/// sendmsg(2) or recvmsg(2) of `bytes` with room for one descriptor.
+fn exchange_descriptor(
+    number: libc::c_long,
+    socket: RawFd,
+    bytes: &mut [u8],
+    control: &mut OneDescriptor,
+    flags: i32,
+) -> Result<(usize, libc::msghdr), Errno> {
+    let mut vector = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut *control).cast();
+    message.msg_controllen = size_of::<OneDescriptor>() as _;
+    let arguments = [int(socket), &raw mut message as usize, int(flags), 0, 0, 0];
+    // SAFETY: the exclusive slice and one `OneDescriptor` are what the message says is there, for
+    // reading and for writing.
+    let count = unsafe { syscall6(number, arguments) }?;
+    Ok((count, message))
+}
+
+/// Send `descriptor` over a Unix socket (SCM_RIGHTS, unix(7)).
+pub(crate) fn send_descriptor(socket: RawFd, descriptor: RawFd) -> Result<(), Errno> {
+    let mut control = OneDescriptor {
+        header: one_descriptor_header(),
+        descriptor,
+        _padding: 0,
+    };
+    let (call, flags) = (libc::SYS_sendmsg, libc::MSG_NOSIGNAL);
+    exchange_descriptor(call, socket, &mut [0], &mut control, flags).map(drop)
+}
+
+/// Wait for a message with a descriptor from a Unix socket of packets: the descriptor, close-on-exec,
+/// and the message's length. `EPIPE` where the other end is closed, `EPROTO` for a message with none or
+/// several, `EMSGSIZE` for one that is longer than `buffer`.
+pub(crate) fn receive_descriptor(
+    socket: RawFd,
+    buffer: &mut [u8],
+) -> Result<(RawFd, usize), Errno> {
+    let expected = one_descriptor_header();
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let header = unsafe { std::mem::zeroed() };
+    let mut control = OneDescriptor {
+        header,
+        descriptor: -1,
+        _padding: 0,
+    };
+    let (call, flags) = (libc::SYS_recvmsg, libc::MSG_CMSG_CLOEXEC);
+    let (count, message) = loop {
+        match exchange_descriptor(call, socket, buffer, &mut control, flags) {
+            Err(Errno::EINTR) => {}
+            received => break received?,
+        }
+    };
+    let header = &control.header;
+    let one = (header.cmsg_len, header.cmsg_level, header.cmsg_type)
+        == (expected.cmsg_len, expected.cmsg_level, expected.cmsg_type);
+    match count {
+        0 => Err(Errno::EPIPE),
+        _ if message.msg_flags & libc::MSG_TRUNC != 0 => Err(Errno::EMSGSIZE),
+        _ if one && message.msg_flags & libc::MSG_CTRUNC == 0 => Ok((control.descriptor, count)),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
+fn one_descriptor_header() -> libc::cmsghdr {
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<RawFd>()) as _;
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SCM_RIGHTS;
+    header
+}
+
 /// close(2).
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: a number; the child's descriptor table is a copy that no Rust owner looks at.
@@ -147,6 +283,49 @@ pub(crate) fn close_on_exec_from(first: RawFd) -> Result<(), Errno> {
     let arguments = [int(first), 0xffff_ffff, CLOSE_RANGE_CLOEXEC, 0, 0, 0];
     // SAFETY: numbers only.
     unsafe { syscall6(libc::SYS_close_range, arguments) }.map(drop)
+}
+
+/// close_range(2): close `first` to `last`. Since Linux 5.9.
+pub(crate) fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: numbers only, as for `close`.
+    unsafe { syscall6(libc::SYS_close_range, [int(first), int(last), 0, 0, 0, 0]) }.map(drop)
+}
+
+/// Refuse `fd` unless it is one end of a connection: a socket of the Internet or a Unix one, of
+/// streams or packets with a connection (socket(7)), that does not listen.
+pub(crate) fn check_is_connection(fd: RawFd) -> Result<(), Errno> {
+    let kind = socket_option(fd, libc::SO_TYPE)?;
+    let family = socket_option(fd, libc::SO_DOMAIN)?;
+    let listens = socket_option(fd, libc::SO_ACCEPTCONN)?;
+    if !matches!(kind, libc::SOCK_STREAM | libc::SOCK_SEQPACKET) {
+        return Err(Errno::EPROTOTYPE);
+    }
+    if !matches!(family, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX) {
+        return Err(Errno::EAFNOSUPPORT);
+    }
+    match listens {
+        0 => Ok(()),
+        _ => Err(Errno::EISCONN),
+    }
+}
+
+/// getsockopt(2) of an int at the socket level.
+fn socket_option(fd: RawFd, option: i32) -> Result<i32, Errno> {
+    let mut value = 0_i32;
+    let mut length = 4_u32;
+    let arguments = [
+        int(fd),
+        int(libc::SOL_SOCKET),
+        int(option),
+        &raw mut value as usize,
+        &raw mut length as usize,
+        0,
+    ];
+    // SAFETY: the kernel writes at most `length` bytes, the size of `value`, and the new length.
+    unsafe { syscall6(libc::SYS_getsockopt, arguments) }.map(|_| value)
 }
 
 /// openat(2), close-on-exec.

@@ -10,7 +10,7 @@ use std::ffi::c_void;
 use std::io::Read;
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -165,6 +165,11 @@ impl<T: Sync + 'static> Guests<T> {
         Ok((guests, pidfd, pid))
     }
 
+    /// Readable when a child has written something, or all of them are gone.
+    pub(crate) fn report(&self) -> BorrowedFd<'_> {
+        self.report.as_fd()
+    }
+
     /// What the children wrote before all of them were gone or executing something else.
     ///
     /// The caller must have closed its own write end, or this waits for ever.
@@ -175,6 +180,24 @@ impl<T: Sync + 'static> Guests<T> {
         self.report.read_to_end(buffer)?;
         self.gone = true;
         Ok(())
+    }
+
+    /// One read of the same: waits no longer than until [`Guests::report`] is readable. Whether the
+    /// children are gone.
+    pub(crate) fn read_some(&mut self, buffer: &mut Vec<u8>) -> std::io::Result<bool> {
+        let mut bytes = [0; 64];
+        while !self.gone {
+            match self.report.read(&mut bytes) {
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                read => {
+                    let read = bytes.get(..read?).unwrap_or_default();
+                    self.gone = read.is_empty();
+                    buffer.extend_from_slice(read);
+                    break;
+                }
+            }
+        }
+        Ok(self.gone)
     }
 
     /// The value.
@@ -198,7 +221,9 @@ impl<T: Sync + 'static> Shared<T> {
     ///
     /// Async-signal-safe: one system call.
     pub(crate) fn start_second(&'static self, entry: fn(&'static Self) -> !) -> Result<i32, Errno> {
-        let arguments = arguments(&self.second, Flags::default());
+        let mut arguments = arguments(&self.second, Flags::default());
+        // To the init, which the first process becomes: it must see an end before any execve, too.
+        arguments.exit_signal = libc::SIGCHLD as u64;
         // SAFETY: `second` is a stack for this process alone; `self` lives until both are gone.
         unsafe { clone3(&arguments, entry, self) }
     }

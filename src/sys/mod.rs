@@ -7,6 +7,11 @@
 pub(crate) mod attempt;
 pub(crate) mod child;
 pub(crate) mod clone;
+#[cfg(test)]
+pub(crate) mod guard;
+pub(crate) mod message;
 pub(crate) mod mount;
+pub(crate) mod packet;
 pub(crate) mod parent;
+pub(crate) mod process;
 mod raw;

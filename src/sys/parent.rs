@@ -1,12 +1,15 @@
 //! System calls of the launcher that `nix` has no safe function for.
 #![expect(unsafe_code, reason = "the fence: one system call per function")]
 
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
 use super::child::Disposition;
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, UnixAddr, connect, socket};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, socket,
+};
 
 /// Own the descriptors of one received `SCM_RIGHTS` message (unix(7)).
 ///
@@ -139,13 +142,19 @@ pub(crate) fn connect_unix(path: &Path) -> Result<OwnedFd, Errno> {
     let stream = open(SockType::Stream)?;
     match connect(stream.as_raw_fd(), &address) {
         Ok(()) => Ok(stream),
-        Err(Errno::EPROTOTYPE) => {
-            let packets = open(SockType::SeqPacket)?;
-            connect(packets.as_raw_fd(), &address)?;
-            Ok(packets)
-        }
+        Err(Errno::EPROTOTYPE) => connect_packets(path),
         Err(errno) => Err(errno),
     }
+}
+
+/// The Unix socket of packets at `path`, connected.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn connect_packets(path: &Path) -> Result<OwnedFd, Errno> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let packets = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    connect(packets.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(packets)
 }
 
 /// Leave a descriptor that now stands on 0, 1 or 2 open for the process's whole life, over execve
@@ -156,4 +165,109 @@ pub(crate) fn keep_standard(fd: OwnedFd) {
     let number = std::os::fd::IntoRawFd::into_raw_fd(fd);
     // SAFETY: numbers only. A failure leaves it close-on-exec; the child sets the flag itself.
     let _ = unsafe { libc::fcntl(number, libc::F_SETFD, 0) };
+}
+
+/// listen(2), with as long a queue as the kernel lets where `backlog` is `None`.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: Option<u32>) -> Result<(), Errno> {
+    let backlog = match backlog {
+        // Read as unsigned by the kernel, and then cut at net.core.somaxconn.
+        None => -1,
+        Some(backlog) => i32::try_from(backlog).unwrap_or(i32::MAX),
+    };
+    // SAFETY: numbers only.
+    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
+}
+
+/// accept4(2): the next connection and who it is. What is accepted is a socket whose calls wait, as
+/// programs expect of what they are handed.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn accept(
+    listener: BorrowedFd<'_>,
+) -> Result<(OwnedFd, Option<SockaddrStorage>), Errno> {
+    let mut address = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+    let room = size_of::<libc::sockaddr_storage>();
+    let mut length = libc::socklen_t::try_from(room).unwrap_or_default();
+    // SAFETY: `address` has `length` bytes, and both live over the call.
+    let accepted = unsafe {
+        libc::accept4(
+            listener.as_raw_fd(),
+            address.as_mut_ptr().cast::<libc::sockaddr>(),
+            &raw mut length,
+            libc::SOCK_CLOEXEC,
+        )
+    };
+    let accepted = Errno::result(accepted)?;
+    // SAFETY: accept4 succeeded, so `accepted` is a new descriptor that nothing else owns.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    // SAFETY: all of `address` is initialised (to zeroes at first), its alignment is that of any
+    // address, and the kernel has written `length` bytes of a valid one, of which it says the family.
+    let address = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
+    Ok((accepted, address))
+}
+
+/// Take over a descriptor that the process was started with: a new number, and the old one closed.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn take_over(number: RawFd) -> Result<OwnedFd, Errno> {
+    let copy = duplicate(number)?;
+    // SAFETY: numbers only. The caller's protocol says that the number is this process's to use, and
+    // nothing of ours has opened it: it was open before.
+    let _ = unsafe { libc::close(number) };
+    Ok(copy)
+}
+
+/// What the kernel counts of a TCP socket (tcp(7), `TCP_INFO`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TcpCounters {
+    /// Segments sent and not acknowledged; of a socket that listens, connections that wait.
+    pub(crate) unacknowledged: u32,
+    /// Milliseconds since the last data came in.
+    pub(crate) since_received: u32,
+    /// Milliseconds since the last acknowledgement came in.
+    pub(crate) since_acknowledged: u32,
+    /// Bytes of ours that the peer has acknowledged. Since Linux 4.1.
+    pub(crate) bytes_acknowledged: u64,
+    /// Bytes received from the peer. Since Linux 4.1.
+    pub(crate) bytes_received: u64,
+}
+
+/// getsockopt(2) `TCP_INFO`.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn tcp_counters(socket: BorrowedFd<'_>) -> Result<TcpCounters, Errno> {
+    // struct tcp_info of <linux/tcp.h>, up to the fields that are read: libc's knows fewer.
+    const LENGTH: usize = 136;
+    let mut info = [0_u8; LENGTH];
+    let mut length = libc::socklen_t::try_from(LENGTH).unwrap_or_default();
+    // SAFETY: `info` has `length` bytes, and both live over the call; the kernel writes no more.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast::<libc::c_void>(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    let word = |at: usize| {
+        info.get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |bytes| u32::from_ne_bytes(*bytes))
+    };
+    let long = |at: usize| {
+        info.get(at..)
+            .and_then(|rest| rest.first_chunk())
+            .map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    };
+    Ok(TcpCounters {
+        unacknowledged: word(24),
+        since_received: word(52),
+        since_acknowledged: word(56),
+        bytes_acknowledged: long(120),
+        bytes_received: long(128),
+    })
 }
