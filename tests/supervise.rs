@@ -261,6 +261,33 @@ fn a_stopped_command_goes_on_when_the_launcher_is_continued() {
     });
 }
 
+/// Nobody reads of stops where there is no terminal: what the init says of them must not fill its
+/// socket, or it would hang, and never tell of the end.
+#[test]
+fn a_command_may_be_stopped_any_number_of_times() {
+    let stopper = "import os, signal, sys
+command = os.getppid()
+stopped = lambda: open(f'/proc/{command}/stat').read().rsplit(')', 1)[1].split()[0] == 'T'
+for _ in range(1000):
+    os.kill(command, signal.SIGSTOP)
+    while not stopped(): pass
+    os.kill(command, signal.SIGCONT)
+";
+    each_user(|user| {
+        let body = format!("python3 -c \"{stopper}\"; echo done; exit 7");
+        let mut launch = user.command(&user.sandbox);
+        launch.env("PATH", "/usr/bin:/bin").stdin(Stdio::null());
+        launch.stderr(Stdio::piped());
+        let (mut child, stdout) = started(launch.args(script(&[], &body)));
+        assert_eq!(to_the_end(stdout.into_inner()), "done", "as {}", user.name);
+        // The launcher holds it to its own end.
+        let stderr = child.stderr.take().expect("it is piped");
+        assert_eq!(to_the_end(stderr), "", "as {}", user.name);
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(7), "as {}", user.name);
+    });
+}
+
 /// Whether there is a line to read, or will be within a moment.
 fn is_readable(stdout: &BufReader<ChildStdout>) -> bool {
     let mut watched = [PollFd::new(stdout.get_ref().as_fd(), PollFlags::POLLIN)];

@@ -111,7 +111,7 @@ extern "C" fn main() -> ! {
     syscall(call::CLOSE, GO, 0, 0, 0, 0);
     let mut command = Command { stopped: false, stops: 0 };
     loop {
-        let mut fds = [PollFd::new(signal_fd), PollFd::new(SUPERVISOR)];
+        let mut fds = [PollFd::new(signal_fd, POLLIN), PollFd::new(SUPERVISOR, POLLIN)];
         syscall(call::PPOLL, &raw mut fds as usize, 2, 0, 0, 8);
         if fds[1].revents != 0 {
             take_answer(&mut command);
@@ -124,7 +124,7 @@ extern "C" fn main() -> ! {
 /// The command, as far as wait4(2) has told.
 struct Command {
     stopped: bool,
-    /// How often it was stopped: the number of its last stop, as the supervisor counts them too.
+    /// How often the supervisor was told that it was stopped: the number of its last stop.
     stops: u32,
 }
 
@@ -135,10 +135,12 @@ struct PollFd {
     revents: i16,
 }
 
+const POLLIN: i16 = 1;
+const POLLOUT: i16 = 4;
+
 impl PollFd {
-    fn new(fd: usize) -> Self {
-        const POLLIN: i16 = 1;
-        Self { fd: fd as i32, events: POLLIN, revents: 0 }
+    fn new(fd: usize, events: i16) -> Self {
+        Self { fd: fd as i32, events, revents: 0 }
     }
 }
 
@@ -226,13 +228,24 @@ fn reap(command: &mut Command) {
             continue;
         }
         command.stopped = status & 0xff == 0x7f;
-        if command.stopped {
+        if command.stopped && supervisor_listens() {
             command.stops = command.stops.wrapping_add(1);
             tell(STOPPED, status);
+        } else if command.stopped {
         } else if status != CONTINUED {
             end(ENDED, status);
         }
     }
+}
+
+/// Whether there is room on the socket. A supervisor without a terminal takes no interest in stops, and
+/// what nobody reads must not hold this process up: a datagram socket is writable while three quarters of it
+/// are free, so there is always room for the command's end.
+fn supervisor_listens() -> bool {
+    let mut fds = [PollFd::new(SUPERVISOR, POLLOUT)];
+    let at_once = [0_usize; 2];
+    syscall(call::PPOLL, &raw mut fds as usize, 1, &raw const at_once as usize, 0, 8);
+    fds[0].revents & POLLOUT != 0
 }
 
 fn tell(kind: i32, value: i32) {
