@@ -10,8 +10,10 @@ use std::collections::{BTreeMap, HashSet};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::unistd::geteuid;
 use seccompiler::SeccompRule;
 
+use crate::cgroup::Group;
 use crate::error::{Error, Result};
 use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
@@ -79,22 +81,22 @@ const SUPERVISOR: &[libc::c_long] = &[
 /// The answer to any other: EPERM.
 const REFUSED: Verdict = Verdict::Errno(1);
 
-/// Give up everything that watching does not need.
+/// Give up everything that watching, and removing `group` afterwards, does not need.
 ///
 /// # Errors
 /// When something cannot be given up: the command is ended then.
-pub(crate) fn confine(plan: &Plan) -> Result<()> {
+pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
+    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     // A command of another user, without a user namespace of ours, is only root's to kill.
     let other_user = plan
         .identity
         .as_ref()
-        .is_some_and(|identity| identity.uid != nix::unistd::geteuid().as_raw());
-    let kept: HashSet<Capability> = if other_user && !plan.user_namespace {
-        HashSet::from([Capability::CAP_KILL])
-    } else {
-        HashSet::new()
-    };
-    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
+        .is_some_and(|identity| identity.uid != geteuid().as_raw());
+    let kill = (other_user && !plan.user_namespace).then_some(Capability::CAP_KILL);
+    let kept: HashSet<Capability> = kill
+        .into_iter()
+        .chain(group.and_then(Group::needs).filter(|_| geteuid().is_root()))
+        .collect();
     limit_capabilities(&kept).map_err(failed)?;
     close_to_others().map_err(failed)?;
     install(plainly(SUPERVISOR)).map_err(failed)

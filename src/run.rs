@@ -93,7 +93,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         kill_after: plan.kill_after,
     };
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session)?;
-    confine::confine(&plan)?;
+    confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;
     let status = event::status(ending);
     events.ended(ending, status, running.elapsed());

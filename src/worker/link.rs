@@ -2,14 +2,15 @@
 //!
 //! Shared by the [`super::Worker`] and its [`super::Credit`]s, which may be dropped in any thread.
 //! Whoever gives back while the worker waits for the channel sends at once; otherwise the worker sends,
-//! before it waits. So nothing is withheld from the broker, and under load one message serves for many.
+//! before it waits or when it is time. So little is withheld from the broker, for a moment, and under load
+//! one message serves for many.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,14 +20,19 @@ use crate::plan::errno_of;
 
 /// How long something given back may be withheld while further connections are at hand.
 const SOON: Duration = Duration::from_millis(1);
+/// A connection that was accepted longer ago than this is not withheld at all: the broker may have a limit
+/// for it.
+const RECENT: Duration = Duration::from_millis(100);
 
 /// What there is to tell the broker.
 #[derive(Debug, Default)]
 struct Outbox {
     done: Vec<u64>,
     refused: Vec<(u64, Refusal)>,
-    /// When the oldest of them came.
+    /// When the first of them came.
     since: Option<Instant>,
+    /// When the oldest of their connections was accepted.
+    accepted: Option<SystemTime>,
 }
 
 impl Outbox {
@@ -34,8 +40,16 @@ impl Outbox {
         self.done.len().saturating_add(self.refused.len())
     }
 
-    fn note(&mut self) {
+    fn note(&mut self, accepted: SystemTime) {
         self.since.get_or_insert_with(Instant::now);
+        let oldest = self.accepted.get_or_insert(accepted);
+        *oldest = accepted.min(*oldest);
+    }
+
+    fn is_old(&self) -> bool {
+        let since = |at: SystemTime| at.elapsed().unwrap_or_default();
+        self.since.is_some_and(|since| since.elapsed() >= SOON)
+            || self.accepted.is_some_and(|at| since(at) >= RECENT)
     }
 
     /// Take out as much as one message holds.
@@ -46,7 +60,7 @@ impl Outbox {
             return Some(FromWorker::Done { ids, credits });
         }
         let Some(&(_, reason)) = self.refused.first() else {
-            self.since = None;
+            (self.since, self.accepted) = (None, None);
             return None;
         };
         let mut ids = Vec::new();
@@ -66,7 +80,6 @@ impl Outbox {
 
     /// The message could not be sent now.
     fn put_back(&mut self, message: FromWorker) {
-        self.note();
         match message {
             FromWorker::Hello { .. } => {}
             FromWorker::Done { ids, .. } => self.done.extend(ids),
@@ -84,6 +97,8 @@ struct State {
     /// Connections that came and were not given back.
     held: usize,
     worker: Waits,
+    /// Whether somebody waits for the last of them.
+    finishing: bool,
 }
 
 /// Whether the worker waits for the channel, and who sends.
@@ -132,6 +147,7 @@ impl Link {
                 credits,
                 held: 0,
                 worker: Waits::No,
+                finishing: false,
             }),
             idle: Condvar::new(),
         }
@@ -157,22 +173,23 @@ impl Link {
         state.held = state.held.saturating_add(count);
     }
 
-    /// A connection is finished.
-    pub(super) fn give_back(&self, id: u64) {
-        self.put(|outbox| outbox.done.push(id));
+    /// A connection that was accepted then is finished.
+    pub(super) fn give_back(&self, id: u64, accepted: SystemTime) {
+        self.put(accepted, |outbox| outbox.done.push(id));
     }
 
-    /// A connection was closed unserved.
-    pub(super) fn refuse(&self, id: u64, reason: Refusal) {
-        self.put(|outbox| outbox.refused.push((id, reason)));
+    /// A connection that was accepted then was closed unserved.
+    pub(super) fn refuse(&self, id: u64, accepted: SystemTime, reason: Refusal) {
+        self.put(accepted, |outbox| outbox.refused.push((id, reason)));
     }
 
-    fn put(&self, add: impl FnOnce(&mut Outbox)) {
+    fn put(&self, accepted: SystemTime, add: impl FnOnce(&mut Outbox)) {
         let mut state = self.lock();
         add(&mut state.outbox);
-        state.outbox.note();
+        state.outbox.note(accepted);
         state.held = state.held.saturating_sub(1);
-        if state.held == 0 {
+        // A system call, waiters or not.
+        if state.held == 0 && state.finishing {
             self.idle.notify_all();
         }
         let much = is_much(&state);
@@ -195,15 +212,10 @@ impl Link {
         }
     }
 
-    /// Send what there is, if it is much or old, or the worker is about to be busy with its last
-    /// connection.
-    pub(super) fn tell_if_due(&self, last: bool) -> Result<(), Errno> {
+    /// Send what there is, if it is much or old: the worker is about to be busy with the next.
+    pub(super) fn tell_if_due(&self) -> Result<(), Errno> {
         let state = self.lock();
-        let old = state
-            .outbox
-            .since
-            .is_some_and(|since| since.elapsed() >= SOON);
-        let due = old || is_much(&state) || (last && state.outbox.len() > 0);
+        let due = is_much(&state) || state.outbox.is_old();
         drop(state);
         match due {
             true => self.tell(),
@@ -256,6 +268,7 @@ impl Link {
     /// Until every connection has been given back.
     pub(super) fn wait_idle(&self) {
         let mut state = self.lock();
+        state.finishing = true;
         while state.held > 0 {
             state = self
                 .idle
