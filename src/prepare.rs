@@ -32,10 +32,19 @@ pub(crate) struct Init {
     pub(crate) program: RawFd,
     /// The init's end of the status socket.
     pub(crate) status: RawFd,
-    /// Where the init lets the command go.
+    /// Where the first process hands the network over, and lets the command go once it is the init.
     pub(crate) go_writer: RawFd,
-    /// Where the command waits for it.
+    /// Where the command's process waits for both.
     pub(crate) go_reader: RawFd,
+}
+
+/// Who makes the network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NetworkOrigin {
+    /// The first process, by unshare(2), while the command's process mounts; it hands it over.
+    Unshared,
+    /// Nobody any more: the clone made it, or it is one that exists already.
+    Given,
 }
 
 /// The lines for the id-map files that a process writes for itself.
@@ -88,6 +97,7 @@ pub(crate) struct Prepared {
     pub(crate) init: Option<Init>,
     pub(crate) launcher_ends: Vec<RawFd>,
     pub(crate) own_id_maps: Option<OwnIdMaps>,
+    pub(crate) network: NetworkOrigin,
     pub(crate) loopback: Loopback,
     pub(crate) forbids_user_namespaces: bool,
     pub(crate) mounts: Option<Mounts>,
@@ -191,6 +201,11 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         init: channels.init,
         launcher_ends: channels.launcher_ends,
         own_id_maps,
+        network: if plan.unshares_network() {
+            NetworkOrigin::Unshared
+        } else {
+            NetworkOrigin::Given
+        },
         loopback: if plan.loopback_up {
             Loopback::Up
         } else {

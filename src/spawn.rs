@@ -5,10 +5,11 @@
 //! | clone3 with all namespaces | starts on the launcher's memory | |
 //! | | ordinary user: writes its own id maps | |
 //! | | clones pid 2 | starts |
-//! | root: writes the id maps, releases both | brings `lo` up, waits for the maps | waits for them |
-//! | reads the report pipe to its end | drops everything, executes the init | mounts, limits, drops |
+//! | root: writes the id maps, releases both | makes the network, hands it over | waits for the maps, mounts |
+//! | reads the report pipe to its end | brings `lo` up, waits for the maps | enters the network, mounts `/sys` |
+//! | | drops everything, executes the init | limits, drops, filter |
 //! | | init confines itself, lets pid 2 go | waits for that |
-//! | | supervises | filter, execve |
+//! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
 //! Where there is no init, the first process does both columns' work.
@@ -34,6 +35,7 @@ use crate::init::Record;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
+use crate::proc_file;
 use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::clone::{Flags, Guests};
@@ -270,13 +272,10 @@ impl Launch {
             .read_report(&mut self.said)
             .map_err(|error| errno_of(&error));
         let failure = match (Failure::decode(&self.said), self.released.and(read)) {
-            // A child that failed before it was released says why; that nobody was left to release is
-            // the consequence. One that waited in vain knows less than we do.
-            (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
-                Some(Failure { errno, ..failure })
-            }
-            (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-            (reported, _) => reported,
+            // That nobody was left to be released is the consequence of what the child says.
+            (Some(failure), Ok(()) | Err(Errno::EPIPE)) => Some(failure),
+            (_, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+            (None, Ok(())) => None,
         };
         if let Some(failure) = failure {
             return Err(failed(plan, failure));
@@ -376,7 +375,8 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let (supervisor, status) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
-    let (go_reader, go_writer) = pipe2(OFlag::O_CLOEXEC).map_err(on)?;
+    let (go_reader, go_writer) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
     Ok(InitChannels {
         program,
         supervisor: lift(supervisor, least).map_err(on)?,
@@ -442,7 +442,7 @@ fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
 /// Every id of this namespace, as itself (user_namespaces(7)).
 fn write_id_maps(pid: i32) -> std::result::Result<(), Errno> {
     for file in ["uid_map", "gid_map"] {
-        let own = fs::read_to_string(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
+        let own = proc_file::read_text(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
         let identity: String = own
             .lines()
             .filter_map(|line| {

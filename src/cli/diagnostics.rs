@@ -32,6 +32,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "A limit of processes is reached: --limit nproc, pids in a control group, or the host's own.",
             "Raise the limit.",
         ),
+        Step::Network => (
+            "The limit user.max_net_namespaces is reached, or the host takes capabilities from unprivileged user namespaces.",
+            "sandbox doctor names the limit or the security module; as root, --userns no.",
+        ),
         Step::Loopback => (
             "The network namespace was made, but its loopback interface stayed down; some hosts take capabilities from unprivileged user namespaces at this point.",
             "sandbox doctor names the security module; --net none needs no interface.",

@@ -55,7 +55,7 @@ fn switch() -> ValueParser {
 }
 
 /// Everything on the command line that says what the sandbox may do.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PolicyOptions {
     #[command(flatten)]
     base: Base,
@@ -75,7 +75,7 @@ pub(crate) struct PolicyOptions {
     limits: LimitOptions,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Policy")]
 struct Base {
     /// Start from the policy NAME, or from the policy in FILE
@@ -102,7 +102,7 @@ struct Base {
     best_effort: bool,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 struct NetworkOptions {
     /// Give the command the network MODE
@@ -116,7 +116,7 @@ struct NetworkOptions {
     net: Option<Network>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Namespaces")]
 struct NamespaceOptions {
     /// Whether to use a user namespace: auto, yes or no
@@ -138,7 +138,7 @@ struct NamespaceOptions {
     share: Vec<Vec<&'static str>>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Files")]
 struct FileOptions {
     /// Whose /proc the command sees: its own or the host's
@@ -195,7 +195,7 @@ struct FileOptions {
     private_tmp: Option<bool>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Privileges")]
 struct PrivilegeOptions {
     /// Filter system calls by PROFILE, by the profile in FILE, or not at all
@@ -227,7 +227,7 @@ struct PrivilegeOptions {
     group: Option<String>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Process")]
 struct ProcessOptions {
     /// Start the command in the directory PATH
@@ -258,7 +258,7 @@ struct ProcessOptions {
     new_session: Option<bool>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Environment")]
 struct EnvironmentOptions {
     /// Set the variable NAME to VALUE, or pass on the caller's NAME
@@ -287,7 +287,7 @@ struct EnvironmentOptions {
     keep_env: Vec<OsString>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitOptions {
     /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
@@ -354,7 +354,10 @@ impl PolicyOptions {
         let layer = self
             .into_layer()?
             .resolve(&here, home.as_deref().map(Path::new))?;
-        let mut layers = find::load(base.as_deref().unwrap_or(OsStr::new(default)))?;
+        let mut layers = find::load(
+            base.as_deref().unwrap_or(OsStr::new(default)),
+            find::Purpose::Run,
+        )?;
         layers.push((crate::policy::Origin::CommandLine, layer));
         merge::merge(&layers)
     }

@@ -282,7 +282,11 @@ impl Policy {
             ));
         }
         let places = find::Places::of_this_process()?.without_directories();
-        merge::merge(&find::load_from(&places, OsStr::new(name))?)
+        merge::merge(&find::load_from(
+            &places,
+            OsStr::new(name),
+            find::Purpose::Run,
+        )?)
     }
 
     /// The policy in the file at `path`, with all that it extends.
@@ -293,6 +297,10 @@ impl Policy {
         let places = find::Places::of_this_process()?;
         // Joined, so that a bare word is a file here and not a policy's name.
         let path = places.working.join(path);
-        merge::merge(&find::load_from(&places, path.as_os_str())?)
+        merge::merge(&find::load_from(
+            &places,
+            path.as_os_str(),
+            find::Purpose::Run,
+        )?)
     }
 }

@@ -166,6 +166,105 @@ pub(crate) fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
     unsafe { syscall6(libc::SYS_write, arguments) }
 }
 
+/// unshare(2) with `CLONE_NEWNET`: an empty network namespace of the caller's own.
+pub(crate) fn unshare_network() -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_unshare, [int(libc::CLONE_NEWNET), 0, 0, 0, 0, 0]) }.map(drop)
+}
+
+/// setns(2) into the network namespace open at `namespace`.
+pub(crate) fn join_network(namespace: RawFd) -> Result<(), Errno> {
+    let arguments = [int(namespace), int(libc::CLONE_NEWNET), 0, 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_setns, arguments) }.map(drop)
+}
+
+/// A control message that carries one descriptor (cmsg(3)): header, number, padding to eight bytes.
+#[repr(C)]
+struct OneDescriptor {
+    header: libc::cmsghdr,
+    descriptor: RawFd,
+    _padding: i32,
+}
+
+/// sendmsg(2) or recvmsg(2) of `bytes` with room for one descriptor.
+fn exchange_descriptor(
+    number: libc::c_long,
+    socket: RawFd,
+    bytes: &mut [u8],
+    control: &mut OneDescriptor,
+    flags: i32,
+) -> Result<(usize, libc::msghdr), Errno> {
+    let mut vector = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut *control).cast();
+    message.msg_controllen = size_of::<OneDescriptor>() as _;
+    let arguments = [int(socket), &raw mut message as usize, int(flags), 0, 0, 0];
+    // SAFETY: the exclusive slice and one `OneDescriptor` are what the message says is there, for
+    // reading and for writing.
+    let count = unsafe { syscall6(number, arguments) }?;
+    Ok((count, message))
+}
+
+/// Send `descriptor` over a Unix socket (SCM_RIGHTS, unix(7)).
+pub(crate) fn send_descriptor(socket: RawFd, descriptor: RawFd) -> Result<(), Errno> {
+    let mut control = OneDescriptor {
+        header: one_descriptor_header(),
+        descriptor,
+        _padding: 0,
+    };
+    let (call, flags) = (libc::SYS_sendmsg, libc::MSG_NOSIGNAL);
+    exchange_descriptor(call, socket, &mut [0], &mut control, flags).map(drop)
+}
+
+/// Wait for a message with a descriptor from a Unix socket of packets: the descriptor, close-on-exec,
+/// and the message's length. `EPIPE` where the other end is closed, `EPROTO` for a message with none or
+/// several, `EMSGSIZE` for one that is longer than `buffer`.
+pub(crate) fn receive_descriptor(
+    socket: RawFd,
+    buffer: &mut [u8],
+) -> Result<(RawFd, usize), Errno> {
+    let expected = one_descriptor_header();
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let header = unsafe { std::mem::zeroed() };
+    let mut control = OneDescriptor {
+        header,
+        descriptor: -1,
+        _padding: 0,
+    };
+    let (call, flags) = (libc::SYS_recvmsg, libc::MSG_CMSG_CLOEXEC);
+    let (count, message) = loop {
+        match exchange_descriptor(call, socket, buffer, &mut control, flags) {
+            Err(Errno::EINTR) => {}
+            received => break received?,
+        }
+    };
+    let header = &control.header;
+    let one = (header.cmsg_len, header.cmsg_level, header.cmsg_type)
+        == (expected.cmsg_len, expected.cmsg_level, expected.cmsg_type);
+    match count {
+        0 => Err(Errno::EPIPE),
+        _ if message.msg_flags & libc::MSG_TRUNC != 0 => Err(Errno::EMSGSIZE),
+        _ if one && message.msg_flags & libc::MSG_CTRUNC == 0 => Ok((control.descriptor, count)),
+        _ => Err(Errno::EPROTO),
+    }
+}
+
+fn one_descriptor_header() -> libc::cmsghdr {
+    // SAFETY: `cmsghdr` is numbers; musl has padding in it.
+    let mut header: libc::cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<RawFd>()) as _;
+    header.cmsg_level = libc::SOL_SOCKET;
+    header.cmsg_type = libc::SCM_RIGHTS;
+    header
+}
+
 /// close(2).
 pub(crate) fn close(fd: RawFd) -> Result<(), Errno> {
     // SAFETY: a number; the child's descriptor table is a copy that no Rust owner looks at.
@@ -193,59 +292,6 @@ pub(crate) fn close_range(first: RawFd, last: RawFd) -> Result<(), Errno> {
     }
     // SAFETY: numbers only, as for `close`.
     unsafe { syscall6(libc::SYS_close_range, [int(first), int(last), 0, 0, 0, 0]) }.map(drop)
-}
-
-/// recvmsg(2) of one message with exactly one descriptor (`SCM_RIGHTS`, unix(7)), which becomes
-/// close-on-exec: its number and the message's length. `None` at the end of file.
-pub(crate) fn receive_descriptor(
-    socket: RawFd,
-    buffer: &mut [u8],
-) -> Result<Option<(RawFd, usize)>, Errno> {
-    /// `struct cmsghdr` and one int: no more fits, so a second descriptor is cut off, and told.
-    #[repr(C)]
-    struct Control {
-        length: usize,
-        level: i32,
-        kind: i32,
-        fd: RawFd,
-    }
-    let mut control = Control {
-        length: 0,
-        level: 0,
-        kind: 0,
-        fd: -1,
-    };
-    const LENGTH: usize = std::mem::offset_of!(Control, fd) + size_of::<RawFd>();
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    // SAFETY: `msghdr` is numbers and pointers; all zero means "nothing there".
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    let received = loop {
-        message.msg_controllen = LENGTH;
-        let header = &raw mut message as usize;
-        let arguments = [int(socket), header, int(libc::MSG_CMSG_CLOEXEC), 0, 0, 0];
-        // SAFETY: the kernel writes at most `iov_len` bytes into the exclusive slice, at most
-        // `msg_controllen` into `control`, and the header itself; all live over the call.
-        match unsafe { syscall6(libc::SYS_recvmsg, arguments) } {
-            Err(Errno::EINTR) => {}
-            result => break result?,
-        }
-    };
-    if message.msg_flags & (libc::MSG_CTRUNC | libc::MSG_TRUNC) != 0 {
-        return Err(Errno::EMSGSIZE);
-    }
-    match (received, message.msg_controllen) {
-        (0, 0) => Ok(None),
-        (_, LENGTH..) if control.level == libc::SOL_SOCKET && control.kind == libc::SCM_RIGHTS => {
-            Ok(Some((control.fd, received)))
-        }
-        _ => Err(Errno::EBADMSG),
-    }
 }
 
 /// Refuse `fd` unless it is one end of a connection: a socket of the Internet or a Unix one, of
