@@ -49,7 +49,7 @@ struct SocketOptions {
 }
 
 /// Which kinds of descriptors are let through.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Descriptors")]
 pub(super) struct KindOptions {
     /// Pass descriptors of kinds that can lead out of the sandbox
@@ -79,7 +79,7 @@ pub(super) struct OutputOptions {
     pub(super) dry_run: Option<Format>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 struct TimingOptions {
     /// Print the microseconds that each step of the launch took
