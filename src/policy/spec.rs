@@ -29,7 +29,8 @@ impl std::error::Error for Invalid {}
 /// What a value parser gives.
 pub type Parsed<T> = std::result::Result<T, Invalid>;
 
-fn invalid<T>(reason: impl Into<String>) -> Parsed<T> {
+/// A value refused for `reason`.
+pub(crate) fn invalid<T>(reason: impl Into<String>) -> Parsed<T> {
     Err(Invalid(reason.into()))
 }
 

@@ -1,0 +1,8 @@
+//! Brokered egress: how a command in an empty network reaches what `--allow` names, and only that.
+//!
+//! The deciding and parsing half is pure: [`destination`] and [`name`] say what a destination is,
+//! [`rules`] what may be reached.
+//! Nothing here runs where a policy allows nothing.
+
+pub mod destination;
+pub mod name;
