@@ -20,6 +20,9 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
+use crate::egress::destination::Destination;
+use crate::egress::rules::{Grant, Rules};
+use crate::egress::setup::Setup;
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
@@ -29,6 +32,7 @@ use crate::policy::{
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
 use crate::proc_file;
+use crate::sys::child::Family;
 
 /// CAP_SETGID, CAP_SETUID (capabilities(7)).
 const CAP_SETGID: u8 = 6;
@@ -99,6 +103,8 @@ pub struct Plan {
     pub id_maps: IdMaps,
     /// Bring `lo` up.
     pub loopback_up: bool,
+    /// How allowed destinations are reached; `None` where nothing is allowed.
+    pub(crate) egress: Option<Setup>,
     /// No user namespaces below this one.
     pub forbids_user_namespaces: bool,
     /// Changes to the file system's view, in order.
@@ -219,6 +225,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
+        egress: decide_egress(policy)?,
         forbids_user_namespaces: user_namespace,
         mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
@@ -251,6 +258,23 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         kill_after: process.kill_after,
         losses: Vec::new(),
     })
+}
+
+/// What has to be set up for the destinations that are allowed.
+fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
+    let egress = &policy.egress;
+    if egress.is_empty() || policy.network != Network::Loopback {
+        return Ok(None);
+    }
+    let grants =
+        |list: &[Destination]| -> Vec<Grant> { list.iter().cloned().map(Grant::from).collect() };
+    let rules = Rules::new(grants(&egress.allow), grants(&egress.deny))
+        .map_err(|reason| Error::usage("--allow", reason.to_string()))?;
+    let mut families = vec![Family::V4];
+    if Path::new("/proc/net/if_inet6").exists() {
+        families.push(Family::V6);
+    }
+    Setup::new(rules, &families).map(Some)
 }
 
 fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {

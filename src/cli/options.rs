@@ -13,8 +13,9 @@ use clap::builder::{
 };
 use clap::{Args, ValueHint};
 
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
-use crate::policy::layer::Layer;
+use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
     Cgroup, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge, spec,
 };
@@ -114,6 +115,21 @@ struct NetworkOptions {
     /// Danger: with host and ns: the command reaches what that network reaches.
     #[arg(long, value_name = "MODE", value_parser = bytes(spec::network))]
     net: Option<Network>,
+
+    /// Let the command reach DEST outside
+    ///
+    /// HOST:PORT, *.HOST:PORT (every name below HOST), IP:PORT, IP/BITS:PORT or [IPv6]:PORT; PORT may
+    /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. The command stays in its
+    /// empty network: this program makes each connection for it, and refuses all others at once. Needs
+    /// --net loopback. May be given several times. Danger: what is reached may pass anything on.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    allow: Vec<Destination>,
+
+    /// Refuse DEST, whatever --allow and the policy allow
+    ///
+    /// Written as for --allow. May be given several times. Default: what is not allowed is refused.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    deny: Vec<Destination>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -371,6 +387,10 @@ impl PolicyOptions {
         let mut layer = Layer {
             require,
             network: self.network.net,
+            egress: EgressLayer {
+                allow: self.network.allow,
+                deny: self.network.deny,
+            },
             ..Layer::default()
         };
         self.namespaces.lay(&mut layer);

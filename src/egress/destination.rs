@@ -146,6 +146,12 @@ impl fmt::Display for Hosts {
 pub struct Ports(Vec<(u16, u16)>);
 
 impl Ports {
+    /// No port.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// One port.
     #[must_use]
     pub fn one(port: u16) -> Self {

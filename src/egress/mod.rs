@@ -1,8 +1,15 @@
 //! Brokered egress: how a command in an empty network reaches what `--allow` names, and only that.
 //!
 //! The deciding and parsing half is pure: [`destination`] and [`name`] say what a destination is,
-//! [`rules`] what may be reached.
+//! [`rules`] what may be reached, [`special`] which addresses no public name has.
 //! Nothing here runs where a policy allows nothing.
 
 pub mod destination;
 pub mod name;
+pub mod rules;
+pub mod special;
+
+mod dial;
+mod refusals;
+mod relay;
+pub(crate) mod setup;

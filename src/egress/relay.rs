@@ -285,7 +285,7 @@ mod tests {
     /// Turn until it is over or both sockets have nothing to say for long.
     fn run(join: &mut Join, pipes: &mut Pipes) -> Outcome {
         loop {
-            let both = PollFlags::POLLIN | PollFlags::POLLRDHUP;
+            let both = PollFlags::POLLIN;
             let mut watched = [
                 PollFd::new(join.inside.as_fd(), both),
                 PollFd::new(join.outside.as_fd(), both),

@@ -748,7 +748,14 @@ pub(crate) fn set_socket_option(
 
 /// bind(2) to the socket address whose bytes these are.
 pub(crate) fn bind_socket(socket: RawFd, address: &[u8]) -> Result<(), Errno> {
-    let arguments = [int(socket), address.as_ptr() as usize, address.len(), 0, 0, 0];
+    let arguments = [
+        int(socket),
+        address.as_ptr() as usize,
+        address.len(),
+        0,
+        0,
+        0,
+    ];
     // SAFETY: the kernel reads `len` bytes of the slice, and checks them.
     unsafe { syscall6(libc::SYS_bind, arguments) }.map(drop)
 }
