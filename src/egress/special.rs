@@ -147,6 +147,8 @@ pub fn block(address: IpAddr) -> Option<&'static Block> {
 pub fn opens(network: &IpNet, address: IpAddr) -> bool {
     match block(address) {
         None => true,
+        // Not one block but what is left over: any network without the rest of IPv6 in it.
+        Some(block) if *block == RESERVED => !network.contains(&GLOBAL),
         Some(block) => block.opened == Opened::ByAddress && block.network.contains(network),
     }
 }
@@ -268,6 +270,7 @@ mod tests {
             ("fc00::/7", "fd73:616e:6462:6f78::5", false),
             ("64:ff9b::/96", "64:ff9b::7f00:1", false),
             ("4000::/8", "4000::1", true),
+            ("::/0", "4000::1", false),
         ] {
             let network: IpNet = network.parse().unwrap();
             let address: IpAddr = address.parse().unwrap();
