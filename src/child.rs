@@ -16,8 +16,9 @@ use std::convert::Infallible;
 use nix::errno::Errno;
 
 use crate::broker::connection;
+use crate::egress::setup::{Listens, Opening};
 use crate::exit;
-use crate::prepare::{Init, Loopback, Prepared};
+use crate::prepare::{Egress, Init, Loopback, NetworkOrigin, Prepared};
 use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child as sys;
@@ -71,8 +72,13 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
         Step::CloneCommand,
         (second == COMMAND_PID).then_some(()).ok_or(Errno::ESRCH),
     )?;
-    // Here, because it can be done while the command's process mounts: that one waits for us anyway.
+    // The network is made here because that takes as long as the mounts, which the command's process
+    // makes meanwhile.
+    if prepared.network == NetworkOrigin::Unshared {
+        prepared.at(Step::Network, hand_over_new_network(init.go_writer))?;
+    }
     bring_up_loopback(prepared)?;
+    open_ways_out(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
@@ -94,14 +100,16 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
 fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.init.is_none() {
         bring_up_loopback(prepared)?;
+        open_ways_out(prepared)?;
     }
     wait_for_release(prepared)?;
     if prepared.forbids_user_namespaces {
         let written = sys::write_file(c"/proc/sys/user/max_user_namespaces", b"0");
         prepared.at(Step::ForbidUserNamespaces, written)?;
     }
-    if let Some(mounts) = &prepared.mounts {
-        mounts.perform(|step| prepared.mark(step))?;
+    match &prepared.mounts {
+        Some(mounts) => mounts.perform(|step| prepared.mark(step), || enter_network(prepared))?,
+        None => enter_network(prepared)?,
     }
     if let Some(name) = &prepared.hostname {
         prepared.at(Step::Hostname, sys::sethostname(name))?;
@@ -127,16 +135,19 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if let Some(ruleset) = prepared.landlock {
         prepared.at(Step::Landlock, sys::landlock_restrict_self(ruleset))?;
     }
-    match &prepared.init {
-        // Until the init is confined and off the launcher's memory, nothing untrusted may run.
-        Some(init) => prepared.at(Step::Init, wait_for_byte(init.go_reader))?,
-        None if prepared.dies_with_parent => {
-            prepared.at(Step::ParentDeath, sys::die_with_parent())?
-        }
-        None => {}
+    if prepared.init.is_none() && prepared.dies_with_parent {
+        prepared.at(Step::ParentDeath, sys::die_with_parent())?;
     }
+    // What receives a connection is ours, and the command's filter need not let it.
     if let Some(first) = prepared.receive {
+        wait_for_init(prepared)?;
         receive_connection(prepared, first)?;
+    }
+    if let Some(filter) = &prepared.filter {
+        prepared.at(Step::Seccomp, sys::install_filter(filter))?;
+    }
+    if prepared.receive.is_none() {
+        wait_for_init(prepared)?;
     }
     for &signal in &prepared.reset_signals {
         prepared.at(Step::Signals, sys::reset_signal(signal))?;
@@ -145,14 +156,19 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if let Some(index) = prepared.listen_pid {
         prepared.envp.set_decimal(index, sys::getpid());
     }
-    if let Some(filter) = &prepared.filter {
-        prepared.at(Step::Seccomp, sys::install_filter(filter))?;
-    }
     prepared.at(
         Step::Exec,
         sys::execve(&prepared.program, &prepared.argv, &prepared.envp),
     )?;
     Err(Failure::new(Step::Exec, Errno::ENOEXEC))
+}
+
+/// Until the init is confined and off the launcher's memory, nothing untrusted may run.
+fn wait_for_init(prepared: &Prepared) -> Result<(), Failure> {
+    match &prepared.init {
+        Some(init) => prepared.at(Step::Init, wait_for_byte(init.go_reader)),
+        None => Ok(()),
+    }
 }
 
 /// Wait for the connection that the command is to serve, on the socket that stands in its places
@@ -167,11 +183,12 @@ fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> 
     prepared.at(Step::Receive, sys::close_range(after, i32::MAX))?;
     prepared.at(Step::Receive, sys::write(report, &READY))?;
     let mut buffer = [0; connection::LONGEST];
-    let received = sys::receive_descriptor(CONNECTION, &mut buffer);
-    let Some((socket, length)) = prepared.at(Step::Receive, received)? else {
-        // Not needed any more.
-        sys::exit_now(0)
+    let received = match sys::receive_descriptor(CONNECTION, &mut buffer) {
+        // Nobody needs it any more.
+        Err(Errno::EPIPE) => sys::exit_now(0),
+        received => received,
     };
+    let (socket, length) = prepared.at(Step::Receive, received)?;
     prepared.at(Step::Receive, sys::check_is_connection(socket))?;
     let values = buffer.get(..length).and_then(connection::decode);
     let values = prepared.at(Step::Receive, values.ok_or(Errno::EBADMSG))?;
@@ -203,11 +220,76 @@ fn own_id_maps(prepared: &Prepared) -> Result<(), Failure> {
     )
 }
 
+/// An empty network namespace, and a descriptor of it to the command's process.
+fn hand_over_new_network(socket: i32) -> Result<(), Errno> {
+    sys::unshare_network()?;
+    let namespace = sys::open(c"/proc/self/ns/net", libc::O_RDONLY)?;
+    // Whoever is not there any more to take it has reported why.
+    let _ = sys::send_descriptor(socket, namespace);
+    sys::close(namespace)
+}
+
+/// From the command's process: the network namespace that the first one has made.
+fn enter_network(prepared: &Prepared) -> Result<(), Failure> {
+    let (NetworkOrigin::Unshared, Some(init)) = (prepared.network, &prepared.init) else {
+        return Ok(());
+    };
+    let received = sys::receive_descriptor(init.go_reader, &mut [0]);
+    let (namespace, _) = prepared.at(Step::JoinNetwork, received)?;
+    prepared.at(Step::JoinNetwork, sys::join_network(namespace))?;
+    prepared.at(Step::JoinNetwork, sys::close(namespace))
+}
+
 fn bring_up_loopback(prepared: &Prepared) -> Result<(), Failure> {
     match prepared.loopback {
         Loopback::Up => prepared.at(Step::Loopback, sys::bring_up_loopback()),
         Loopback::Untouched => Ok(()),
     }
+}
+
+/// Every address becomes this namespace's own, and the supervisor gets the sockets at those that are
+/// allowed. A failure tells which socket it was.
+fn open_ways_out(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(egress) = &prepared.egress else {
+        return Ok(());
+    };
+    // No socket has this number, so that none is named.
+    let none = usize::MAX;
+    let failed = |index| move |errno| Failure::with_object(Step::Egress, index, errno);
+    for &family in &egress.families {
+        sys::make_every_address_local(family).map_err(failed(none))?;
+    }
+    let mut index = 0;
+    for openings in egress.openings.chunks(sys::DESCRIPTORS_A_MESSAGE) {
+        let mut sockets = [-1; sys::DESCRIPTORS_A_MESSAGE];
+        for (socket, opening) in sockets.iter_mut().zip(openings) {
+            *socket = open_socket(opening).map_err(failed(index))?;
+            index = index.saturating_add(1);
+        }
+        let made = sockets.get(..openings.len()).unwrap_or_default();
+        hand_out(egress, made).map_err(failed(none))?;
+    }
+    prepared.mark(Step::Egress);
+    Ok(())
+}
+
+fn open_socket(opening: &Opening) -> Result<i32, Errno> {
+    let socket = sys::make_socket(opening.family, opening.kind, opening.protocol)?;
+    for &(level, option, value) in opening.options {
+        sys::set_socket_option(socket, level, option, value)?;
+    }
+    if !opening.address.is_empty() {
+        sys::bind_socket(socket, &opening.address)?;
+    }
+    if opening.listens == Listens::Yes {
+        sys::listen_on(socket)?;
+    }
+    Ok(socket)
+}
+
+fn hand_out(egress: &Egress, sockets: &[i32]) -> Result<(), Errno> {
+    sys::send_descriptors(egress.channel, sockets)?;
+    sockets.iter().try_for_each(|&socket| sys::close(socket))
 }
 
 /// Where the launcher writes the maps: one byte a process says that they are there.

@@ -10,10 +10,12 @@ use std::collections::{BTreeMap, HashSet};
 use caps::{CapSet, Capability};
 use nix::errno::Errno;
 use nix::sys::prctl;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, SeccompRule, TargetArch};
+use seccompiler::SeccompRule;
 
 use crate::error::{Error, Result};
+use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
+use crate::sys::child::install_filter;
 
 /// Calls, each with the rules of which one must hold; without rules it is allowed.
 pub(crate) type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
@@ -114,16 +116,44 @@ pub(crate) fn plainly(calls: &[libc::c_long]) -> Calls {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
+/// The answer to any other: EPERM.
+const REFUSED: Verdict = Verdict::Errno(1);
+
 /// Refuse every system call but `calls` and what any program needs. Refused, not deadly: whatever it
 /// was for, the loop goes on.
-pub(crate) fn install(mut calls: Calls) -> std::result::Result<(), Errno> {
-    calls.extend(plainly(BASE));
+pub(crate) fn install(calls: Calls) -> std::result::Result<(), Errno> {
     let program = program(calls).map_err(|_| Errno::EINVAL)?;
-    seccompiler::apply_filter(&program).map_err(|_| Errno::EINVAL)
+    install_filter(program.instructions())
 }
 
-fn program(calls: Calls) -> std::result::Result<BpfProgram, seccompiler::BackendError> {
-    let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let refuse = SeccompAction::Errno(libc::EPERM.unsigned_abs());
-    SeccompFilter::new(calls, refuse, SeccompAction::Allow, arch)?.try_into()
+fn program(mut calls: Calls) -> Result<Program> {
+    calls.extend(plainly(BASE));
+    allow_only(calls, REFUSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{Arch, interpret};
+
+    #[test]
+    fn the_supervisors_calls_are_allowed_and_no_others() {
+        let program = program(plainly(SUPERVISOR)).unwrap();
+        let native = Arch::native().audit_word();
+        for number in (0..600).chain([0x4000_0000, u32::MAX]) {
+            let call = libc::c_long::from(number);
+            let expected = match BASE.contains(&call) || SUPERVISOR.contains(&call) {
+                true => Verdict::Allow,
+                false => REFUSED,
+            };
+            assert_eq!(
+                interpret(&program, native, number, &[0; 6]),
+                expected,
+                "{number}"
+            );
+        }
+        let killed = interpret(&program, !native, 0, &[0; 6]);
+        assert_eq!(killed, Verdict::KillProcess);
+        assert!(program.len() < 90, "{}", program.len());
+    }
 }

@@ -200,7 +200,10 @@ fn mount_words(mount: &Mount) -> String {
         }
         Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
         Mount::ReadWrite(_) => "writable",
-        Mount::ProcMask(_) | Mount::HideDirectory(_) | Mount::HideFile(_) => "hidden",
+        Mount::ProcMask(_)
+        | Mount::HideDirectory(_)
+        | Mount::HideFile(_)
+        | Mount::HideSocket(_) => "hidden",
         Mount::PrivateTmp(_) => "private",
     };
     format!("{verb} {}", mount.object())

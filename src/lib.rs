@@ -23,6 +23,7 @@ pub mod plan;
 pub mod policy;
 mod prepare;
 pub mod probe;
+mod proc_file;
 pub mod report;
 pub mod request;
 pub mod run;

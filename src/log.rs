@@ -47,9 +47,10 @@ impl Verbosity {
 }
 
 /// The form in which it is said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
     /// A line for people.
+    #[default]
     Text,
     /// A JSON object a line.
     Json,

@@ -34,9 +34,9 @@ pub enum Mount {
     ReadWrite(PathBuf),
     /// A fresh `/proc`.
     Proc,
-    /// A part of `/proc` made read-only.
+    /// A part of `/proc` made read-only, where the kernel has it.
     ProcReadOnly(PathBuf),
-    /// A file of `/proc` that reads as empty.
+    /// A file of `/proc` that reads as empty, where the kernel has it.
     ProcMask(PathBuf),
     /// A fresh `/sys`, read-only.
     Sys,
@@ -53,6 +53,8 @@ pub enum Mount {
     HideDirectory(PathBuf),
     /// A file covered with `/dev/null`.
     HideFile(PathBuf),
+    /// A Unix socket that was there when the plan was made, covered likewise if it still is.
+    HideSocket(PathBuf),
 }
 
 impl Mount {
@@ -67,7 +69,7 @@ impl Mount {
             Self::Sys => Step::Sys,
             Self::Dev { .. } => Step::Dev,
             Self::PrivateTmp(_) => Step::PrivateTmp,
-            Self::HideDirectory(_) | Self::HideFile(_) => Step::Hide,
+            Self::HideDirectory(_) | Self::HideFile(_) | Self::HideSocket(_) => Step::Hide,
         }
     }
 
@@ -82,7 +84,8 @@ impl Mount {
             | Self::ProcMask(path)
             | Self::PrivateTmp(path)
             | Self::HideDirectory(path)
-            | Self::HideFile(path) => path.display().to_string(),
+            | Self::HideFile(path)
+            | Self::HideSocket(path) => path.display().to_string(),
         }
     }
 }
@@ -90,12 +93,20 @@ impl Mount {
 /// The harmless device nodes: those that every process needs and that lead nowhere.
 pub const DEVICE_NODES: &[&str] = &["null", "zero", "full", "random", "urandom", "tty"];
 
+/// In the place of a tree that is not there; no descriptor.
+const NO_TREE: RawFd = -1;
+
 /// Detached trees that one list of mounts may hold at a time.
 const SLOTS: usize = 8;
 
 /// The child's system calls for a list of mounts.
 #[derive(Default)]
-pub(crate) struct Mounts(Vec<Operation>);
+pub(crate) struct Mounts {
+    operations: Vec<Operation>,
+    /// Those from here on need the sandbox's own network namespace: a fresh `/sys` shows that of
+    /// whoever mounts it.
+    in_network: usize,
+}
 
 struct Operation {
     step: Step,
@@ -114,13 +125,23 @@ enum Call {
         data: Option<&'static CStr>,
     },
     Copy(CString, Depth, usize),
+    /// A device node, if the host has it.
+    CopyNode(CString, usize),
+    /// The same node in the new directory.
+    Node(usize, CString),
     SetAccessOfCopy(usize, Access),
     SetAccess(CString, Depth, Access),
     Attach(usize, CString),
+    /// Make it read-only, if there is such a thing.
+    Protect(CString),
+    /// Cover it with nothing, if there is such a thing.
+    Mask(CString),
     Directory(CString),
-    File(CString),
     Link(&'static CStr, CString),
 }
+
+/// What covers a file.
+const DEV_NULL: &CStr = c"/dev/null";
 
 const QUIET: libc::c_ulong = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
 
@@ -132,14 +153,20 @@ impl Mounts {
     pub(crate) fn prepare(mounts: &[Mount]) -> Result<Self> {
         let mut list = Self::default();
         list.push(Step::PrivateMounts, 0, Call::Private);
-        for (line, mount) in mounts.iter().enumerate() {
+        let sys = mounts.iter().position(|mount| *mount == Mount::Sys);
+        let (before, after) = mounts.split_at(sys.unwrap_or(mounts.len()));
+        for (line, mount) in before.iter().enumerate() {
             list.add(line, mount)?;
+        }
+        list.in_network = list.operations.len();
+        for (line, mount) in after.iter().enumerate() {
+            list.add(before.len() + line, mount)?;
         }
         Ok(list)
     }
 
     fn push(&mut self, step: Step, line: usize, call: Call) {
-        self.0.push(Operation { step, line, call });
+        self.operations.push(Operation { step, line, call });
     }
 
     fn add(&mut self, line: usize, mount: &Mount) -> Result<()> {
@@ -151,8 +178,9 @@ impl Mounts {
             }
             Mount::ReadOnly(path) => self.bind_onto_itself(step, line, path, Access::ReadOnly)?,
             Mount::ReadWrite(path) => self.bind_onto_itself(step, line, path, Access::ReadWrite)?,
-            Mount::ProcReadOnly(path) => {
-                self.bind_onto_itself(step, line, path, Access::ReadOnly)?;
+            Mount::ProcReadOnly(path) => self.push(step, line, Call::Protect(c_path(path)?)),
+            Mount::ProcMask(path) | Mount::HideSocket(path) => {
+                self.push(step, line, Call::Mask(c_path(path)?));
             }
             Mount::Proc => self.fresh(step, line, c"proc", c"/proc", QUIET, None),
             Mount::Sys => {
@@ -174,9 +202,9 @@ impl Mounts {
                 let data = Some(c"mode=755,size=16m");
                 self.fresh(step, line, c"tmpfs", &c_path(path)?, QUIET, data);
             }
-            Mount::HideFile(path) | Mount::ProcMask(path) => {
+            Mount::HideFile(path) => {
                 let call = Call::Mount {
-                    source: c"/dev/null".into(),
+                    source: DEV_NULL.into(),
                     target: c_path(path)?,
                     kind: None,
                     flags: libc::MS_BIND,
@@ -235,7 +263,7 @@ impl Mounts {
         let pairs: Vec<(CString, CString)> =
             sources.chain(terminal).take(SLOTS).collect::<Result<_>>()?;
         for (slot, (source, _)) in pairs.iter().enumerate() {
-            self.push(step, line, Call::Copy(source.clone(), Depth::One, slot));
+            self.push(step, line, Call::CopyNode(source.clone(), slot));
         }
         let flags = libc::MS_NOSUID | libc::MS_NOEXEC;
         self.fresh(
@@ -247,8 +275,7 @@ impl Mounts {
             Some(c"mode=755,size=64k"),
         );
         for (slot, (_, target)) in pairs.into_iter().enumerate() {
-            self.push(step, line, Call::File(target.clone()));
-            self.push(step, line, Call::Attach(slot, target));
+            self.push(step, line, Call::Node(slot, target));
         }
         self.push(step, line, Call::Directory(node("pts")?));
         let data = Some(c"newinstance,ptmxmode=0666,mode=620");
@@ -277,21 +304,43 @@ impl Mounts {
         Ok(())
     }
 
-    /// Do it all, in order. Async-signal-safe: system calls on prepared values.
-    pub(crate) fn perform(&self, done: impl Fn(Step)) -> std::result::Result<(), Failure> {
-        let mut trees = [-1; SLOTS];
-        for Operation { step, line, call } in &self.0 {
-            call.perform(&mut trees)
-                .map_err(|errno| Failure::with_object(*step, *line, errno))?;
-            done(*step);
-        }
-        Ok(())
+    /// Do it all, in order, and `enter_network` before what needs the sandbox's own network.
+    ///
+    /// Async-signal-safe: system calls on prepared values.
+    pub(crate) fn perform(
+        &self,
+        done: impl Fn(Step),
+        enter_network: impl FnOnce() -> std::result::Result<(), Failure>,
+    ) -> std::result::Result<(), Failure> {
+        let (before, after) = self
+            .operations
+            .split_at_checked(self.in_network)
+            .unwrap_or((&self.operations, &[]));
+        perform(before, &done)?;
+        enter_network()?;
+        perform(after, &done)
     }
+}
+
+fn perform(operations: &[Operation], done: impl Fn(Step)) -> std::result::Result<(), Failure> {
+    let mut trees = [NO_TREE; SLOTS];
+    for Operation { step, line, call } in operations {
+        call.perform(&mut trees)
+            .map_err(|errno| Failure::with_object(*step, *line, errno))?;
+        done(*step);
+    }
+    Ok(())
 }
 
 impl Call {
     fn perform(&self, trees: &mut [RawFd; SLOTS]) -> std::result::Result<(), Errno> {
-        let tree = |trees: &[RawFd; SLOTS], slot: usize| trees.get(slot).copied().unwrap_or(-1);
+        let tree =
+            |trees: &[RawFd; SLOTS], slot: usize| trees.get(slot).copied().unwrap_or(NO_TREE);
+        let keep = |trees: &mut [RawFd; SLOTS], slot: usize, copied: RawFd| {
+            let place = trees.get_mut(slot).ok_or(Errno::EMFILE)?;
+            *place = copied;
+            Ok(())
+        };
         match self {
             Self::Private => {
                 let flags = libc::MS_REC | libc::MS_PRIVATE;
@@ -304,11 +353,16 @@ impl Call {
                 flags,
                 data,
             } => sys::mount(Some(source), target, *kind, *flags, *data),
-            Self::Copy(path, depth, slot) => {
-                let copied = copy_tree(path, *depth)?;
-                let place = trees.get_mut(*slot).ok_or(Errno::EMFILE)?;
-                *place = copied;
-                Ok(())
+            Self::Copy(path, depth, slot) => keep(trees, *slot, copy_tree(path, *depth)?),
+            Self::CopyNode(path, slot) => match copy_tree(path, Depth::One) {
+                Err(Errno::ENOENT) => keep(trees, *slot, NO_TREE),
+                copied => keep(trees, *slot, copied?),
+            },
+            Self::Node(slot, _) if tree(trees, *slot) == NO_TREE => Ok(()),
+            Self::Node(slot, path) => {
+                make_file(path)?;
+                attach_tree(tree(trees, *slot), path)?;
+                crate::sys::child::close(tree(trees, *slot))
             }
             Self::SetAccessOfCopy(slot, access) => {
                 set_access(tree(trees, *slot), c"", Depth::Recursive, *access)
@@ -320,8 +374,24 @@ impl Call {
                 attach_tree(tree(trees, *slot), path)?;
                 crate::sys::child::close(tree(trees, *slot))
             }
+            Self::Protect(path) => match copy_tree(path, Depth::Recursive) {
+                Err(Errno::ENOENT) => Ok(()),
+                Err(errno) => Err(errno),
+                Ok(copy) => {
+                    set_access(copy, c"", Depth::Recursive, Access::ReadOnly)?;
+                    attach_tree(copy, path)?;
+                    crate::sys::child::close(copy)
+                }
+            },
+            Self::Mask(path) => match sys::mount(Some(DEV_NULL), path, None, libc::MS_BIND, None) {
+                // Which of the two is missing? Without what covers it, it would stay uncovered.
+                Err(Errno::ENOENT) => match copy_tree(path, Depth::One) {
+                    Err(Errno::ENOENT) => Ok(()),
+                    _ => Err(Errno::ENOENT),
+                },
+                other => other,
+            },
             Self::Directory(path) => mkdir(path, 0o755),
-            Self::File(path) => make_file(path),
             Self::Link(target, path) => symlink(target, path),
         }
     }

@@ -20,6 +20,9 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
+use crate::egress::destination::Destination;
+use crate::egress::rules::{Grant, Rules};
+use crate::egress::setup::Setup;
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
@@ -28,6 +31,8 @@ use crate::policy::{
 };
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
+use crate::proc_file;
+use crate::sys::child::Family;
 
 /// CAP_SETGID, CAP_SETUID (capabilities(7)).
 const CAP_SETGID: u8 = 6;
@@ -98,6 +103,8 @@ pub struct Plan {
     pub id_maps: IdMaps,
     /// Bring `lo` up.
     pub loopback_up: bool,
+    /// How allowed destinations are reached; `None` where nothing is allowed.
+    pub(crate) egress: Option<Setup>,
     /// No user namespaces below this one.
     pub forbids_user_namespaces: bool,
     /// Changes to the file system's view, in order.
@@ -147,7 +154,14 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// The namespaces as `CLONE_NEW*` flags.
+    /// Whether the network namespace is made after the clone: by the first process, while the
+    /// command's process mounts (`docs/decisions/0002-network-beside-mounts.md`).
+    #[must_use]
+    pub fn unshares_network(&self) -> bool {
+        self.network_namespace && self.init
+    }
+
+    /// The namespaces that the clone makes, as `CLONE_NEW*` flags.
     #[must_use]
     pub fn clone_flags(&self) -> u64 {
         let flag = |wanted: bool, flag: i32| {
@@ -158,7 +172,10 @@ impl Plan {
             }
         };
         flag(self.user_namespace, libc::CLONE_NEWUSER)
-            | flag(self.network_namespace, libc::CLONE_NEWNET)
+            | flag(
+                self.network_namespace && !self.unshares_network(),
+                libc::CLONE_NEWNET,
+            )
             | flag(self.namespaces.pid, libc::CLONE_NEWPID)
             | flag(self.namespaces.mount, libc::CLONE_NEWNS)
             | flag(self.namespaces.ipc, libc::CLONE_NEWIPC)
@@ -208,6 +225,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
+        egress: decide_egress(policy)?,
         forbids_user_namespaces: user_namespace,
         mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
@@ -240,6 +258,23 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         kill_after: process.kill_after,
         losses: Vec::new(),
     })
+}
+
+/// What has to be set up for the destinations that are allowed.
+fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
+    let egress = &policy.egress;
+    if egress.is_empty() || policy.network != Network::Loopback {
+        return Ok(None);
+    }
+    let grants =
+        |list: &[Destination]| -> Vec<Grant> { list.iter().cloned().map(Grant::from).collect() };
+    let rules = Rules::new(grants(&egress.allow), grants(&egress.deny))
+        .map_err(|reason| Error::usage("--allow", reason.to_string()))?;
+    let mut families = vec![Family::V4];
+    if Path::new("/proc/net/if_inet6").exists() {
+        families.push(Family::V6);
+    }
+    Setup::new(rules, &families).map(Some)
 }
 
 fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {
@@ -318,7 +353,7 @@ fn own_identity(id_maps: IdMaps, support: &Support) -> Option<Identity> {
 
 /// Root of a user namespace with a map of its own may not (user_namespaces(7)).
 fn may_set_groups() -> bool {
-    fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim_end() == "allow")
+    proc_file::read_text("/proc/self/setgroups").is_ok_and(|word| word.trim_end() == "allow")
 }
 
 fn filter_context(
@@ -348,7 +383,7 @@ fn filter_context(
 
 /// The highest capability that this kernel knows.
 fn last_capability() -> u8 {
-    fs::read_to_string("/proc/sys/kernel/cap_last_cap")
+    proc_file::read_text("/proc/sys/kernel/cap_last_cap")
         .ok()
         .and_then(|text| text.trim().parse().ok())
         // Every kernel that can do the rest has these.
@@ -516,6 +551,11 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
     let resolve = |option: &str, paths: &[PathBuf]| -> Result<Vec<PathBuf>> {
         let mut resolved = Vec::new();
         for path in paths {
+            // Most of what a shipped profile hides is on few hosts: one look instead of one for each
+            // component.
+            if optional.contains(path.as_path()) && fs::symlink_metadata(path).is_err() {
+                continue;
+            }
             match fs::canonicalize(path) {
                 Ok(path) => resolved.push(path),
                 Err(_) if optional.contains(path.as_path()) => {}
@@ -538,19 +578,9 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         mounts.push(Mount::Proc);
         mounts.extend(proc_protection(support));
     }
-    if filesystem.sys == View::Own {
-        mounts.push(Mount::Sys);
-    }
     if filesystem.dev == View::Own {
         mounts.push(Mount::Dev {
-            nodes: DEVICE_NODES
-                .iter()
-                .copied()
-                .filter(|name| {
-                    fs::metadata(Path::new("/dev").join(name))
-                        .is_ok_and(|found| found.file_type().is_char_device())
-                })
-                .collect(),
+            nodes: DEVICE_NODES.to_vec(),
             console: terminal(),
         });
     }
@@ -564,12 +594,12 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         covered.dedup();
         mounts.extend(covered.iter().cloned().map(Mount::PrivateTmp));
     }
-    let mut hide = resolve("--hide", &filesystem.hide)?;
-    if filesystem.hide_sockets {
-        hide.extend(host_sockets());
-        hide.sort();
-        hide.dedup();
+    // As late as can be: it needs the network namespace, which is made meanwhile.
+    if filesystem.sys == View::Own {
+        mounts.push(Mount::Sys);
     }
+    let hide = resolve("--hide", &filesystem.hide)?;
+    let named: BTreeSet<PathBuf> = hide.iter().cloned().collect();
     for path in hide {
         if covered.iter().any(|above| path.starts_with(above)) {
             continue;
@@ -581,26 +611,27 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
             mounts.push(Mount::HideFile(path));
         }
     }
+    if filesystem.hide_sockets {
+        let replaced = [(filesystem.dev, "/dev"), (filesystem.sys, "/sys")];
+        let replaced = replaced.into_iter().filter(|(view, _)| *view == View::Own);
+        covered.extend(replaced.map(|(_, folder)| PathBuf::from(folder)));
+        let gone = |path: &PathBuf| covered.iter().any(|above| path.starts_with(above));
+        let sockets = host_sockets().into_iter();
+        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path));
+        mounts.extend(sockets.map(Mount::HideSocket));
+    }
     Ok(mounts)
 }
 
-/// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all.
+/// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all. Which
+/// of them a kernel has, the child finds out for nothing.
 fn proc_protection(support: &Support) -> Vec<Mount> {
-    let there = |name: &&&str| Path::new("/proc").join(name).exists();
     let path = |name: &&str| Path::new("/proc").join(name);
     if !support.root {
         return vec![Mount::ProcReadOnly(PathBuf::from("/proc/sys"))];
     }
-    let read_only = PROC_READ_ONLY
-        .iter()
-        .filter(there)
-        .map(path)
-        .map(Mount::ProcReadOnly);
-    let masked = PROC_MASKED
-        .iter()
-        .filter(there)
-        .map(path)
-        .map(Mount::ProcMask);
+    let read_only = PROC_READ_ONLY.iter().map(path).map(Mount::ProcReadOnly);
+    let masked = PROC_MASKED.iter().map(path).map(Mount::ProcMask);
     read_only.chain(masked).collect()
 }
 
@@ -625,7 +656,7 @@ fn terminal() -> Option<PathBuf> {
 ///
 /// A socket bound later, or in another network namespace, is not in the list.
 fn host_sockets() -> Vec<PathBuf> {
-    let Ok(table) = fs::read("/proc/net/unix") else {
+    let Ok(table) = proc_file::read("/proc/net/unix") else {
         return Vec::new();
     };
     let mut paths: Vec<PathBuf> = table

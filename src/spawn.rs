@@ -5,10 +5,11 @@
 //! | clone3 with all namespaces | starts on the launcher's memory | |
 //! | | ordinary user: writes its own id maps | |
 //! | | clones pid 2 | starts |
-//! | root: writes the id maps, releases both | brings `lo` up, waits for the maps | waits for them |
-//! | reads the report pipe to its end | drops everything, executes the init | mounts, limits, drops |
+//! | root: writes the id maps, releases both | makes the network, hands it over | waits for the maps, mounts |
+//! | reads the report pipe to its end | brings `lo` up, waits for the maps | enters the network, mounts `/sys` |
+//! | | drops everything, executes the init | limits, drops, filter |
 //! | | init confines itself, lets pid 2 go | waits for that |
-//! | | supervises | filter, execve |
+//! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
 //! Where there is no init, the first process does both columns' work.
@@ -34,9 +35,11 @@ use crate::init::Record;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
+use crate::proc_file;
 use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::clone::{Flags, Guests};
+use crate::sys::message;
 use crate::sys::parent;
 use crate::{child, doctor, init};
 
@@ -49,6 +52,8 @@ pub(crate) struct Spawned {
     pub(crate) pid: i32,
     /// The init's reports, if there is one; closing it ends the sandbox.
     pub(crate) status: Option<OwnedFd>,
+    /// The sockets of the plan's egress, in its order.
+    pub(crate) ways: Vec<OwnedFd>,
     /// When each step was done, in nanoseconds of `CLOCK_MONOTONIC`, if that was asked for.
     pub(crate) marks: Vec<(Step, u64)>,
 }
@@ -87,6 +92,8 @@ pub(crate) struct Launch {
     pid: i32,
     status: Option<OwnedFd>,
     guests: Guests<Prepared>,
+    /// Where the sockets of the plan's egress come from.
+    egress: Option<OwnedFd>,
     /// What the children have said so far.
     said: Vec<u8>,
     released: std::result::Result<(), Errno>,
@@ -160,6 +167,17 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     } else {
         None
     };
+    let egress = if plan.egress.is_some() {
+        let kind = SockType::SeqPacket;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(on(Step::Egress))?;
+        Some((
+            lift(ours, least).map_err(on(Step::Egress))?,
+            lift(theirs, least).map_err(on(Step::Egress))?,
+        ))
+    } else {
+        None
+    };
     let init = if plan.init {
         Some(init_channels(least)?)
     } else {
@@ -176,8 +194,10 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
             .iter()
             .map(|(_, writer)| writer.as_raw_fd())
             .chain(init.iter().map(|init| init.supervisor.as_raw_fd()))
+            .chain(egress.iter().map(|(ours, _)| ours.as_raw_fd()))
             .collect(),
         landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
+        egress: egress.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         descriptors,
     };
     let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
@@ -210,6 +230,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         pid,
         status: init.map(InitChannels::keep_status),
         guests,
+        egress: egress.map(|(ours, _)| ours),
         said: Vec::new(),
         released: Ok(()),
         _sharing: sharing,
@@ -270,13 +291,10 @@ impl Launch {
             .read_report(&mut self.said)
             .map_err(|error| errno_of(&error));
         let failure = match (Failure::decode(&self.said), self.released.and(read)) {
-            // A child that failed before it was released says why; that nobody was left to release is
-            // the consequence. One that waited in vain knows less than we do.
-            (Some(failure), Err(errno)) if failure.step == Step::IdMaps => {
-                Some(Failure { errno, ..failure })
-            }
-            (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-            (reported, _) => reported,
+            // That nobody was left to be released is the consequence of what the child says.
+            (Some(failure), Ok(()) | Err(Errno::EPIPE)) => Some(failure),
+            (_, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+            (None, Ok(())) => None,
         };
         if let Some(failure) = failure {
             return Err(failed(plan, failure));
@@ -290,6 +308,10 @@ impl Launch {
                 errno,
             ));
         }
+        let ways = match &self.egress {
+            None => Vec::new(),
+            Some(channel) => receive_ways(plan, channel)?,
+        };
         let clock = self.guests.value().clock.as_ref();
         let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
         debug!(pid = self.pid, "the command runs");
@@ -298,9 +320,26 @@ impl Launch {
             pidfd,
             pid: self.pid,
             status: self.status.take(),
+            ways,
             marks,
         })
     }
+}
+
+/// The sockets of `plan`'s egress. The child has sent them all before it let the command run.
+fn receive_ways(plan: &Plan, channel: &OwnedFd) -> Result<Vec<OwnedFd>> {
+    let failed = |errno| Error::step(Step::Egress, "", errno);
+    let expected = plan.egress.as_ref().map_or(0, |setup| setup.ways.len());
+    let mut ways = Vec::with_capacity(expected);
+    while ways.len() < expected {
+        let received = message::receive(channel.as_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+        let received = received.map_err(failed)?;
+        if received.descriptors.is_empty() || received.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(failed(Errno::EMFILE));
+        }
+        ways.extend(received.descriptors);
+    }
+    Ok(ways)
 }
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.
@@ -376,7 +415,8 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
     let flags = SockFlag::SOCK_CLOEXEC;
     let (supervisor, status) =
         socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
-    let (go_reader, go_writer) = pipe2(OFlag::O_CLOEXEC).map_err(on)?;
+    let (go_reader, go_writer) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
     Ok(InitChannels {
         program,
         supervisor: lift(supervisor, least).map_err(on)?,
@@ -442,7 +482,7 @@ fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
 /// Every id of this namespace, as itself (user_namespaces(7)).
 fn write_id_maps(pid: i32) -> std::result::Result<(), Errno> {
     for file in ["uid_map", "gid_map"] {
-        let own = fs::read_to_string(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
+        let own = proc_file::read_text(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
         let identity: String = own
             .lines()
             .filter_map(|line| {
@@ -472,6 +512,10 @@ fn failed(plan: &Plan, failure: Failure) -> Error {
         Step::Exec => return not_executed(plan, errno),
         Step::Limits => plan.limits.get(index).map(|limit| limit.name.to_owned()),
         Step::Chdir => Some(plan.directory.display().to_string()),
+        Step::Egress => plan
+            .egress
+            .as_ref()
+            .and_then(|setup| setup.ways.get(index).map(ToString::to_string)),
         _ => plan
             .mounts
             .get(index)

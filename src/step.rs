@@ -27,7 +27,8 @@ macro_rules! steps {
 }
 
 steps! {
-    /// setns(2) into an existing network namespace (`--net ns:`).
+    /// setns(2) into an existing network namespace: that of `--net ns:`, or, for the command's process,
+    /// the one that the first process has made.
     JoinNetwork = "join the network namespace",
     /// clone3(2) of the sandbox's first process, with all namespaces at once.
     Clone = "create the namespaces",
@@ -35,8 +36,12 @@ steps! {
     IdMaps = "map user and group ids",
     /// clone of the command's process under the init.
     CloneCommand = "create the command's process",
+    /// unshare(2) of the network namespace, by the first process while the second one mounts.
+    Network = "create the network namespace",
     /// `lo` up, read back.
     Loopback = "bring up the loopback interface",
+    /// Routes, and sockets for the supervisor, by which allowed destinations are reached.
+    Egress = "open the ways out",
     /// `user.max_user_namespaces` = 0 inside.
     ForbidUserNamespaces = "forbid nested user namespaces",
     /// Make every mount private to the new mount namespace.
@@ -85,10 +90,10 @@ steps! {
     Init = "start the sandbox's init",
     /// recvmsg(2) of the socket that the command is to serve (a sandbox of the broker's).
     Receive = "receive the connection",
-    /// rt_sigprocmask(2), signal dispositions.
-    Signals = "restore the signal mask",
     /// seccomp(2).
     Seccomp = "install the system-call filter",
+    /// rt_sigprocmask(2), signal dispositions.
+    Signals = "restore the signal mask",
     /// execve(2) of the command.
     Exec = "execute the command",
 }

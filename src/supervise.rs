@@ -139,12 +139,10 @@ impl Supervisor {
             PollFd::new(self.spawned.pidfd.as_fd(), PollFlags::POLLIN),
             PollFd::new(signals, PollFlags::POLLIN),
         ];
-        if let Some(status) = self
-            .spawned
-            .status
-            .as_ref()
-            .filter(|_| self.ended.is_none())
-        {
+        // Only a terminal's job control has use for what the init says before the end; the end itself
+        // shows on the pidfd.
+        let listens = self.ended.is_none() && self.terminal.is_some();
+        if let Some(status) = self.spawned.status.as_ref().filter(|_| listens) {
             watched.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
         let timeout = match self.deadline {

@@ -14,10 +14,13 @@ const ALONE: &str = "SANDBOX_TEST_ALONE";
 /// An ordinary user, where root runs the tests: one that no account has.
 const ORDINARY: u32 = 64_321;
 
-/// Run `body`, of the test called `name`, in a process that does nothing else; where root runs the
-/// tests, as root and then as an ordinary user.
+/// Run `body`, of the calling test, in a process that does nothing else; where root runs the tests, as
+/// root and then as an ordinary user.
 #[track_caller]
-pub(crate) fn alone(name: &str, body: fn()) {
+pub(crate) fn alone(body: fn()) {
+    // The harness gives each test a thread of its name.
+    let thread = std::thread::current();
+    let name = thread.name().unwrap();
     if std::env::var_os(ALONE).is_none_or(|wanted| wanted != name) {
         let itself = std::env::current_exe().unwrap();
         let output = Command::new(itself)

@@ -435,3 +435,41 @@ fn a_passed_socket_can_be_used() {
         assert_eq!(success(user, &output), "hello");
     });
 }
+
+#[test]
+fn a_socket_in_a_directory_that_is_replaced_does_not_stop_a_launch() {
+    each_user(|user| {
+        let folder = tempfile::tempdir_in("/dev/shm").expect("it is writable for all");
+        let _socket = UnixListener::bind(folder.path().join("socket")).expect("a new name");
+        let output = user.sandbox(&["--", "ls", "/dev/shm"]).output();
+        let output = output.expect("the binary can be started");
+        assert_eq!(success(user, &output), "");
+    });
+}
+
+#[test]
+fn sockets_of_the_host_that_come_and_go_do_not_stop_a_launch() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    each_user(|user| {
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let folder = tempfile::tempdir_in("/tmp").expect("it is writable for all");
+                    for name in 0..16 {
+                        let socket = UnixListener::bind(folder.path().join(name.to_string()));
+                        drop(socket.expect("a new name"));
+                    }
+                    let _last = UnixListener::bind(folder.path().join("last")).expect("a new name");
+                }
+            });
+            let outputs: Vec<_> = (0..40)
+                .map(|_| user.sandbox(&["--", "true"]).output())
+                .collect();
+            over.store(true, Ordering::Relaxed);
+            for output in outputs {
+                success(user, &output.expect("the binary can be started"));
+            }
+        });
+    });
+}

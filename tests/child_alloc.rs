@@ -1,5 +1,8 @@
 //! The child allocates nothing between the clone and the command: an allocator that aborts in any
 //! process but this one stands guard. The children share its memory, so they would meet it.
+//!
+//! The one step that only a broker's sandbox has, receiving its connection, is tried likewise where a
+//! broker's keeper can be had: `src/broker/keeper/tests.rs`.
 #![expect(unsafe_code, reason = "a global allocator, and a fork for the control")]
 
 use std::alloc::{GlobalAlloc, Layout, System};

@@ -125,10 +125,14 @@ macro_rules! steps {
 const NOSUID: u64 = libc::MS_NOSUID;
 const NODEV: u64 = libc::MS_NODEV;
 const NOEXEC: u64 = libc::MS_NOEXEC;
+const STREAM: u64 = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64;
 
 #[rustfmt::skip]
 steps! {
+    no_network: Network "" [], refuse_when(libc::SYS_unshare, 0, libc::CLONE_NEWNET as u64);
     no_loopback: Loopback "" [], refuse_when(libc::SYS_ioctl, 1, libc::SIOCSIFFLAGS);
+    no_way_out: Egress "tcp://192.0.2.1:443" ["--allow", "192.0.2.1:443"], refuse_when(libc::SYS_socket, 1, STREAM);
+    no_route_out: Egress "" ["--allow", "192.0.2.1:443"], refuse_when(libc::SYS_socket, 0, libc::AF_NETLINK as u64);
     mounts_not_private: PrivateMounts "" [], refuse_when(libc::SYS_mount, 3, libc::MS_REC | libc::MS_PRIVATE);
     not_read_only: ReadOnly "/etc" ["--read-only", "/etc"], refuse(libc::SYS_mount_setattr);
     not_writable: ReadWrite "/etc" ["--read-write", "/etc"], refuse(libc::SYS_open_tree);
@@ -165,7 +169,7 @@ fn identity_not_changed() {
 fn no_namespaces() {
     each_user(|user| {
         let expected = message(Step::Clone, "", "No space left on device");
-        let script = "echo 0 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
+        let script = "echo 0 > /proc/sys/user/max_pid_namespaces && exec \"$@\"";
         let proof = user.home.join(format!("ran-{}", rand()));
         let mut command = user.command("unshare");
         command
@@ -181,7 +185,7 @@ fn no_namespaces() {
             user.name
         );
         assert!(
-            said.contains("max_net_namespaces"),
+            said.contains("max_pid_namespaces"),
             "the hint names it: {said}"
         );
         assert_eq!(output.status.code(), Some(125), "as {}", user.name);
@@ -329,8 +333,10 @@ fn no_step_is_forgotten() {
     // The second clone3 looks like the first to a filter, its flags being in memory, and no limit of
     // the kernel lets one of the two pass for root.
     let cannot = [Step::CloneCommand];
+    // Only a broker's sandbox does it: src/broker/keeper/tests.rs.
+    let elsewhere = [Step::Receive];
     for step in Step::ALL {
-        let ways = [IN_TABLE, &alone, &cannot]
+        let ways = [IN_TABLE, &alone, &cannot, &elsewhere]
             .into_iter()
             .filter(|list| list.contains(step));
         assert_eq!(ways.count(), 1, "{step:?}");

@@ -63,7 +63,7 @@ fn launch_many(user: &User, token: &str, count: usize) {
                     };
                     let mut child = command
                         .env("SANDBOX_LEAK_TEST", token)
-                        .stderr(std::process::Stdio::null())
+                        .stderr(std::process::Stdio::piped())
                         .spawn()
                         .expect("the binary can be started");
                     if matches!(number % 21, 7 | 14) {
@@ -73,12 +73,14 @@ fn launch_many(user: &User, token: &str, count: usize) {
                         ));
                         child.kill().expect("it is ours");
                     }
-                    let status = child.wait().expect("it is ours");
-                    match number % 21 {
-                        3 | 6 | 9 => assert_eq!(status.code(), Some(125)),
-                        7 | 14 => assert_eq!(status.code(), None),
-                        _ => assert_eq!(status.code(), Some(0)),
-                    }
+                    let output = child.wait_with_output().expect("it is ours");
+                    let expected = match number % 21 {
+                        3 | 6 | 9 => Some(125),
+                        7 | 14 => None,
+                        _ => Some(0),
+                    };
+                    let said = String::from_utf8_lossy(&output.stderr);
+                    assert_eq!(output.status.code(), expected, "{said}");
                 }
             });
         }

@@ -8,10 +8,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use sandbox::policy::find::{BUILT_IN, Places, load_from};
+use sandbox::policy::find::{BUILT_IN, LISTINGS, Places, Purpose, load_from};
 use sandbox::policy::key::KEYS;
 use sandbox::policy::merge::{combine, widenings};
-use sandbox::policy::parse::parse;
+use sandbox::policy::parse::{from_listing, parse, to_listing};
 use sandbox::policy::{Layer, Network, Origin, Policy, Seccomp, Strictness, View};
 use sandbox::policy::{describe, schema};
 use sandbox::request::Format;
@@ -34,7 +34,7 @@ fn shipped(name: &str) -> Policy {
 }
 
 fn layers(name: &str) -> Vec<(Origin, Layer)> {
-    load_from(&bare_host(), OsStr::new(name)).unwrap()
+    load_from(&bare_host(), OsStr::new(name), Purpose::Explain).unwrap()
 }
 
 /// That the file at `path` holds `made`; written there instead under `SANDBOX_BLESS=1`.
@@ -71,6 +71,31 @@ fn every_profile_is_valid_and_says_what_it_extends() {
         let layer = parse(Path::new(name), text).unwrap();
         assert!(layer.extends.is_some(), "{name}");
         assert_eq!(shipped(name).name, *name);
+    }
+}
+
+#[test]
+fn every_listing_says_what_its_profile_says() {
+    assert_eq!(LISTINGS.len(), BUILT_IN.len());
+    for (name, text) in BUILT_IN {
+        let parsed = parse(Path::new(name), text).unwrap();
+        let listing = to_listing(&parsed);
+        compare(&format!("policies/compiled/{name}.txt"), &listing);
+        // Nothing that the listing leaves out: a new key that it cannot write fails here.
+        let listed = from_listing(&listing).unwrap();
+        let resolved = |layer: Layer| combine(&[(Origin::BuiltIn((*name).into()), layer)]);
+        let home = Some(Path::new("/home/user"));
+        let both = [parsed, listed].map(|layer| layer.resolve(Path::new("/"), home).unwrap());
+        let [parsed, listed] = both.map(|layer| resolved(layer).unwrap());
+        assert_eq!(parsed, listed, "{name}");
+    }
+    for broken in [
+        "network.mode",
+        "network.mode\ttext",
+        "no.key\ttext\tx",
+        "network.mode\tx\ty",
+    ] {
+        assert!(from_listing(broken).is_none(), "{broken:?}");
     }
 }
 

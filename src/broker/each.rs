@@ -431,8 +431,8 @@ impl Each {
 fn told(address: super::channel::Address) -> super::connection::Address {
     match address {
         super::channel::Address::Inet(address) => super::connection::Address::Inet(address),
-        super::channel::Address::Unix(name) => super::connection::Address::Unix(
-            super::connection::UnixName(name.as_bytes().to_vec()),
-        ),
+        super::channel::Address::Unix(name) => {
+            super::connection::Address::Unix(super::connection::UnixName(name.as_bytes().to_vec()))
+        }
     }
 }

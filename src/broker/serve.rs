@@ -146,10 +146,10 @@ fn open(
         run::print(&plan, format)?;
         return Ok(Opened::Printed);
     }
-    let files = listeners.iter().filter_map(|listener| listener.made.as_ref());
-    let files: Vec<_> = files
-        .chain(admin.as_ref().and_then(Admin::file))
-        .collect();
+    let files = listeners
+        .iter()
+        .filter_map(|listener| listener.made.as_ref());
+    let files: Vec<_> = files.chain(admin.as_ref().and_then(Admin::file)).collect();
     let keeper = Keeper::start(load, request, shape, &handed, &files)?;
     Ok(Opened::All(Box::new((
         listeners,
@@ -487,7 +487,9 @@ impl Broker {
     fn step(&mut self) -> Result<()> {
         let ready = match &self.staff {
             Staff::Crew(crew) => crew.is_ready(&self.house.settings),
-            Staff::Each(each) => self.state != State::Starting || each.is_ready(&self.house.settings),
+            Staff::Each(each) => {
+                self.state != State::Starting || each.is_ready(&self.house.settings)
+            }
         };
         match self.state {
             State::Starting if ready => {
@@ -713,10 +715,7 @@ impl Broker {
 }
 
 fn ended_early(ending: Ending) -> Error {
-    Error::worker(format!(
-        "it ended before it was ready: {}",
-        ending.words()
-    ))
+    Error::worker(format!("it ended before it was ready: {}", ending.words()))
 }
 
 /// As many descriptors as this process may have at all: each connection on its way needs one.

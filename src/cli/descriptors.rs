@@ -14,7 +14,7 @@ use crate::policy::spec;
 use crate::request::{Passed, Source};
 
 /// The descriptors that the command gets from 3 up, in the order of the line.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Descriptors {
     /// Each with its source and name.
     pub passed: Vec<Passed>,

@@ -32,9 +32,17 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "A limit of processes is reached: --limit nproc, pids in a control group, or the host's own.",
             "Raise the limit.",
         ),
+        Step::Network => (
+            "The limit user.max_net_namespaces is reached, or the host takes capabilities from unprivileged user namespaces.",
+            "sandbox doctor names the limit or the security module; as root, --userns no.",
+        ),
         Step::Loopback => (
             "The network namespace was made, but its loopback interface stayed down; some hosts take capabilities from unprivileged user namespaces at this point.",
             "sandbox doctor names the security module; --net none needs no interface.",
+        ),
+        Step::Egress => (
+            "A route or a socket that --allow needs could not be made inside: a limit of descriptors (--limit nofile), or the host takes capabilities from unprivileged user namespaces.",
+            "Name fewer ports; sandbox doctor names the security module; as root, --userns no.",
         ),
         Step::PrivateMounts => (
             "The mount namespace cannot be cut from the host's: the host takes capabilities from unprivileged user namespaces.",

@@ -2,7 +2,7 @@
 //!
 //! Runs in the launcher, first of all. A launch is parsed by a clap command that knows the options
 //! only; the whole tree, with its subcommands and help, is built when something else is asked for,
-//! because building it costs a launch more than parsing does.
+//! because building it costs a launch more than parsing does. A line without options needs neither.
 
 mod completions;
 mod descriptors;
@@ -96,7 +96,7 @@ const SUBCOMMANDS: &[&str] = &[
 /// Names that later subcommands will have. Kept free now, so that no script breaks then.
 const RESERVED: &[&str] = &["netns", "lab", "learn"];
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 struct LogOptions {
     /// Say more: -v what was granted, -vv each step, -vvv everything
@@ -208,12 +208,30 @@ fn parse(argv: &[OsString]) -> Result<Asked> {
     if first.is_some_and(|word| SUBCOMMANDS.contains(&word)) {
         return parse_all(argv);
     }
+    if let Some(command) = command_alone(argv) {
+        let (run, log) = (run::RunArgs::plain(command), LogOptions::default());
+        return Ok(Launch { run, log }.into());
+    }
     // Whatever goes wrong here, the whole tree says better: it knows its help and its usage.
     let Ok(launch) = Launch::try_parse_from(argv) else {
         return parse_all(argv);
     };
     refuse_late_subcommand(argv, launch.run.command())?;
     Ok(launch.into())
+}
+
+/// The command of a line without options, the most frequent one: building clap's table of options
+/// takes a twentieth of a whole launch.
+fn command_alone(argv: &[OsString]) -> Option<Vec<OsString>> {
+    let (first, rest) = argv.get(1..)?.split_first()?;
+    let bytes = first.as_encoded_bytes();
+    let command = match bytes {
+        b"--" => rest,
+        [b'-', ..] | [] => return None,
+        _ if RESERVED.iter().any(|name| name.as_bytes() == bytes) => return None,
+        _ => argv.get(1..)?,
+    };
+    (!command.is_empty()).then(|| command.to_vec())
 }
 
 /// A subcommand's name after options is most likely meant as one; nobody should have to guess.
@@ -361,6 +379,38 @@ mod tests {
     fn options_after_the_program_are_the_programs() {
         let command = launched(&["sandbox", "curl", "--policy", "x", "--nonsense", "-v"]);
         assert_eq!(command, ["curl", "--policy", "x", "--nonsense", "-v"]);
+    }
+
+    #[test]
+    fn a_line_without_options_means_the_same_without_clap() {
+        for line in [
+            &["sandbox", "--", "ls", "-l"][..],
+            &["sandbox", "ls", "-l", "--", "--net"],
+            &["sandbox", "--", "--", "x"],
+            &["sandbox", "--", "doctor", "--json"],
+            &["sandbox", "--", "-v"],
+            &["sandbox", "--", ""],
+            &["sandbox", "./-x"],
+        ] {
+            let line = words(line);
+            let alone = command_alone(&line).expect("it has no option");
+            let launch = Launch {
+                run: run::RunArgs::plain(alone),
+                log: LogOptions::default(),
+            };
+            let parsed = Launch::try_parse_from(&line).unwrap();
+            assert_eq!(format!("{launch:?}"), format!("{parsed:?}"), "{line:?}");
+        }
+        for line in [
+            &["sandbox"][..],
+            &["sandbox", "--"],
+            &["sandbox", ""],
+            &["sandbox", "-v", "ls"],
+            &["sandbox", "--net=none", "ls"],
+            &["sandbox", "lab", "up"],
+        ] {
+            assert_eq!(command_alone(&words(line)), None, "{line:?}");
+        }
     }
 
     #[test]

@@ -13,8 +13,9 @@ use clap::builder::{
 };
 use clap::{Args, ValueHint};
 
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
-use crate::policy::layer::Layer;
+use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
     Cgroup, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge, spec,
 };
@@ -55,7 +56,7 @@ fn switch() -> ValueParser {
 }
 
 /// Everything on the command line that says what the sandbox may do.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct PolicyOptions {
     #[command(flatten)]
     base: Base,
@@ -75,7 +76,7 @@ pub(crate) struct PolicyOptions {
     limits: LimitOptions,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Policy")]
 struct Base {
     /// Start from the policy NAME, or from the policy in FILE
@@ -102,7 +103,7 @@ struct Base {
     best_effort: bool,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Network")]
 struct NetworkOptions {
     /// Give the command the network MODE
@@ -114,9 +115,24 @@ struct NetworkOptions {
     /// Danger: with host and ns: the command reaches what that network reaches.
     #[arg(long, value_name = "MODE", value_parser = bytes(spec::network))]
     net: Option<Network>,
+
+    /// Let the command reach DEST outside
+    ///
+    /// HOST:PORT, *.HOST:PORT (every name below HOST), IP:PORT, IP/BITS:PORT or [IPv6]:PORT; PORT may
+    /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. The command stays in its
+    /// empty network: this program makes each connection for it, and refuses all others at once. Needs
+    /// --net loopback. May be given several times. Danger: what is reached may pass anything on.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    allow: Vec<Destination>,
+
+    /// Refuse DEST, whatever --allow and the policy allow
+    ///
+    /// Written as for --allow. May be given several times. Default: what is not allowed is refused.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    deny: Vec<Destination>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Namespaces")]
 struct NamespaceOptions {
     /// Whether to use a user namespace: auto, yes or no
@@ -138,7 +154,7 @@ struct NamespaceOptions {
     share: Vec<Vec<&'static str>>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Files")]
 struct FileOptions {
     /// Whose /proc the command sees: its own or the host's
@@ -195,7 +211,7 @@ struct FileOptions {
     private_tmp: Option<bool>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Privileges")]
 struct PrivilegeOptions {
     /// Filter system calls by PROFILE, by the profile in FILE, or not at all
@@ -227,7 +243,7 @@ struct PrivilegeOptions {
     group: Option<String>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Process")]
 struct ProcessOptions {
     /// Start the command in the directory PATH
@@ -258,7 +274,7 @@ struct ProcessOptions {
     new_session: Option<bool>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Environment")]
 struct EnvironmentOptions {
     /// Set the variable NAME to VALUE, or pass on the caller's NAME
@@ -287,7 +303,7 @@ struct EnvironmentOptions {
     keep_env: Vec<OsString>,
 }
 
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitOptions {
     /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
@@ -354,7 +370,10 @@ impl PolicyOptions {
         let layer = self
             .into_layer()?
             .resolve(&here, home.as_deref().map(Path::new))?;
-        let mut layers = find::load(base.as_deref().unwrap_or(OsStr::new(default)))?;
+        let mut layers = find::load(
+            base.as_deref().unwrap_or(OsStr::new(default)),
+            find::Purpose::Run,
+        )?;
         layers.push((crate::policy::Origin::CommandLine, layer));
         merge::merge(&layers)
     }
@@ -368,6 +387,10 @@ impl PolicyOptions {
         let mut layer = Layer {
             require,
             network: self.network.net,
+            egress: EgressLayer {
+                allow: self.network.allow,
+                deny: self.network.deny,
+            },
             ..Layer::default()
         };
         self.namespaces.lay(&mut layer);

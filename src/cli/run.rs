@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::request::{EventTarget, Format, Request};
 
 /// One launch: what it may do, what it is handed, what is told about it.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     policy: PolicyOptions,
@@ -35,7 +35,7 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Descriptors")]
 struct SocketOptions {
     /// Make the first passed socket standard input and output too
@@ -49,7 +49,7 @@ struct SocketOptions {
 }
 
 /// Which kinds of descriptors are let through.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Descriptors")]
 pub(super) struct KindOptions {
     /// Pass descriptors of kinds that can lead out of the sandbox
@@ -61,7 +61,7 @@ pub(super) struct KindOptions {
 }
 
 /// What is told about a launch.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 pub(super) struct OutputOptions {
     /// Write events as JSON lines to FILE or to the open descriptor N
@@ -79,7 +79,7 @@ pub(super) struct OutputOptions {
     pub(super) dry_run: Option<Format>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
 struct TimingOptions {
     /// Print the microseconds that each step of the launch took
@@ -122,6 +122,14 @@ fn format() -> ValueParser {
 }
 
 impl RunArgs {
+    /// A launch without options.
+    pub(crate) fn plain(command: Vec<OsString>) -> Self {
+        Self {
+            command,
+            ..Self::default()
+        }
+    }
+
     /// The command and its arguments, as given.
     pub(crate) fn command(&self) -> &[OsString] {
         &self.command

@@ -47,7 +47,7 @@ fn suspect(step: Step, errno: Errno, readings: &Readings) -> Option<(Id, Failure
     };
     let id = match step {
         Step::IdMaps => Id::UserNamespace,
-        Step::Loopback => Id::NetworkNamespace,
+        Step::Network | Step::Loopback | Step::Egress => Id::NetworkNamespace,
         Step::PrivateMounts => Id::MountNamespace,
         Step::Proc => Id::FreshProc,
         Step::Sys => Id::FreshSys,
@@ -119,6 +119,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::IdMaps, &[], "the ids asked for must exist in the namespace that sandbox runs in; see /proc/self/uid_map"),
     (Step::CloneCommand, &[Errno::EAGAIN], "the limit on processes is too low for the init and the command: raise --limit nproc or --cgroup pids"),
     (Step::CloneCommand, &[], "the limits set leave no room for the command's process: raise --limit or --cgroup"),
+    (Step::Network, &[Errno::ENOSPC, Errno::EUSERS], "the limit user.max_net_namespaces is reached; see 'sysctl user'"),
+    (Step::Network, &[], "'sandbox doctor' tries a network namespace alone"),
     (Step::Loopback, &[], "--net none leaves lo down"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Proc, &[Errno::EPERM, Errno::EACCES], "this host refuses a fresh /proc, as containers do; --proc host accepts the host's"),

@@ -11,3 +11,8 @@ pub mod name;
 pub mod rules;
 pub mod special;
 pub mod synthetic;
+
+mod dial;
+mod refusals;
+mod relay;
+pub(crate) mod setup;

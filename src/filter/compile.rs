@@ -42,10 +42,59 @@ pub fn compile(profile: &Profile, context: &Context) -> Result<Program> {
     let mut graph = Graph::default();
     let ranges = ranges(&table, &mut graph)?;
     let tree = tree(&ranges, END, &mut graph);
+    guarded(tree, context.arch, &mut graph)
+}
+
+/// The program that allows these calls, each where one of its rules holds or without any rule, and
+/// answers every other with `otherwise`: for processes of our own.
+///
+/// # Errors
+///
+/// [`Error::Usage`] where there is more than the kernel takes.
+pub(crate) fn allow_only(
+    calls: BTreeMap<libc::c_long, Vec<SeccompRule>>,
+    otherwise: Verdict,
+) -> Result<Program> {
+    let arch = Arch::native();
+    let mut graph = Graph::default();
+    let allow = graph.add(Node::Return(Verdict::Allow.action()));
+    let refuse = graph.add(Node::Return(otherwise.action()));
+    let mut nodes: BTreeMap<u32, Id> = BTreeMap::from([(0, refuse)]);
+    for (number, rules) in calls {
+        let Ok(number) = u32::try_from(number) else {
+            continue;
+        };
+        let node = match rules.is_empty() {
+            true => allow,
+            false => rules_node(
+                number,
+                "our own",
+                rules,
+                Verdict::Allow,
+                arch,
+                refuse,
+                &mut graph,
+            )?,
+        };
+        nodes.insert(number, node);
+        nodes.entry(number + 1).or_insert(refuse);
+    }
+    let mut ranges: Vec<(u32, Id)> = nodes.into_iter().collect();
+    ranges.dedup_by_key(|(_, node)| *node);
+    let tree = tree(&ranges, END, &mut graph);
+    guarded(tree, arch, &mut graph)
+}
+
+/// A tree over the numbers behind the check of the architecture.
+fn guarded(tree: Id, arch: Arch, graph: &mut Graph) -> Result<Program> {
     let native = graph.add(Node::Load(NUMBER, tree));
     let foreign = graph.add(Node::Return(Verdict::KillProcess.action()));
-    let word = context.arch.audit_word();
-    let guard = graph.add(Node::Branch(code::EQUAL, word, native, foreign));
+    let guard = graph.add(Node::Branch(
+        code::EQUAL,
+        arch.audit_word(),
+        native,
+        foreign,
+    ));
     let root = graph.add(Node::Load(ARCHITECTURE, guard));
     graph.lay_out(root)
 }
@@ -115,14 +164,21 @@ fn group_node(
 ) -> Result<Id> {
     let verdict = group[0].verdict;
     let rules = group.iter().map(rule).collect::<Option<Vec<_>>>();
-    let program = rules
-        .and_then(|rules| sub_program(number, rules, verdict, arch))
-        .ok_or_else(|| {
-            Error::usage(
-                format!("seccomp profile, rules for {name}"),
-                format!("too many for the {MAX_LEN} instructions that the kernel takes"),
-            )
-        })?;
+    let rules = rules.ok_or_else(|| too_many(name))?;
+    rules_node(number, name, rules, verdict, arch, next, graph)
+}
+
+/// Rules with one verdict, compiled by seccompiler; `next` is where a call goes that none matches.
+fn rules_node(
+    number: u32,
+    name: &str,
+    rules: Vec<SeccompRule>,
+    verdict: Verdict,
+    arch: Arch,
+    next: Id,
+    graph: &mut Graph,
+) -> Result<Id> {
+    let program = sub_program(number, rules, verdict, arch).ok_or_else(|| too_many(name))?;
     // After the rules come two returns, "no rule matched" and "another number"; long rules jump to
     // the second when they mean the first.
     let (_, rules) = program.split_at(PREAMBLE);
@@ -149,6 +205,13 @@ fn group_node(
         ids[at] = graph.add(node);
     }
     Ok(ids[0])
+}
+
+fn too_many(name: &str) -> Error {
+    Error::usage(
+        format!("seccomp profile, rules for {name}"),
+        format!("too many for the {MAX_LEN} instructions that the kernel takes"),
+    )
 }
 
 fn sub_program(

@@ -52,6 +52,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+pub(crate) use compile::allow_only;
 pub use compile::compile;
 pub use interpret::interpret;
 pub use oci::parse_oci;

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 
 use serde_json::{Map, Value as Json, json};
 
-use super::find::{self, BUILT_IN};
+use super::find::{self, BUILT_IN, Purpose};
 use super::key::{self, KEYS};
 use super::merge::{self, Explained, Source, combine, widenings};
 use super::value::{Value, printable, quoted};
@@ -62,7 +62,7 @@ pub fn list(format: Format) -> Result<String> {
 /// # Errors
 /// When it cannot be found or is not valid.
 pub fn show(policy: &OsStr, format: Format) -> Result<String> {
-    let policy = combine(&find::load(policy)?)?;
+    let policy = combine(&find::load(policy, Purpose::Explain)?)?;
     Ok(show_policy(&policy, format))
 }
 
@@ -80,7 +80,7 @@ pub fn show_policy(policy: &Policy, format: Format) -> String {
 /// # Errors
 /// When it, or its system-call profile, cannot be found or is not valid.
 pub fn check(policy: &OsStr, format: Format) -> Result<String> {
-    let layers = find::load(policy)?;
+    let layers = find::load(policy, Purpose::Explain)?;
     let merged = combine(&layers)?;
     if let Seccomp::Profile(name) = &merged.process.seccomp {
         crate::filter::load(name)?;
@@ -115,7 +115,7 @@ pub fn check(policy: &OsStr, format: Format) -> Result<String> {
 /// # Errors
 /// When the policy or the key is not known, or the policy is not valid.
 pub fn explain(policy: &OsStr, wanted: Option<&str>, format: Format) -> Result<String> {
-    explain_layers(&find::load(policy)?, wanted, format)
+    explain_layers(&find::load(policy, Purpose::Explain)?, wanted, format)
 }
 
 /// As [`explain`], of layers at hand.
@@ -169,7 +169,12 @@ fn choose(wanted: &str) -> Result<Vec<String>> {
 /// # Errors
 /// When either cannot be found or is not valid.
 pub fn diff(a: &OsStr, b: &OsStr, format: Format) -> Result<String> {
-    let load = |policy| Ok(Layer::from(&combine(&find::load(policy)?)?));
+    let load = |policy| {
+        Ok(Layer::from(&combine(&find::load(
+            policy,
+            Purpose::Explain,
+        )?)?))
+    };
     let (a, b): (Layer, Layer) = (load(a)?, load(b)?);
     let different = KEYS.iter().filter_map(|key| {
         let (old, new) = (key.value(&a), key.value(&b));

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 
 use super::layer::names_a_file;
-use super::parse::parse;
+use super::parse::{from_listing, parse};
 use super::spec;
 use super::{Layer, Origin};
 use crate::error::{Error, Result};
@@ -39,6 +39,38 @@ pub const BUILT_IN: &[(&str, &str)] = &[
     ("agent", include_str!("../../policies/agent.toml")),
     ("browser", include_str!("../../policies/browser.toml")),
 ];
+
+/// The same, each as the listing that is read when it is to be run ([`super::parse::from_listing`]).
+///
+/// `tests/policies.rs` fails where one differs from its profile, and writes it anew with
+/// `SANDBOX_BLESS=1`.
+pub const LISTINGS: &[(&str, &str)] = &[
+    (
+        "default",
+        include_str!("../../policies/compiled/default.txt"),
+    ),
+    ("strict", include_str!("../../policies/compiled/strict.txt")),
+    ("worker", include_str!("../../policies/compiled/worker.txt")),
+    (
+        "connection",
+        include_str!("../../policies/compiled/connection.txt"),
+    ),
+    ("build", include_str!("../../policies/compiled/build.txt")),
+    ("agent", include_str!("../../policies/compiled/agent.txt")),
+    (
+        "browser",
+        include_str!("../../policies/compiled/browser.txt"),
+    ),
+];
+
+/// What the layers are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be run: what they say is enough.
+    Run,
+    /// To be explained: also on which line of its file each thing stands.
+    Explain,
+}
 
 /// The name of the base that has no layer.
 pub const NOTHING: &str = "nothing";
@@ -122,8 +154,8 @@ fn home_in(database: &str, id: u32) -> Option<PathBuf> {
 /// # Errors
 /// When it, or one that it extends, cannot be found, cannot be read or is not valid, or when
 /// policies extend each other in a circle.
-pub fn load(name_or_file: &OsStr) -> Result<Vec<(Origin, Layer)>> {
-    load_from(&Places::of_this_process()?, name_or_file)
+pub fn load(name_or_file: &OsStr, purpose: Purpose) -> Result<Vec<(Origin, Layer)>> {
+    load_from(&Places::of_this_process()?, name_or_file, purpose)
 }
 
 /// A policy to be read: where it was found, and how far down (for names).
@@ -140,7 +172,11 @@ struct Found {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_from(places: &Places, name_or_file: &OsStr) -> Result<Vec<(Origin, Layer)>> {
+pub fn load_from(
+    places: &Places,
+    name_or_file: &OsStr,
+    purpose: Purpose,
+) -> Result<Vec<(Origin, Layer)>> {
     let mut layers: Vec<(Origin, Layer)> = Vec::new();
     if name_or_file == NOTHING {
         return Ok(layers);
@@ -151,7 +187,10 @@ pub fn load_from(places: &Places, name_or_file: &OsStr) -> Result<Vec<(Origin, L
             Origin::File(path) => path.clone(),
             origin => PathBuf::from(origin.name()),
         };
-        let layer = parse(&file, &found.text)?;
+        let layer = match listed(&found.origin, purpose) {
+            Some(layer) => layer,
+            None => parse(&file, &found.text)?,
+        };
         let place = layer.extends_at.unwrap_or((1, 1));
         let here = |reason: String| Error::Policy {
             file: file.clone(),
@@ -198,6 +237,15 @@ pub fn load_from(places: &Places, name_or_file: &OsStr) -> Result<Vec<(Origin, L
     }
     layers.reverse();
     Ok(layers)
+}
+
+/// A shipped profile from its listing.
+fn listed(origin: &Origin, purpose: Purpose) -> Option<Layer> {
+    let Origin::BuiltIn(name) = origin else {
+        return None;
+    };
+    let (_, listing) = LISTINGS.iter().find(|(known, _)| known == name)?;
+    (purpose == Purpose::Run).then(|| from_listing(listing))?
 }
 
 /// The policy that `word` means; a name is looked for from place `depth` down.
@@ -353,7 +401,7 @@ pub fn list() -> Result<Vec<Listed>> {
 #[must_use]
 pub fn list_from(places: &Places) -> Vec<Listed> {
     let listed = names(places).into_iter().map(|name| Listed {
-        layers: load_from(places, OsStr::new(&name)),
+        layers: load_from(places, OsStr::new(&name), Purpose::Explain),
         name,
     });
     listed.collect()
@@ -385,7 +433,7 @@ mod tests {
 
     /// The file names of the layers, lowest first.
     fn chain(places: &Places, word: &str) -> Vec<String> {
-        let layers = load_from(places, OsStr::new(word)).unwrap();
+        let layers = load_from(places, OsStr::new(word), Purpose::Run).unwrap();
         let name = |(origin, _): &(Origin, Layer)| match origin {
             Origin::File(path) => path
                 .strip_prefix(&places.working)
@@ -398,7 +446,9 @@ mod tests {
     }
 
     fn refusal(places: &Places, word: &str) -> String {
-        let error = load_from(places, OsStr::new(word)).unwrap_err().to_string();
+        let error = load_from(places, OsStr::new(word), Purpose::Run)
+            .unwrap_err()
+            .to_string();
         error.replace(&format!("{}/", places.working.display()), "")
     }
 
@@ -494,7 +544,9 @@ mod tests {
                 }
             })
         );
-        let policy = combine(&load_from(&places, OsStr::new("system/b.toml")).unwrap()).unwrap();
+        let policy =
+            combine(&load_from(&places, OsStr::new("system/b.toml"), Purpose::Run).unwrap())
+                .unwrap();
         let hide = &policy.filesystem.hide;
         assert!(hide.contains(&places.working.join("system/x")), "{hide:?}");
         assert!(hide.contains(&PathBuf::from("/home/u/y")), "{hide:?}");
@@ -539,7 +591,7 @@ mod tests {
     #[test]
     fn an_endless_file_is_refused() {
         let (_root, places) = places(&[]);
-        let error = load_from(&places, OsStr::new("/dev/zero")).unwrap_err();
+        let error = load_from(&places, OsStr::new("/dev/zero"), Purpose::Run).unwrap_err();
         assert_eq!(error.to_string(), "cannot read policy /dev/zero");
     }
 }

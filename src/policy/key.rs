@@ -179,6 +179,16 @@ keys! {
             read |layer, item| { layer.network = Some(item.text(|t| spec::network(OsStr::new(t)))?); Ok(()) },
             value |layer| layer.network.as_ref().map(|mode| Value::Text(spec::show_network(mode)));
     }
+    ["egress"] {
+        "allow": Kind::Texts, "--allow DEST", "[\"api.example.com:443\"]",
+            "Destinations that may be reached: HOST:PORT, *.HOST:PORT, IP[/BITS]:PORT, after udp:// by UDP",
+            read |layer, item| { layer.egress.allow = item.list(spec::destination)?; Ok(()) },
+            value |layer| Value::list(layer.egress.allow.iter().map(|dest| dest.to_string().into()));
+        "deny": Kind::Texts, "--deny DEST", "[\"10.0.0.0/8:1-65535\"]",
+            "Destinations that may not be reached, whatever is allowed",
+            read |layer, item| { layer.egress.deny = item.list(spec::destination)?; Ok(()) },
+            value |layer| Value::list(layer.egress.deny.iter().map(|dest| dest.to_string().into()));
+    }
     ["namespaces"] {
         "user": Kind::Choice(&["auto", "yes", "no"]), "--userns WHEN", "\"yes\"",
             "A user namespace: always, never (needs root), or where the host has them",

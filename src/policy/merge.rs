@@ -10,10 +10,12 @@ use std::path::PathBuf;
 
 use super::environment::matches;
 use super::key::{KEYS, Key};
-use super::layer::{EnvironmentLayer, FilesystemLayer, NamespacesLayer, Origin, ProcessLayer};
+use super::layer::{
+    EgressLayer, EnvironmentLayer, FilesystemLayer, NamespacesLayer, Origin, ProcessLayer,
+};
 use super::value::Value;
 use super::{
-    Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
+    Egress, Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
     Strictness, UserNamespace, View,
 };
 use crate::error::{Error, Result};
@@ -87,6 +89,10 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     last(&mut below.require, &above.require);
     last(&mut below.network, &above.network);
 
+    let (to, from) = (&mut below.egress, &above.egress);
+    add(&mut to.allow, &from.allow);
+    add(&mut to.deny, &from.deny);
+
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
     last(&mut to.pid, &from.pid);
@@ -148,6 +154,12 @@ fn consistent(layer: &Layer) -> Result<()> {
         return Err(Error::usage(
             path.display().to_string(),
             "not an absolute path",
+        ));
+    }
+    if !layer.egress.allow.is_empty() && layer.network != Some(Network::Loopback) {
+        return Err(Error::usage(
+            "egress.allow",
+            "destinations are reached through the sandbox's own loopback: needs network mode \"loopback\"",
         ));
     }
     let process = &layer.process;
@@ -248,6 +260,10 @@ fn into_policy(layer: Layer, name: String) -> Policy {
         name,
         description: layer.description.unwrap_or(base.description),
         network: layer.network.unwrap_or(base.network),
+        egress: Egress {
+            allow: layer.egress.allow,
+            deny: layer.egress.deny,
+        },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
             pid: namespaces.pid.unwrap_or(base.namespaces.pid),
@@ -310,6 +326,10 @@ impl From<&Policy> for Layer {
             extends: None,
             require: Some(policy.strictness),
             network: Some(policy.network.clone()),
+            egress: EgressLayer {
+                allow: policy.egress.allow.clone(),
+                deny: policy.egress.deny.clone(),
+            },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),
                 pid: Some(namespaces.pid),

@@ -23,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 
 /// What the sandbox has of the network.
@@ -164,6 +165,23 @@ pub struct Limit {
     pub hard: Option<u64>,
 }
 
+/// What may be reached outside through the supervisor ([`crate::egress`]); nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// Destinations that may be reached.
+    pub allow: Vec<Destination>,
+    /// Those that may not all the same: deny beats allow.
+    pub deny: Vec<Destination>,
+}
+
+impl Egress {
+    /// Whether nothing may be reached, so that nothing is set up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty()
+    }
+}
+
 /// Limits by control group (cgroups(7), version 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cgroup {
@@ -195,6 +213,8 @@ pub struct Policy {
     pub description: String,
     /// Network.
     pub network: Network,
+    /// What may be reached outside.
+    pub egress: Egress,
     /// User namespace.
     pub user_namespace: UserNamespace,
     /// Other namespaces.
@@ -223,6 +243,7 @@ impl Policy {
             name: find::NOTHING.to_owned(),
             description: String::new(),
             network: Network::Loopback,
+            egress: Egress::default(),
             user_namespace: UserNamespace::Auto,
             namespaces: Namespaces {
                 pid: true,
@@ -282,7 +303,11 @@ impl Policy {
             ));
         }
         let places = find::Places::of_this_process()?.without_directories();
-        merge::merge(&find::load_from(&places, OsStr::new(name))?)
+        merge::merge(&find::load_from(
+            &places,
+            OsStr::new(name),
+            find::Purpose::Run,
+        )?)
     }
 
     /// The policy in the file at `path`, with all that it extends.
@@ -293,6 +318,10 @@ impl Policy {
         let places = find::Places::of_this_process()?;
         // Joined, so that a bare word is a file here and not a policy's name.
         let path = places.working.join(path);
-        merge::merge(&find::load_from(&places, path.as_os_str())?)
+        merge::merge(&find::load_from(
+            &places,
+            path.as_os_str(),
+            find::Purpose::Run,
+        )?)
     }
 }

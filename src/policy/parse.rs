@@ -3,6 +3,7 @@
 //! Pure, and fuzzed: it must not panic for any text. Which keys there are is [`super::key`]'s;
 //! how values are written is [`super::spec`]'s; this file knows TOML and places.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::Path;
@@ -13,6 +14,7 @@ use toml::de::{DeTable, DeValue};
 use super::Layer;
 use super::key::{self, Key};
 use super::spec::{self, Parsed};
+use super::value::Value;
 use crate::error::{Error, Result};
 
 /// What is wrong, and at which bytes of the text.
@@ -89,7 +91,11 @@ struct Reading {
 
 impl Reading {
     fn set(&mut self, key: &Key, value: &Spanned<DeValue<'_>>) -> Faulty<()> {
-        let item = Item { key, value };
+        let written = Written::from(value);
+        let item = Item {
+            key,
+            value: &written,
+        };
         (key.read)(&mut self.layer, &item)?;
         let path = key.path();
         for (element, at) in item.elements() {
@@ -107,10 +113,7 @@ impl Reading {
     }
 }
 
-type Entry<'a, 'i> = (
-    &'a Spanned<std::borrow::Cow<'i, str>>,
-    &'a Spanned<DeValue<'i>>,
-);
+type Entry<'a, 'i> = (&'a Spanned<Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
 
 /// A table's entries as they stand in the text, so that the first mistake is the one reported.
 fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
@@ -119,7 +122,7 @@ fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
     entries
 }
 
-fn unknown(name: &Spanned<std::borrow::Cow<'_, str>>, section: &str) -> Fault {
+fn unknown(name: &Spanned<Cow<'_, str>>, section: &str) -> Fault {
     let word = name.get_ref().as_ref();
     let shown = word.escape_debug();
     let here: Vec<&str> = key::KEYS
@@ -160,118 +163,233 @@ fn place(text: &str, offset: usize) -> (usize, usize) {
     (line, column)
 }
 
-/// One key's value in the text, to be read as what the key takes.
-pub(crate) struct Item<'a, 'i> {
-    pub(crate) key: &'a Key,
-    value: &'a Spanned<DeValue<'i>>,
+/// A value as somebody wrote it, and at which bytes of the text.
+pub(crate) struct Written<'i> {
+    form: Form<'i>,
+    at: Range<usize>,
 }
 
-impl Item<'_, '_> {
-    fn wrong(&self, value: &Spanned<DeValue<'_>>, takes: &str) -> Fault {
-        Fault {
-            at: value.span(),
-            reason: format!(
-                "\"{}\" takes {takes}, not {}",
-                self.key.name,
-                kind_of(value.get_ref())
+/// What a value looks like before its key has said what it takes.
+enum Form<'i> {
+    Flag(bool),
+    Number(String),
+    Text(Cow<'i, str>),
+    List(Vec<Written<'i>>),
+    Table(Vec<(Written<'i>, Written<'i>)>),
+    Date,
+}
+
+impl<'i> From<&'i Spanned<DeValue<'_>>> for Written<'i> {
+    fn from(value: &'i Spanned<DeValue<'_>>) -> Self {
+        let form = match value.get_ref() {
+            DeValue::Boolean(flag) => Form::Flag(*flag),
+            DeValue::Integer(number) => Form::Number(
+                i128::from_str_radix(number.as_str(), number.radix())
+                    .map_or_else(|_| number.to_string(), |number| number.to_string()),
             ),
+            DeValue::Float(number) => Form::Number(number.as_str().to_owned()),
+            DeValue::String(text) => Form::Text(text.as_ref().into()),
+            DeValue::Array(items) => Form::List(items.iter().map(Self::from).collect()),
+            DeValue::Table(table) => {
+                let pair = |(name, value): Entry<'i, '_>| {
+                    let name = Self {
+                        form: Form::Text(name.get_ref().as_ref().into()),
+                        at: name.span(),
+                    };
+                    (name, Self::from(value))
+                };
+                Form::Table(in_order(table).into_iter().map(pair).collect())
+            }
+            DeValue::Datetime(_) => Form::Date,
+        };
+        Self {
+            form,
+            at: value.span(),
+        }
+    }
+}
+
+impl<'i> Written<'i> {
+    /// A value that stands in no text.
+    fn nowhere(form: Form<'i>) -> Self {
+        Self { form, at: 0..0 }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match &self.form {
+            Form::Text(text) => Some(text),
+            _ => None,
         }
     }
 
-    fn at<T>(&self, value: &Spanned<DeValue<'_>>, parsed: Parsed<T>) -> Faulty<T> {
+    fn kind(&self) -> &'static str {
+        match self.form {
+            Form::Text(_) => "a string",
+            Form::Number(_) => "a number",
+            Form::Flag(_) => "true or false",
+            Form::Date => "a date",
+            Form::List(_) => "a list",
+            Form::Table(_) => "a table",
+        }
+    }
+}
+
+/// One key's value, to be read as what the key takes.
+pub(crate) struct Item<'a, 'i> {
+    pub(crate) key: &'a Key,
+    value: &'a Written<'i>,
+}
+
+impl Item<'_, '_> {
+    fn wrong(&self, value: &Written<'_>, takes: &str) -> Fault {
+        Fault {
+            at: value.at.clone(),
+            reason: format!("\"{}\" takes {takes}, not {}", self.key.name, value.kind()),
+        }
+    }
+
+    fn at<T>(&self, value: &Written<'_>, parsed: Parsed<T>) -> Faulty<T> {
         parsed.map_err(|reason| Fault {
-            at: value.span(),
+            at: value.at.clone(),
             reason: format!("\"{}\": {reason}", self.key.name),
         })
     }
 
     /// True or false.
     pub(crate) fn flag(&self) -> Faulty<bool> {
-        match self.value.get_ref() {
-            DeValue::Boolean(flag) => Ok(*flag),
+        match self.value.form {
+            Form::Flag(flag) => Ok(flag),
             _ => Err(self.wrong(self.value, "true or false")),
         }
     }
 
     /// A string that `parse` understands.
     pub(crate) fn text<T>(&self, parse: impl Fn(&str) -> Parsed<T>) -> Faulty<T> {
-        match self.value.get_ref() {
-            DeValue::String(text) => self.at(self.value, parse(text)),
-            _ => Err(self.wrong(self.value, "a string")),
+        match self.value.text() {
+            Some(text) => self.at(self.value, parse(text)),
+            None => Err(self.wrong(self.value, "a string")),
         }
     }
 
     /// A string or a number, which `parse` understands as text.
     pub(crate) fn number<T>(&self, parse: impl Fn(&str) -> Parsed<T>) -> Faulty<T> {
-        let text = match self.value.get_ref() {
-            DeValue::String(text) => text.to_string(),
-            DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix())
-                .map_or_else(|_| number.to_string(), |number| number.to_string()),
-            DeValue::Float(number) => number.as_str().to_owned(),
-            _ => return Err(self.wrong(self.value, "a number or a string")),
-        };
-        self.at(self.value, parse(&text))
+        match &self.value.form {
+            Form::Text(text) => self.at(self.value, parse(text)),
+            Form::Number(text) => self.at(self.value, parse(text)),
+            _ => Err(self.wrong(self.value, "a number or a string")),
+        }
     }
 
     /// A list of strings, each of which `parse` understands.
     pub(crate) fn list<T>(&self, parse: impl Fn(&OsStr) -> Parsed<T>) -> Faulty<Vec<T>> {
-        let DeValue::Array(items) = self.value.get_ref() else {
-            return Err(self.wrong(self.value, "a list of strings"));
+        let takes = "a list of strings";
+        let Form::List(items) = &self.value.form else {
+            return Err(self.wrong(self.value, takes));
         };
-        let mut list = Vec::with_capacity(items.len());
-        for item in items.iter() {
-            let DeValue::String(text) = item.get_ref() else {
-                return Err(self.wrong(item, "a list of strings"));
-            };
-            list.push(self.at(item, parse(OsStr::new(text.as_ref())))?);
-        }
-        Ok(list)
+        let item = |item: &Written<'_>| {
+            let text = item.text().ok_or_else(|| self.wrong(item, takes))?;
+            self.at(item, parse(OsStr::new(text)))
+        };
+        items.iter().map(item).collect()
     }
 
     /// A table of strings; `parse` gets name and value.
     pub(crate) fn pairs<T>(&self, parse: impl Fn(&OsStr, &OsStr) -> Parsed<T>) -> Faulty<Vec<T>> {
-        let DeValue::Table(table) = self.value.get_ref() else {
-            return Err(self.wrong(self.value, "a table of strings"));
+        let takes = "a table of strings";
+        let Form::Table(table) = &self.value.form else {
+            return Err(self.wrong(self.value, takes));
         };
-        let mut pairs = Vec::with_capacity(table.len());
-        for (name, value) in in_order(table) {
-            let DeValue::String(text) = value.get_ref() else {
-                return Err(self.wrong(value, "a table of strings"));
+        let pair = |(name, value): &(Written<'_>, Written<'_>)| {
+            let (Some(name), Some(text)) = (name.text(), value.text()) else {
+                return Err(self.wrong(value, takes));
             };
-            let (name, text) = (
-                OsStr::new(name.get_ref().as_ref()),
-                OsStr::new(text.as_ref()),
-            );
-            pairs.push(self.at(value, parse(name, text))?);
-        }
-        Ok(pairs)
+            self.at(value, parse(OsStr::new(name), OsStr::new(text)))
+        };
+        table.iter().map(pair).collect()
     }
 
     /// The parts of a list or table, with their places.
     fn elements(&self) -> Vec<(String, Range<usize>)> {
-        match self.value.get_ref() {
-            DeValue::Array(items) => items
-                .iter()
-                .filter_map(|item| Some((item.get_ref().as_str()?.to_owned(), item.span())))
-                .collect(),
-            DeValue::Table(table) => table
-                .iter()
-                .map(|(name, _)| (name.get_ref().to_string(), name.span()))
-                .collect(),
+        let part = |part: &Written<'_>| Some((part.text()?.to_owned(), part.at.clone()));
+        match &self.value.form {
+            Form::List(items) => items.iter().filter_map(part).collect(),
+            Form::Table(table) => table.iter().filter_map(|(name, _)| part(name)).collect(),
             _ => Vec::new(),
         }
     }
 }
 
-fn kind_of(value: &DeValue<'_>) -> &'static str {
-    match value {
-        DeValue::String(_) => "a string",
-        DeValue::Integer(_) | DeValue::Float(_) => "a number",
-        DeValue::Boolean(_) => "true or false",
-        DeValue::Datetime(_) => "a date",
-        DeValue::Array(_) => "a list",
-        DeValue::Table(_) => "a table",
+/// What a value and the parts of a line of a listing are set apart by.
+const APART: char = '\t';
+
+/// `layer` as lines of keys with their values: what a shipped profile says, without the TOML.
+///
+/// Reading TOML takes a thirtieth of a launch, this next to nothing.
+#[must_use]
+pub fn to_listing(layer: &Layer) -> String {
+    let mut listing = String::new();
+    for key in key::KEYS {
+        let Some(value) = key.value(layer) else {
+            continue;
+        };
+        let (kind, parts): (&str, Vec<String>) = match &value {
+            Value::Flag(flag) => ("flag", vec![flag.to_string()]),
+            Value::Count(count) => ("number", vec![count.to_string()]),
+            Value::Number(number) => ("number", vec![number.to_string()]),
+            Value::Text(text) => ("text", vec![text.to_string_lossy().into_owned()]),
+            Value::List(items) => (
+                "list",
+                items
+                    .iter()
+                    .map(|item| item.to_string_lossy().into_owned())
+                    .collect(),
+            ),
+            Value::Map(pairs) => (
+                "table",
+                pairs
+                    .iter()
+                    .flat_map(|(name, value)| [name, value])
+                    .map(|part| part.to_string_lossy().into_owned())
+                    .collect(),
+            ),
+        };
+        listing.push_str(&key.path());
+        for part in std::iter::once(kind.to_owned()).chain(parts) {
+            listing.push(APART);
+            listing.push_str(&part);
+        }
+        listing.push('\n');
     }
+    listing
+}
+
+/// The layer of [`to_listing`]; `None` for a text that it did not make.
+#[must_use]
+pub fn from_listing(listing: &str) -> Option<Layer> {
+    let mut layer = Layer::default();
+    for line in listing.lines() {
+        let mut words = line.split(APART);
+        let key = key::find_path(words.next()?)?;
+        let kind = words.next()?;
+        let mut texts = words.map(|word| Written::nowhere(Form::Text(word.into())));
+        let value = match kind {
+            "flag" => Written::nowhere(Form::Flag(texts.next()?.text()? == "true")),
+            "number" => Written::nowhere(Form::Number(texts.next()?.text()?.to_owned())),
+            "text" => texts.next()?,
+            "list" => Written::nowhere(Form::List(texts.collect())),
+            "table" => {
+                let mut pairs = Vec::new();
+                while let Some(name) = texts.next() {
+                    pairs.push((name, texts.next()?));
+                }
+                Written::nowhere(Form::Table(pairs))
+            }
+            _ => return None,
+        };
+        (key.read)(&mut layer, &Item { key, value: &value }).ok()?;
+    }
+    layer.limits.sort_by_key(|limit| limit.resource);
+    Some(layer)
 }
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ mod tests {
             Cut::Bytes
         );
         let file = File::open("/dev/null").unwrap();
-        send(here.as_fd(), b"x", &vec![file.as_fd(); 20]).unwrap();
+        send(here.as_fd(), b"x", &[file.as_fd(); 20]).unwrap();
         let packet = receive(there.as_fd(), &mut [0; 16]).unwrap();
         assert_eq!(packet.cut, Cut::Descriptors);
         assert!(
@@ -189,8 +189,7 @@ mod tests {
 
     #[test]
     fn descriptors_that_this_process_may_not_have_are_told() {
-        let name = "sys::packet::tests::descriptors_that_this_process_may_not_have_are_told";
-        crate::testing::alone(name, || {
+        crate::testing::alone(|| {
             let (here, there) = pair();
             let file = File::open("/dev/null").unwrap();
             send(here.as_fd(), b"x", &[file.as_fd(), file.as_fd()]).unwrap();

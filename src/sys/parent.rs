@@ -168,6 +168,19 @@ pub(crate) fn accept(
     Ok((accepted, address))
 }
 
+/// prlimit(2): as many descriptors as the process may have (`RLIMIT_NOFILE`), for itself and what it
+/// starts from now on.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn raise_descriptor_limit() -> Result<(), Errno> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    match soft == hard {
+        true => Ok(()),
+        false => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+    }
+}
+
 /// Take over a descriptor that the process was started with: a new number, and the old one closed.
 ///
 /// Not async-signal-safe: uses libc's errno.

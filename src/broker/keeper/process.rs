@@ -324,12 +324,13 @@ impl Process<'_> {
                     self.say_failed(token, &error);
                     return Ok(());
                 }
-                let known = |fd: &OwnedFd| match (self.order.shape, Kind::of(fd.as_fd())) {
-                    (Shape::Pool | Shape::Connection, Kind::UnixSocket) => true,
-                    (Shape::Connection, Kind::InternetStream) => true,
+                let shape = self.order.shape;
+                let known = |fd: &OwnedFd| match Kind::of(fd.as_fd()) {
+                    Kind::UnixSocket => true,
+                    Kind::InternetStream => shape == Shape::Connection,
                     _ => false,
                 };
-                let fits = fits(self.order.shape, values.is_some(), came);
+                let fits = fits(shape, values.is_some(), came);
                 if cut != Cut::Nothing || !fits || !descriptors.iter().all(known) {
                     return Err(Stop::Garbage(
                         "a launch had other descriptors than it may have",

@@ -21,15 +21,6 @@ use crate::testing::alone;
 /// Longer than anything here takes, however busy the machine is.
 const LONG: u16 = 30_000;
 
-macro_rules! tests {
-    ($($(#[$doc:meta])* fn $name:ident() $body:block)*) => {
-        $($(#[$doc])* #[test]
-        fn $name() {
-            alone(concat!("broker::keeper::tests::", stringify!($name)), || $body);
-        })*
-    };
-}
-
 fn token(number: u64) -> Token {
     Token::new(number).unwrap()
 }
@@ -99,6 +90,18 @@ impl Started {
             },
             other => panic!("{other:?}"),
         }
+    }
+
+    /// Where a spare waits for its connection.
+    #[track_caller]
+    fn go(&self) -> BorrowedFd<'_> {
+        self.go.as_ref().unwrap().as_fd()
+    }
+
+    /// Its connection for a spare; nobody else has it then.
+    #[track_caller]
+    fn give(&self, server: impl AsFd, connection: &Connection) {
+        hand_over(self.go(), server.as_fd(), connection).unwrap();
     }
 
     /// Until all of it is gone; what its init said last.
@@ -172,23 +175,28 @@ impl Drop for Directory {
 
 const GREET: &str = "read -r line; echo \"$line, $REMOTE_ADDR:$REMOTE_PORT\"";
 
-tests! {
-    fn a_spare_answers_a_connection() {
+#[test]
+fn a_spare_answers_a_connection() {
+    alone(|| {
         let mut keeper = keeper(GREET);
         let spare = spare(&mut keeper, 1);
         let (mut client, server, connection) = dialled();
-        hand_over(spare.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        spare.give(server, &connection);
         client.write_all(b"hello\n").unwrap();
         let expected = format!("hello, {}\n", client.local_addr().unwrap());
         assert_eq!(all_of(client), expected);
         assert_eq!(spare.ended(), Some(Record::Ended(0)));
-    }
+    });
+}
 
-    fn a_sandbox_launched_for_a_connection_answers_it() {
+#[test]
+fn a_sandbox_launched_for_a_connection_answers_it() {
+    alone(|| {
         let mut keeper = keeper(GREET);
         let (mut client, server, connection) = dialled();
-        keeper.launch(token(1), &[server.as_fd()], Some(&connection)).unwrap();
+        keeper
+            .launch(token(1), &[server.as_fd()], Some(&connection))
+            .unwrap();
         drop(server);
         client.write_all(b"hello\n").unwrap();
         let started = Started::next(&mut keeper);
@@ -196,27 +204,35 @@ tests! {
         let expected = format!("hello, {}\n", client.local_addr().unwrap());
         assert_eq!(all_of(client), expected);
         assert_eq!(started.ended(), Some(Record::Ended(0)));
-    }
+    });
+}
 
-    fn the_command_finds_its_connection_on_0_1_and_3_and_no_other_descriptor() {
+#[test]
+fn the_command_finds_its_connection_on_0_1_and_3_and_no_other_descriptor() {
+    alone(|| {
         let script = "readlink /proc/self/fd/0 /proc/self/fd/1 /proc/self/fd/3; \
             for fd in 0 1 2 3 4 5 6 7 8 9; do test -e /proc/$$/fd/$fd && echo -n \"$fd \"; done; \
             test $LISTEN_PID = $$ && echo \"$LISTEN_FDS $LISTEN_FDNAMES\"";
         let mut keeper = keeper(script);
         let spare = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(spare.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        spare.give(server, &connection);
         let said = all_of(client);
         let lines: Vec<_> = said.lines().collect();
         let [zero, one, three, rest] = lines[..] else {
             panic!("{said}");
         };
-        assert!(zero.starts_with("socket:") && zero == one && one == three, "{said}");
+        assert!(
+            zero.starts_with("socket:") && zero == one && one == three,
+            "{said}"
+        );
         assert_eq!(rest, "0 1 2 3 1 connection");
-    }
+    });
+}
 
-    fn the_environment_tells_of_the_connection_and_of_no_other() {
+#[test]
+fn the_environment_tells_of_the_connection_and_of_no_other() {
+    alone(|| {
         // As if the broker's caller had them, served by another such server.
         let load = || {
             let mut policy = connection_policy()?;
@@ -229,8 +245,7 @@ tests! {
         let mut keeper = Keeper::start(load, &shell(script), Shape::Connection, &[]).unwrap();
         let first = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(first.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        first.give(server, &connection);
         let (peer, local) = (client.local_addr().unwrap(), client.peer_addr().unwrap());
         let expected = format!(
             "KEPT=another\nPROTO=TCP\nREMOTE_ADDR=127.0.0.1\nREMOTE_PORT={0}\nSANDBOX_LISTENER=web\n\
@@ -246,37 +261,59 @@ tests! {
             listener: "local".to_owned(),
             peer: Address::Unix(UnixName(Vec::new())),
             local: Address::Unix(UnixName(b"/run/x".to_vec())),
-            credentials: Some(Credentials { uid: 1, gid: 2, pid: 3 }),
+            credentials: Some(Credentials {
+                uid: 1,
+                gid: 2,
+                pid: 3,
+            }),
         };
-        hand_over(second.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        second.give(server, &connection);
         let expected = "KEPT=another\nPROTO=UNIX\nSANDBOX_LISTENER=local\nUNIXLOCALPATH=/run/x\n\
              UNIXREMOTEEGID=2\nUNIXREMOTEEUID=1\nUNIXREMOTEPID=3\n";
         assert_eq!(all_of(client), expected);
-    }
+    });
+}
 
-    fn a_spare_that_is_not_needed_ends_and_leaves_nothing() {
-        let mut keeper = keeper("echo ran >&2");
+#[test]
+fn a_spare_that_is_not_needed_ends_and_leaves_nothing() {
+    alone(|| {
+        let mut keeper = keeper("exit 9");
         let before = settled(&mut keeper);
         let mut spare = spare(&mut keeper, 1);
         assert!(descriptors(keeper.pid()) > before);
         drop(spare.go.take());
-        assert_eq!(spare.ended(), Some(Record::Ended(0)), "it ended by itself");
+        assert_eq!(
+            spare.ended(),
+            Some(Record::Ended(0)),
+            "by itself, and the command did not run"
+        );
         comes_back_to(&keeper, before);
-    }
+    });
+}
 
-    fn a_spare_is_ended_by_closing_its_status() {
-        let mut keeper = keeper("echo ran >&2");
+#[test]
+fn a_spare_is_ended_by_closing_its_status() {
+    alone(|| {
+        let mut keeper = keeper("exit 9");
         let spare = spare(&mut keeper, 1);
-        let Started { pidfd, status, go, .. } = spare;
+        let Started {
+            pidfd, status, go, ..
+        } = spare;
         drop(status);
         readable(pidfd.as_fd());
         let (_client, server, connection) = dialled();
         let handed = hand_over(go.unwrap().as_fd(), server.as_fd(), &connection);
-        assert_eq!(handed, Err(Errno::EPIPE), "the broker learns that another one must do");
-    }
+        assert_eq!(
+            handed,
+            Err(Errno::EPIPE),
+            "the broker learns that another one must do"
+        );
+    });
+}
 
-    fn one_spare_holds_nothing_of_another() {
+#[test]
+fn one_spare_holds_nothing_of_another() {
+    alone(|| {
         let mut keeper = keeper("echo ran");
         let mut first = spare(&mut keeper, 1);
         let second = spare(&mut keeper, 2);
@@ -294,15 +331,17 @@ tests! {
         drop(status);
         readable(pidfd.as_fd());
         drop(third);
-    }
+    });
+}
 
-    fn a_keeper_that_is_killed_leaves_no_sandbox() {
+#[test]
+fn a_keeper_that_is_killed_leaves_no_sandbox() {
+    alone(|| {
         let mut keeper = keeper("read -r line; echo \"$line\"; exec sleep 1000");
         let spare_one = spare(&mut keeper, 1);
         let running = spare(&mut keeper, 2);
         let (mut client, server, connection) = dialled();
-        hand_over(running.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        running.give(server, &connection);
         client.write_all(b"up\n").unwrap();
         let mut line = [0; 3];
         client.read_exact(&mut line).unwrap();
@@ -311,22 +350,30 @@ tests! {
         assert_eq!(running.ended(), None);
         readable(keeper.as_fd());
         assert!(keeper.receive().is_err(), "the broker learns of it");
-    }
+    });
+}
 
-    fn a_keeper_whose_broker_is_gone_ends_with_all_its_sandboxes() {
+#[test]
+fn a_keeper_whose_broker_is_gone_ends_with_all_its_sandboxes() {
+    alone(|| {
         let mut keeper = keeper("exec sleep 1000");
         let spare = spare(&mut keeper, 1);
         let (_client, server, connection) = dialled();
-        keeper.launch(token(2), &[server.as_fd()], Some(&connection)).unwrap();
+        keeper
+            .launch(token(2), &[server.as_fd()], Some(&connection))
+            .unwrap();
         let running = Started::next(&mut keeper);
         let pid = keeper.pid();
         drop(keeper);
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         readable(spare.pidfd.as_fd());
         readable(running.pidfd.as_fd());
-    }
+    });
+}
 
-    fn a_thousand_launches_leak_no_descriptor() {
+#[test]
+fn a_thousand_launches_leak_no_descriptor() {
+    alone(|| {
         let mut keeper = keeper("echo done");
         let own = i32::try_from(std::process::id()).unwrap();
         let before = settled(&mut keeper);
@@ -336,7 +383,9 @@ tests! {
             for number in 0..4 {
                 let (client, server, connection) = dialled();
                 let token = token(100 + round * 4 + number);
-                keeper.launch(token, &[server.as_fd()], Some(&connection)).unwrap();
+                keeper
+                    .launch(token, &[server.as_fd()], Some(&connection))
+                    .unwrap();
                 clients.push(client);
             }
             for _ in 0..4 {
@@ -348,9 +397,12 @@ tests! {
         }
         assert_eq!(descriptors(own), own_before);
         comes_back_to(&keeper, before);
-    }
+    });
+}
 
-    fn failing_launches_leak_no_descriptor_and_say_why() {
+#[test]
+fn failing_launches_leak_no_descriptor_and_say_why() {
+    alone(|| {
         let load = || {
             let mut policy = connection_policy()?;
             policy.process.chdir = Some("/nonexistent".into());
@@ -362,20 +414,28 @@ tests! {
             let (_client, server, connection) = dialled();
             match number % 2 {
                 0 => keeper.launch(token(number), &[], None).unwrap(),
-                _ => keeper.launch(token(number), &[server.as_fd()], Some(&connection)).unwrap(),
+                _ => keeper
+                    .launch(token(number), &[server.as_fd()], Some(&connection))
+                    .unwrap(),
             }
-            let Answer::Failed { token: failed, message } = answer(&mut keeper) else {
+            let Answer::Failed {
+                token: failed,
+                message,
+            } = answer(&mut keeper)
+            else {
                 panic!("it cannot start");
             };
             assert_eq!(failed, token(number));
-            let expected =
-                "cannot change to the working directory /nonexistent: No such file or directory; hint: ";
+            let expected = "cannot change to the working directory /nonexistent: No such file or directory; hint: ";
             assert!(message.starts_with(expected), "{message}");
         }
         assert_eq!(descriptors(keeper.pid()), before);
-    }
+    });
+}
 
-    fn what_is_wrong_with_the_plan_is_said_before_anything_is_accepted() {
+#[test]
+fn what_is_wrong_with_the_plan_is_said_before_anything_is_accepted() {
+    alone(|| {
         let missing = Request {
             command: vec!["/nonexistent".into()],
             ..Request::default()
@@ -391,18 +451,24 @@ tests! {
         assert!(matches!(error, Error::Usage { .. }), "{error}");
         let unreadable = || Policy::from_file("/nonexistent.toml");
         assert!(Keeper::start(unreadable, &shell("true"), Shape::Pool, &[]).is_err());
-    }
+    });
+}
 
-    fn a_process_with_threads_has_no_keeper() {
+#[test]
+fn a_process_with_threads_has_no_keeper() {
+    alone(|| {
         let (stop, wait) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || wait.recv());
         let error = Keeper::start(connection_policy, &shell("true"), Shape::Connection, &[]);
         assert!(error.is_err());
         drop(stop);
         let _ = thread.join().unwrap();
-    }
+    });
+}
 
-    fn a_spare_that_cannot_execute_says_so_when_it_should() {
+#[test]
+fn a_spare_that_cannot_execute_says_so_when_it_should() {
+    alone(|| {
         let directory = Directory::new();
         let program = directory.0.join("program");
         fs::copy("/bin/sh", &program).unwrap();
@@ -421,22 +487,27 @@ tests! {
         let good = spare(&mut keeper, 1);
         let bad = spare(&mut keeper, 2);
         let (client, server, connection) = dialled();
-        hand_over(good.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        good.give(server, &connection);
         assert_eq!(all_of(client), "ran\n", "the control");
         fs::remove_file(&program).unwrap();
         let (client, server, connection) = dialled();
-        hand_over(bad.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        bad.give(server, &connection);
         assert_eq!(all_of(client), "", "it is closed");
-        let Answer::Failed { token: failed, message } = answer(&mut keeper) else {
+        let Answer::Failed {
+            token: failed,
+            message,
+        } = answer(&mut keeper)
+        else {
             panic!("it cannot execute");
         };
         assert_eq!(failed, token(2));
         assert!(message.starts_with("cannot execute "), "{message}");
-    }
+    });
+}
 
-    fn a_spare_takes_nothing_but_one_connection() {
+#[test]
+fn a_spare_takes_nothing_but_one_connection() {
+    alone(|| {
         let mut keeper = keeper("echo ran");
         let (_client, server, connection) = dialled();
         let values = connection.encode();
@@ -445,19 +516,43 @@ tests! {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let datagrams = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let table: [(&[u8], Vec<BorrowedFd<'_>>, &str); 8] = [
-            (&values, vec![file.as_fd()], "Socket operation on non-socket"),
-            (&values, vec![folder.as_fd()], "Socket operation on non-socket"),
-            (&values, vec![listener.as_fd()], "Transport endpoint is already connected"),
-            (&values, vec![datagrams.as_fd()], "Protocol wrong type for socket"),
-            (&values, vec![server.as_fd(), server.as_fd()], "Message too long"),
-            (&values, vec![], "Not a data message"),
+            (
+                &values,
+                vec![file.as_fd()],
+                "Socket operation on non-socket",
+            ),
+            (
+                &values,
+                vec![folder.as_fd()],
+                "Socket operation on non-socket",
+            ),
+            (
+                &values,
+                vec![listener.as_fd()],
+                "Transport endpoint is already connected",
+            ),
+            (
+                &values,
+                vec![datagrams.as_fd()],
+                "Protocol wrong type for socket",
+            ),
+            (
+                &values,
+                vec![server.as_fd(), server.as_fd()],
+                "Protocol error",
+            ),
+            (&values, vec![], "Protocol error"),
             (b"LD_PRELOAD=/x", vec![server.as_fd()], "Not a data message"),
             (&[b'x'; 5000], vec![server.as_fd()], "Message too long"),
         ];
         for (number, (bytes, descriptors, reason)) in (1..).zip(table) {
             let spare = spare(&mut keeper, number);
-            packet::send(spare.go.as_ref().unwrap().as_fd(), bytes, &descriptors).unwrap();
-            let Answer::Failed { token: failed, message } = answer(&mut keeper) else {
+            packet::send(spare.go(), bytes, &descriptors).unwrap();
+            let Answer::Failed {
+                token: failed,
+                message,
+            } = answer(&mut keeper)
+            else {
                 panic!("{reason}");
             };
             assert_eq!(failed, token(number));
@@ -465,15 +560,62 @@ tests! {
         }
         // The control: the same values with the connection.
         let spare = spare(&mut keeper, 99);
-        packet::send(spare.go.as_ref().unwrap().as_fd(), &values, &[server.as_fd()]).unwrap();
+        packet::send(spare.go(), &values, &[server.as_fd()]).unwrap();
         assert_eq!(spare.ended(), Some(Record::Ended(0)));
-    }
+    });
+}
 
-    fn garbage_ends_the_keeper_and_every_sandbox() {
+#[test]
+fn a_connection_that_the_kernel_does_not_give_is_said() {
+    alone(|| {
+        refuse(libc::SYS_recvmsg, 0, 3);
+        let mut keeper = keeper("echo ran");
+        for number in 0..2 {
+            let (client, server, connection) = dialled();
+            keeper
+                .launch(token(number), &[server.as_fd()], Some(&connection))
+                .unwrap();
+            drop(server);
+            let Answer::Failed { message, .. } = answer(&mut keeper) else {
+                panic!("it cannot receive");
+            };
+            let reason = "Math argument out of domain of func";
+            assert_eq!(message, format!("cannot receive the connection: {reason}"));
+            assert_eq!(all_of(client), "", "it is closed");
+        }
+    });
+}
+
+/// From now on `call` fails in this process and its children, with EDOM, where `argument` is `value`.
+fn refuse(call: libc::c_long, argument: u8, value: u64) {
+    use seccompiler::{
+        BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+        SeccompRule, TargetArch,
+    };
+    let (length, operator) = (SeccompCmpArgLen::Dword, SeccompCmpOp::Eq);
+    let condition = SeccompCondition::new(argument, length, operator, value).unwrap();
+    let rule = SeccompRule::new(vec![condition]).unwrap();
+    let filter = SeccompFilter::new(
+        std::collections::BTreeMap::from([(call, vec![rule])]),
+        SeccompAction::Allow,
+        SeccompAction::Errno(libc::EDOM.unsigned_abs()),
+        TargetArch::try_from(std::env::consts::ARCH).unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+}
+
+#[test]
+fn garbage_ends_the_keeper_and_every_sandbox() {
+    alone(|| {
         let file = File::open("/etc/passwd").unwrap();
         let (_client, server, connection) = dialled();
         let launch = |token| {
-            wire::Request::Launch { token, values: None }.encode()
+            wire::Request::Launch {
+                token,
+                values: None,
+            }
+            .encode()
         };
         let with_values = wire::Request::Launch {
             token: token(2),
@@ -483,14 +625,26 @@ tests! {
         let table: [(&[u8], Vec<BorrowedFd<'_>>, &str); 10] = [
             (b"x", vec![], "no request"),
             (b"\x01/bin/sh -c evil", vec![], "no request"),
-            (&vec![0xff; LONGEST_ANSWER * 9], vec![], "too long"),
+            (&[0xff; wire::LONGEST_REQUEST + 1], vec![], "too long"),
             (&launch(token(1)), vec![], "there is such a sandbox"),
-            (&launch(token(2)), vec![server.as_fd()], "a connection without its values"),
+            (
+                &launch(token(2)),
+                vec![server.as_fd()],
+                "a connection without its values",
+            ),
             (&with_values, vec![], "values without a connection"),
             (&with_values, vec![file.as_fd()], "a file"),
-            (&with_values, vec![server.as_fd(), server.as_fd()], "two connections"),
+            (
+                &with_values,
+                vec![server.as_fd(), server.as_fd()],
+                "two connections",
+            ),
             (&with_values, vec![server.as_fd(); 20], "twenty"),
-            (&wire::Request::Reload.encode(), vec![file.as_fd()], "a reload with a file"),
+            (
+                &wire::Request::Reload.encode(),
+                vec![file.as_fd()],
+                "a reload with a file",
+            ),
         ];
         for (bytes, descriptors, why) in table {
             let mut keeper = keeper("exec sleep 1000");
@@ -504,9 +658,12 @@ tests! {
         let mut keeper = keeper("exec sleep 1000");
         packet::send(keeper.as_fd(), &with_values, &[server.as_fd()]).unwrap();
         let _ = Started::next(&mut keeper);
-    }
+    });
+}
 
-    fn requests_never_wait_however_many() {
+#[test]
+fn requests_never_wait_however_many() {
+    alone(|| {
         let mut keeper = keeper("echo done");
         let began = Instant::now();
         for number in 0..100 {
@@ -528,12 +685,18 @@ tests! {
             keeper.flush().unwrap();
         }
         assert!(matches!(answer(&mut keeper), Answer::Reloaded));
-    }
+    });
+}
 
-    fn a_signal_reaches_the_command() {
-        let mut keeper = keeper("trap 'echo got it; exit 3' TERM; echo up; while :; do sleep 0.01; done");
+#[test]
+fn a_signal_reaches_the_command() {
+    alone(|| {
+        let mut keeper =
+            keeper("trap 'echo got it; exit 3' TERM; echo up; while :; do sleep 0.01; done");
         let (client, server, connection) = dialled();
-        keeper.launch(token(1), &[server.as_fd()], Some(&connection)).unwrap();
+        keeper
+            .launch(token(1), &[server.as_fd()], Some(&connection))
+            .unwrap();
         drop(server);
         let started = Started::next(&mut keeper);
         let mut up = [0; 3];
@@ -544,13 +707,17 @@ tests! {
         // Now there is none: no error, and the keeper goes on.
         keeper.signal(token(1), Signal::SIGKILL).unwrap();
         drop(spare(&mut keeper, 2));
-    }
+    });
+}
 
-    fn a_new_policy_is_used_after_a_reload_and_a_wrong_one_is_not() {
+#[test]
+fn a_new_policy_is_used_after_a_reload_and_a_wrong_one_is_not() {
+    alone(|| {
         let directory = Directory::new();
         let file = directory.0.join("policy.toml");
         let write = |value: &str| {
-            let text = format!("extends = \"connection\"\n[environment]\nset = {{ WHICH = {value} }}\n");
+            let text =
+                format!("extends = \"connection\"\n[environment]\nset = {{ WHICH = {value} }}\n");
             fs::write(&file, text).unwrap();
         };
         write("\"old\"");
@@ -559,8 +726,7 @@ tests! {
         let mut keeper = Keeper::start(load, &request, Shape::Connection, &[]).unwrap();
         let asked = |keeper: &mut Keeper, spare: Started| {
             let (client, server, connection) = dialled();
-            hand_over(spare.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-            drop(server);
+            spare.give(server, &connection);
             let _ = keeper;
             all_of(client)
         };
@@ -569,7 +735,11 @@ tests! {
         keeper.reload().unwrap();
         assert!(matches!(answer(&mut keeper), Answer::Reloaded));
         let after = spare(&mut keeper, 2);
-        assert_eq!(asked(&mut keeper, before), "old\n", "what waited stays as it was");
+        assert_eq!(
+            asked(&mut keeper, before),
+            "old\n",
+            "what waited stays as it was"
+        );
         assert_eq!(asked(&mut keeper, after), "new\n");
         write("wrong");
         keeper.reload().unwrap();
@@ -579,9 +749,12 @@ tests! {
         assert!(message.contains("policy.toml:3:"), "{message}");
         let third = spare(&mut keeper, 3);
         assert_eq!(asked(&mut keeper, third), "new\n");
-    }
+    });
+}
 
-    fn a_worker_of_a_pool_has_its_channel() {
+#[test]
+fn a_worker_of_a_pool_has_its_channel() {
+    alone(|| {
         let script = "echo \"$SANDBOX_CHANNEL $LISTEN_FDNAMES\" >&3; cat <&3 >&2";
         let mut keeper = Keeper::start(worker_policy, &shell(script), Shape::Pool, &[]).unwrap();
         let flags = SockFlag::SOCK_CLOEXEC;
@@ -597,16 +770,20 @@ tests! {
         // Nobody but the worker holds its end, and nobody but us the other.
         drop(ours);
         assert_eq!(started.ended(), Some(Record::Ended(0)));
-    }
+    });
+}
 
-    fn every_worker_has_the_listening_sockets() {
+#[test]
+fn every_worker_has_the_listening_sockets() {
+    alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
         let listeners = [
             ("web".to_owned(), listener.as_fd()),
             ("admin".to_owned(), other.as_fd()),
         ];
-        let script = "echo \"$LISTEN_FDS $LISTEN_FDNAMES\"; exec readlink /proc/self/fd/3 /proc/self/fd/4";
+        let script =
+            "echo \"$LISTEN_FDS $LISTEN_FDNAMES\"; exec readlink /proc/self/fd/3 /proc/self/fd/4";
         let (reader, writer) = nix::unistd::pipe().unwrap();
         nix::unistd::dup2_stdout(&writer).unwrap();
         drop(writer);
@@ -628,9 +805,12 @@ tests! {
             output.read_exact(&mut said).unwrap();
             assert_eq!(String::from_utf8_lossy(&said), expected);
         }
-    }
+    });
+}
 
-    fn a_sandbox_ends_when_its_time_is_over() {
+#[test]
+fn a_sandbox_ends_when_its_time_is_over() {
+    alone(|| {
         let load = || {
             let mut policy = connection_policy()?;
             policy.process.timeout = Some(Duration::from_millis(50));
@@ -641,19 +821,23 @@ tests! {
         let mut keeper = Keeper::start(load, &shell(script), Shape::Connection, &[]).unwrap();
         let waiting = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        keeper.launch(token(2), &[server.as_fd()], Some(&connection)).unwrap();
+        keeper
+            .launch(token(2), &[server.as_fd()], Some(&connection))
+            .unwrap();
         drop(server);
         let running = Started::next(&mut keeper);
         assert_eq!(running.ended(), None, "killed");
         assert!(all_of(client).starts_with("asked\n"));
         // A spare's time has not begun.
-        let go = waiting.go.as_ref().unwrap();
         let (_client, server, connection) = dialled();
-        hand_over(go.as_fd(), server.as_fd(), &connection).unwrap();
+        waiting.give(server, &connection);
         assert_eq!(waiting.ended(), None, "killed, but later");
-    }
+    });
+}
 
-    fn what_comes_and_goes_on_the_host_stops_no_launch() {
+#[test]
+fn what_comes_and_goes_on_the_host_stops_no_launch() {
+    alone(|| {
         let directory = Directory::new();
         let path = directory.0.join("socket");
         let load = || {
@@ -666,7 +850,9 @@ tests! {
         let mut keeper = Keeper::start(load, &shell(&script), Shape::Connection, &[]).unwrap();
         let mut ask = |number| {
             let (client, server, connection) = dialled();
-            keeper.launch(token(number), &[server.as_fd()], Some(&connection)).unwrap();
+            keeper
+                .launch(token(number), &[server.as_fd()], Some(&connection))
+                .unwrap();
             drop(server);
             let _started = Started::next(&mut keeper);
             all_of(client)
@@ -677,26 +863,31 @@ tests! {
         assert_eq!(ask(2), "hidden\n", "there is none");
         let _listener = UnixListener::bind(&path).unwrap();
         assert_eq!(ask(3), "hidden\n", "one that came after the keeper");
-    }
+    });
+}
 
-    fn no_step_of_a_spare_allocates() {
+#[test]
+fn no_step_of_a_spare_allocates() {
+    alone(|| {
         crate::sys::guard::arm();
         let mut keeper = keeper("echo done");
         let waiting = spare(&mut keeper, 1);
         let (client, server, connection) = dialled();
-        hand_over(waiting.go.as_ref().unwrap().as_fd(), server.as_fd(), &connection).unwrap();
-        drop(server);
+        waiting.give(server, &connection);
         assert_eq!(all_of(client), "done\n");
         // Nor one that is not needed, nor one that fails.
         let mut unneeded = spare(&mut keeper, 2);
         drop(unneeded.go.take());
         assert_eq!(unneeded.ended(), Some(Record::Ended(0)));
         let failing = spare(&mut keeper, 3);
-        packet::send(failing.go.as_ref().unwrap().as_fd(), b"x", &[]).unwrap();
+        packet::send(failing.go(), b"x", &[]).unwrap();
         assert!(matches!(answer(&mut keeper), Answer::Failed { .. }));
-    }
+    });
+}
 
-    fn nobody_traces_the_keeper_through_a_spare() {
+#[test]
+fn nobody_traces_the_keeper_through_a_spare() {
+    alone(|| {
         let mut keeper = keeper("true");
         let waiting = spare(&mut keeper, 1);
         // Root's keeper has privileges that its spares, which share its memory, have not.
@@ -715,7 +906,7 @@ tests! {
             assert_eq!(open(spare).unwrap_err(), Errno::EACCES);
         });
         assert!(tried);
-    }
+    });
 }
 
 /// How many descriptors a keeper has that has nothing to do.
