@@ -1,6 +1,6 @@
 //! The resolution of an allowed name outside, as a state machine: what to ask whom, and what came of it.
 //!
-//! Pure, in the supervisor: files and sockets are elsewhere (`super::asking`). It does what the C
+//! Pure, in the supervisor: files and sockets are elsewhere ([`super::asking`]). It does what the C
 //! library of the host would: `/etc/hosts` first, then the servers of `/etc/resolv.conf` one after the
 //! other, over UDP and, where an answer was cut, over TCP. A name of a rule is a whole name: the search
 //! list and `ndots` do not apply, and neither does `nsswitch.conf`.

@@ -13,6 +13,7 @@ pub mod rules;
 pub mod special;
 pub mod synthetic;
 
+mod asking;
 mod dial;
 mod refusals;
 mod relay;
