@@ -20,8 +20,7 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
-use crate::egress::destination::Destination;
-use crate::egress::rules::{Grant, Rules};
+use crate::egress::sets;
 use crate::egress::setup::Setup;
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
@@ -266,10 +265,7 @@ fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
     if egress.is_empty() || policy.network != Network::Loopback {
         return Ok(None);
     }
-    let grants =
-        |list: &[Destination]| -> Vec<Grant> { list.iter().cloned().map(Grant::from).collect() };
-    let rules = Rules::new(grants(&egress.allow), grants(&egress.deny))
-        .map_err(|reason| Error::usage("--allow", reason.to_string()))?;
+    let rules = sets::rules(egress)?;
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);

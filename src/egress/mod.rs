@@ -10,6 +10,7 @@ pub mod dns;
 pub mod lookup;
 pub mod name;
 pub mod rules;
+pub mod sets;
 pub mod special;
 pub mod synthetic;
 
