@@ -10,6 +10,9 @@ pub mod rules;
 pub mod special;
 
 mod dial;
+pub(crate) mod engine;
+mod journal;
 mod refusals;
 mod relay;
+pub(crate) mod service;
 pub(crate) mod setup;
