@@ -2,13 +2,18 @@
 //!
 //! The deciding and parsing half is pure: [`destination`] and [`name`] say what a destination is,
 //! [`rules`] what may be reached, [`special`] which addresses no public name has.
+//! [`synthetic`] gives each name a stand-in address, and [`dns`] tells the command of it.
 //! Nothing here runs where a policy allows nothing.
 
 pub mod destination;
+pub mod dns;
+pub mod lookup;
 pub mod name;
 pub mod rules;
 pub mod special;
+pub mod synthetic;
 
+mod asking;
 mod dial;
 pub(crate) mod engine;
 mod journal;

@@ -227,6 +227,30 @@ impl Rules {
         self.decide(protocol, &asked, port).map(drop)
     }
 
+    /// Of the `addresses` to which an allowed name was resolved, those that may be dialled for it.
+    ///
+    /// # Errors
+    /// When none may, with the reason for the first.
+    pub fn admit(
+        &self,
+        protocol: Protocol,
+        addresses: &[IpAddr],
+        port: u16,
+    ) -> Result<Vec<IpAddr>, Refusal> {
+        let mut first = None;
+        let mut admitted = Vec::new();
+        for &address in addresses {
+            match self.judge(protocol, address, port) {
+                Ok(()) => admitted.push(address.to_canonical()),
+                Err(refusal) => first = first.or(Some(refusal)),
+            }
+        }
+        match first {
+            Some(refusal) if admitted.is_empty() => Err(refusal),
+            _ => Ok(admitted),
+        }
+    }
+
     /// Whether a Unix socket of the host may be connected to by its path.
     ///
     /// # Errors
