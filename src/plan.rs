@@ -25,6 +25,7 @@ use crate::egress::setup::Setup;
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
+use crate::policy::merge;
 use crate::policy::{
     Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
 };
@@ -262,8 +263,11 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
 /// What has to be set up for the destinations that are allowed.
 fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
     let egress = &policy.egress;
-    if egress.is_empty() || policy.network != Network::Loopback {
+    if egress.is_empty() {
         return Ok(None);
+    }
+    if policy.network != Network::Loopback {
+        return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
     let rules = sets::rules(egress)?;
     let mut families = vec![Family::V4];

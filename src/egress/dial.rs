@@ -7,14 +7,13 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt,
 };
-use std::os::fd::AsRawFd;
 
 /// How long one address may be the only one (RFC 8305, section 5).
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -37,7 +36,6 @@ pub(super) enum Progress {
 /// One address that is being connected.
 #[derive(Debug)]
 struct Attempt {
-    number: u8,
     socket: OwnedFd,
     address: SocketAddr,
 }
@@ -47,7 +45,6 @@ struct Attempt {
 pub(super) struct Dial {
     left: VecDeque<SocketAddr>,
     attempts: Vec<Attempt>,
-    started: u8,
     next: Instant,
     end: Instant,
     last_failure: Errno,
@@ -59,7 +56,6 @@ impl Dial {
         Self {
             left: interleave(addresses).into(),
             attempts: Vec::new(),
-            started: 0,
             next: now,
             end: now + LIMIT,
             last_failure: Errno::EHOSTUNREACH,
@@ -67,11 +63,11 @@ impl Dial {
     }
 
     /// Go on: look at the attempts under way, and start the next one where it is time. `watch` is
-    /// given each new attempt's socket and number, to be told when it is writable.
+    /// given each new attempt's socket, so that this is called again when it is writable.
     pub(super) fn advance(
         &mut self,
         now: Instant,
-        mut watch: impl FnMut(BorrowedFd<'_>, u8),
+        mut watch: impl FnMut(BorrowedFd<'_>),
     ) -> Progress {
         if let Some((stream, address)) = self.take_connected() {
             return Progress::Connected(stream, address);
@@ -87,14 +83,8 @@ impl Dial {
             match start(address) {
                 Err(errno) => self.last_failure = errno,
                 Ok(socket) => {
-                    let number = self.started;
-                    self.started = self.started.saturating_add(1);
-                    watch(socket.as_fd(), number);
-                    self.attempts.push(Attempt {
-                        number,
-                        socket,
-                        address,
-                    });
+                    watch(socket.as_fd());
+                    self.attempts.push(Attempt { socket, address });
                 }
             }
         }
@@ -107,8 +97,7 @@ impl Dial {
         })
     }
 
-    /// Attempt `number` is writable or broken: note a failure. What has connected is found by
-    /// [`Dial::advance`].
+    /// The attempt that has connected, if one has; those that have failed are dropped.
     fn take_connected(&mut self) -> Option<(TcpStream, SocketAddr)> {
         let mut at = 0;
         while let Some(attempt) = self.attempts.get(at) {
@@ -125,12 +114,6 @@ impl Dial {
             }
         }
         None
-    }
-
-    /// The numbers of the attempts under way.
-    #[cfg(test)]
-    fn numbers(&self) -> Vec<u8> {
-        self.attempts.iter().map(|attempt| attempt.number).collect()
     }
 }
 
@@ -207,7 +190,7 @@ mod tests {
 
     fn finish(dial: &mut Dial) -> Progress {
         loop {
-            match dial.advance(Instant::now(), |_, _| {}) {
+            match dial.advance(Instant::now(), |_| {}) {
                 Progress::Waits(until) => {
                     let mut watched: Vec<_> = dial
                         .attempts
@@ -249,7 +232,7 @@ mod tests {
         listener.accept().unwrap().0.write_all(b"x").unwrap();
         stream.set_nonblocking(false).unwrap();
         stream.read_exact(&mut [0]).unwrap();
-        assert!(dial.numbers().is_empty());
+        assert!(dial.attempts.is_empty());
     }
 
     #[test]

@@ -16,6 +16,9 @@ pub mod synthetic;
 
 mod asking;
 mod dial;
+pub(crate) mod engine;
+mod journal;
 mod refusals;
 mod relay;
+pub(crate) mod service;
 pub(crate) mod setup;

@@ -209,6 +209,19 @@ impl Setup {
     }
 }
 
+impl Setup {
+    /// Every port that is dialled outside by TCP, in order.
+    pub(crate) fn ports(&self) -> Vec<u16> {
+        let mut ports = BTreeSet::new();
+        for (protocol, _, of_network) in self.rules.networks() {
+            if protocol == Protocol::Tcp {
+                ports.extend(of_network.iter());
+            }
+        }
+        ports.into_iter().collect()
+    }
+}
+
 fn check(ways: usize) -> Result<()> {
     if ways <= MOST_WAYS {
         return Ok(());

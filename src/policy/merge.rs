@@ -148,6 +148,10 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     below.extends_at = None;
 }
 
+/// Why there is no egress with another network mode.
+pub(crate) const EGRESS_NEEDS_LOOPBACK: &str =
+    "destinations are reached through the sandbox's own loopback: needs network mode \"loopback\"";
+
 /// Refuse what contradicts itself.
 fn consistent(layer: &Layer) -> Result<()> {
     if let Some(path) = layer.paths().find(|path| !path.is_absolute()) {
@@ -157,10 +161,7 @@ fn consistent(layer: &Layer) -> Result<()> {
         ));
     }
     if !layer.egress.allow.is_empty() && layer.network != Some(Network::Loopback) {
-        return Err(Error::usage(
-            "egress.allow",
-            "destinations are reached through the sandbox's own loopback: needs network mode \"loopback\"",
-        ));
+        return Err(Error::usage("egress.allow", EGRESS_NEEDS_LOOPBACK));
     }
     let process = &layer.process;
     if process.as_pid_1 == Some(true) && layer.namespaces.pid == Some(false) {

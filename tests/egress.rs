@@ -1,0 +1,524 @@
+//! Brokered egress (`--allow`): what is allowed is reached by unmodified programs, and nothing else.
+//!
+//! Each test has a small Internet of its own (`tests/egress/lab.py`): a "host" namespace in which
+//! `sandbox` runs, and beside it one with servers. No packet leaves it.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{User, each_user, have, success, text};
+
+/// The lab, up as long as this lives.
+struct Lab {
+    process: Child,
+    /// Its end is the lab's.
+    input: Option<ChildStdin>,
+    host: String,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
+
+impl Lab {
+    /// Start one; `None`, and a line that says so, where it cannot be had.
+    #[track_caller]
+    fn start() -> Option<Self> {
+        if !["ip", "nsenter", "unshare", "setpriv", "python3", "mount"]
+            .iter()
+            .all(|program| have(program))
+        {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let mut command = Command::new("unshare");
+        if !support::users().iter().any(User::is_root) {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let mut process = command
+            .args(["--net", "--mount", "--", "python3"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/egress/lab.py"))
+            .arg(directory.path().join("asked"))
+            .arg(directory.path().join("resolv.conf"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare can be started");
+        let mut line = String::new();
+        let output = process.stdout.take().expect("it is a pipe");
+        BufReader::new(output)
+            .read_line(&mut line)
+            .expect("it can be read");
+        let Some(host) = line.trim().strip_prefix("ready ") else {
+            support::skip("the lab", "network namespaces cannot be made here");
+            return None;
+        };
+        Some(Self {
+            host: host.to_owned(),
+            input: process.stdin.take(),
+            process,
+            directory,
+        })
+    }
+
+    /// `program` in the host's namespace, as `user`.
+    fn command(&self, user: &User, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.host, "--net", "--mount"]);
+        if !support::users().iter().any(User::is_root) {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--").arg("env").arg("-C").arg(&user.home);
+        if !user.is_root() && support::users().iter().any(User::is_root) {
+            command
+                .arg("setpriv")
+                .arg(format!("--reuid={}", user.uid))
+                .arg(format!("--regid={}", user.gid))
+                .arg("--clear-groups");
+        }
+        command
+            .arg(program)
+            .env("HOME", &user.home)
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env_remove("https_proxy")
+            .env_remove("http_proxy")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `sandbox` with `options`, running `python3 -c SCRIPT`, with a few words of its own ready.
+    fn python(&self, user: &User, options: &[&str], script: &str) -> Command {
+        let mut command = self.command(user, &user.sandbox.display().to_string());
+        let script = format!("{PRELUDE}\n{script}");
+        command
+            .args(options)
+            .args(["--", "/usr/bin/python3", "-c", &script]);
+        command
+    }
+
+    /// What names the outside name server was asked for.
+    fn asked(&self) -> String {
+        fs::read_to_string(self.directory.path().join("asked")).unwrap_or_default()
+    }
+}
+
+/// What the scripts share.
+const PRELUDE: &str = r#"
+import errno, os, socket, struct, sys, threading, time
+def dial(host, port, timeout=20):
+    return socket.create_connection((host, port), timeout)
+def attempt(host, port, timeout=20):
+    try:
+        with dial(host, port, timeout) as s:
+            s.sendall(b"x")
+            return s.recv(1).decode() or "end"
+    except socket.gaierror as e:
+        return "no name"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+"#;
+
+/// The lab as each user.
+#[track_caller]
+fn in_lab(claim: impl Fn(&Lab, &User)) {
+    let Some(lab) = Lab::start() else { return };
+    each_user(|user| claim(&lab, user));
+}
+
+#[track_caller]
+fn printed(user: &User, command: &mut Command) -> String {
+    success(user, &command.output().expect("nsenter can be started"))
+}
+
+/// The events of a run with `--events`.
+fn events(user: &User, name: &str, output: &Output) -> Vec<Value> {
+    let path = user.home.join(name);
+    let written = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), text(&output.stderr)));
+    let _ = fs::remove_file(&path);
+    written
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is an object"))
+        .filter(|event: &Value| event["event"] == "egress")
+        .collect()
+}
+
+#[test]
+fn an_allowed_address_is_reached_and_no_other() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("11.1.0.2", 7), attempt("2a00:1::2", 7), attempt("::ffff:11.1.0.2", 7))
+print(attempt("11.1.0.2", 80), attempt("11.1.0.3", 7), attempt("2a00:1::2", 80))
+print(attempt("11.1.0.1", 7), attempt("127.0.0.1", 7), attempt("::1", 7))
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7", "--allow", "[2a00:1::2]:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let refused = "ECONNREFUSED ECONNREFUSED ECONNREFUSED";
+        assert_eq!(
+            out,
+            format!("x x x\n{refused}\n{refused}"),
+            "as {}",
+            user.name
+        );
+        // Control: from the host itself they answer, and without --allow none does.
+        let out = printed(
+            user,
+            &mut lab.python(
+                user,
+                &["-q", "--net", "host"],
+                "print(attempt('11.1.0.3', 7), attempt('127.0.0.1', 7))",
+            ),
+        );
+        assert_eq!(out, "x x");
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q"], "print(attempt('11.1.0.2', 7))"),
+        );
+        assert_eq!(out, "ENETUNREACH");
+    });
+}
+
+#[test]
+fn ports_are_lists_and_ranges_and_networks_have_lengths() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(*[attempt("11.1.0.2", port) for port in (6, 7, 8, 80, 8080)])
+print(attempt("11.1.0.3", 7), attempt("11.1.0.4", 7), attempt("11.1.1.2", 7))
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7-8,8080",
+            "--allow",
+            "11.1.0.0/30:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        // Port 8: allowed, but nobody listens outside. 8080 wants a request and answers with "H" after.
+        let mut lines = out.lines();
+        let first = lines.next().unwrap_or_default();
+        assert!(
+            first.starts_with("ECONNREFUSED x ECONNRESET ECONNREFUSED "),
+            "{first}"
+        );
+        assert_eq!(
+            lines.next(),
+            Some("x ECONNRESET ECONNRESET"),
+            "as {}",
+            user.name
+        );
+    });
+}
+
+#[test]
+fn deny_beats_allow() {
+    in_lab(|lab, user| {
+        let script = "print(attempt('11.1.0.2', 7), attempt('11.1.0.3', 7))";
+        let allow = ["-q", "--allow", "11.1.0.0/24:7", "--deny", "11.1.0.3:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "x ECONNRESET", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_answer() {
+    in_lab(|lab, user| {
+        let script = r#"
+with dial("11.1.0.2", 100) as s:
+    sent = b"y" * 5_000_000
+    s.sendall(sent)
+    s.shutdown(socket.SHUT_WR)
+    print(s.makefile().read())
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:100"], script),
+        );
+        assert_eq!(out, "5000000 bytes", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_reset_outside_is_a_reset_inside() {
+    in_lab(|lab, user| {
+        let out = printed(
+            user,
+            &mut lab.python(
+                user,
+                &["-q", "--allow", "11.1.0.2:101"],
+                "print(attempt('11.1.0.2', 101))",
+            ),
+        );
+        assert_eq!(out, "ECONNRESET", "as {}", user.name);
+    });
+}
+
+#[test]
+fn bytes_arrive_unchanged_in_both_directions_at_once() {
+    in_lab(|lab, user| {
+        let script = r#"
+import hashlib
+block = os.urandom(1 << 20)
+with dial("11.1.0.2", 7) as s:
+    def send():
+        for _ in range(32):
+            s.sendall(block)
+        s.shutdown(socket.SHUT_WR)
+    threading.Thread(target=send).start()
+    got, total = hashlib.sha256(), 0
+    while data := s.recv(1 << 16):
+        got.update(data)
+        total += len(data)
+want = hashlib.sha256()
+for _ in range(32):
+    want.update(block)
+print(total, got.digest() == want.digest())
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:7"], script),
+        );
+        assert_eq!(out, format!("{} True", 32 << 20), "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_stops_the_writer_and_holds_up_nobody_else() {
+    in_lab(|lab, user| {
+        let script = r#"
+stuck = dial("11.1.0.2", 9)
+stuck.setblocking(False)
+sent = 0
+quiet = 0
+while quiet < 20:
+    try:
+        sent += stuck.send(b"z" * 65536)
+        quiet = 0
+    except BlockingIOError:
+        quiet += 1
+        time.sleep(0.01)
+print(sent < 64 << 20, attempt("11.1.0.2", 7))
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7,9"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "True x", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_thousand_connections_at_once_all_answer() {
+    in_lab(|lab, user| {
+        let script = r#"
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+held = [dial("11.1.0.2", 7) for _ in range(1000)]
+for n, s in enumerate(held):
+    s.sendall(b"%04d" % n)
+print(all(s.recv(4, socket.MSG_WAITALL) == b"%04d" % n for n, s in enumerate(held)))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:7"], script),
+        );
+        assert_eq!(out, "True", "as {}", user.name);
+    });
+}
+
+#[test]
+fn dials_that_get_no_answer_hold_up_no_other() {
+    in_lab(|lab, user| {
+        // 11.1.0.99 is in the network of the host, and nobody has it: no answer, and no refusal soon.
+        let script = r#"
+def hang():
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("11.1.0.99", 7))
+    return s
+hanging = [hang() for _ in range(100)]
+began = time.monotonic()
+print(attempt("11.1.0.2", 7), time.monotonic() - began < 1)
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7", "--allow", "11.1.0.99:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "x True", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_refusal_is_told_with_the_flag_that_would_allow_it() {
+    in_lab(|lab, user| {
+        let script = "for _ in range(3): attempt('11.1.0.3', 7); attempt('11.1.0.2', 7)";
+        let options = [
+            "--allow",
+            "11.1.0.2:7",
+            "--private-tmp=no",
+            "--events",
+            "refusals.json",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        success(user, &output);
+        let lines = text(&output.stderr);
+        assert_eq!(
+            lines
+                .lines()
+                .filter(|line| line.contains("refused"))
+                .count(),
+            1,
+            "{lines}"
+        );
+        assert!(
+            lines.contains("11.1.0.3:7") && lines.contains("--allow 11.1.0.3:7"),
+            "{lines}"
+        );
+        let events = events(user, "refusals.json", &output);
+        let with = |verdict: &str| -> Vec<&Value> {
+            events
+                .iter()
+                .filter(|event| event["verdict"] == verdict)
+                .collect()
+        };
+        let (refused, allowed) = (with("refused"), with("allowed"));
+        assert_eq!((refused.len(), allowed.len()), (3, 3), "{events:?}");
+        assert_eq!(refused[0]["destination"], "11.1.0.3:7");
+        assert_eq!(refused[0]["flag"], "--allow 11.1.0.3:7");
+        assert_eq!(allowed[0]["destination"], "11.1.0.2:7");
+        assert_eq!(allowed[0]["address"], "11.1.0.2:7");
+        assert_eq!(allowed[0]["rule"], "11.1.0.2:7");
+        assert_eq!(
+            (&allowed[0]["bytes_out"], &allowed[0]["bytes_in"]),
+            (&1.into(), &1.into())
+        );
+    });
+}
+
+#[test]
+fn nothing_is_reached_once_the_supervisor_is_stopped_or_killed() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = dial("11.1.0.2", 7)
+s.sendall(b"a"); s.recv(1)
+print("up", flush=True)
+sys.stdin.readline()
+s.settimeout(0.5)
+try:
+    s.sendall(b"b")
+    print("got", s.recv(1), flush=True)
+except OSError as e:
+    print("nothing", flush=True)
+sys.stdin.readline()
+s.settimeout(20)
+print("got", s.recv(1), flush=True)
+time.sleep(600)
+"#;
+        let mut child = lab
+            .python(user, &["-q", "--allow", "11.1.0.2:7"], script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        };
+        assert_eq!(line(), "up");
+        // nsenter, env and setpriv have each become the next: the child is the supervisor itself.
+        let supervisor = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGSTOP).unwrap();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "nothing", "as {}", user.name);
+        // Control: it was the supervisor that was missing.
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGCONT).unwrap();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "got b'b'");
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        // And the command has gone with it: the pipe has no other end any more.
+        assert_eq!(line(), "");
+    });
+}
+
+#[test]
+fn the_supervisor_has_no_capability_and_opens_no_file() {
+    in_lab(|lab, user| {
+        let script = "print('up', flush=True); attempt('11.1.0.2', 7); sys.stdin.readline()";
+        let mut child = lab
+            .python(user, &["-q", "--allow", "11.1.0.2:7"], script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let status = loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            if status.contains("Seccomp:\t2") || Instant::now() > deadline {
+                break status;
+            }
+            std::thread::yield_now();
+        };
+        for expected in [
+            "CapEff:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.contains(expected), "as {}: {status}", user.name);
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn low_ports_and_every_port_of_loopback_stay_the_commands_own() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = socket.socket()
+s.bind(("127.0.0.1", 7777)); s.listen()
+c = dial("127.0.0.1", 7777)
+print("own server")
+s = socket.socket()
+s.bind(("127.0.0.1", 8080)); s.listen()
+print("same port")
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:8080"], script),
+        );
+        assert_eq!(out, "own server\nsame port", "as {}", user.name);
+    });
+}
+
+#[test]
+fn allow_needs_the_sandboxs_own_loopback() {
+    each_user(|user| {
+        for mode in ["none", "fds", "host"] {
+            let output = user.output(&["--net", mode, "--allow", "11.1.0.2:7", "--", "true"]);
+            assert_eq!(output.status.code(), Some(125));
+            assert!(
+                text(&output.stderr).contains("egress.allow"),
+                "{}",
+                text(&output.stderr)
+            );
+        }
+    });
+}
