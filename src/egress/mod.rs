@@ -11,6 +11,7 @@ pub mod lookup;
 pub mod name;
 pub mod rules;
 pub mod sets;
+pub mod sniff;
 pub mod special;
 pub mod synthetic;
 
