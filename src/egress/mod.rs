@@ -7,6 +7,7 @@
 
 pub mod destination;
 pub mod dns;
+pub mod front;
 pub mod lookup;
 pub mod name;
 pub mod rules;
