@@ -388,6 +388,41 @@ fn policies_can_be_listed_shown_and_explained() {
 }
 
 #[test]
+fn a_destination_can_be_tested_without_running_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fetch.toml");
+    let policy = "# For: a test.\n[egress]\nallow = [\"api.example.com:443\", \"@example\"]\n";
+    std::fs::write(&file, policy).unwrap();
+    let file = file.to_str().unwrap();
+    for (destination, status, line) in [
+        (
+            "api.example.com:443",
+            0,
+            "api.example.com:443  allowed  by api.example.com:443\n",
+        ),
+        (
+            "a.files.example.com:443",
+            0,
+            "a.files.example.com:443  allowed  by *.files.example.com:443 of @example\n",
+        ),
+        (
+            "api.example.com.evil:443",
+            1,
+            "api.example.com.evil:443  refused  no rule allows it; \
+             --allow api.example.com.evil:443 would allow it\n",
+        ),
+    ] {
+        let (got, out, err) = said(&["policy", "test", file, destination]);
+        assert_eq!((got, out.as_str(), err.as_str()), (Some(status), line, ""));
+    }
+    let (status, out, err) = said(&["policy", "test", file, "example.com"]);
+    assert_eq!((status, out.as_str()), (Some(125), ""));
+    assert!(err.contains("has no port"), "{err}");
+    let (status, ..) = said(&["policy", "test", "default", "api.example.com:443"]);
+    assert_eq!(status, Some(1), "the control");
+}
+
+#[test]
 fn an_invalid_policy_file_is_refused_with_its_place() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("bad.toml");
