@@ -20,8 +20,10 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
+use crate::egress::asking;
+use crate::egress::destination::Protocol;
 use crate::egress::sets;
-use crate::egress::setup::Setup;
+use crate::egress::setup::{Place, Setup};
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
@@ -39,6 +41,8 @@ const CAP_SETGID: u8 = 6;
 const CAP_SETUID: u8 = 7;
 /// The first Landlock ABI with scopes for signals and abstract sockets: Linux 6.12.
 const LANDLOCK_SCOPES: u32 = 6;
+/// Below this, binding needs CAP_NET_BIND_SERVICE (ip(7), `ip_unprivileged_port_start`).
+const FIRST_OPEN_PORT: u16 = 1024;
 /// Where commands are looked up if the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -225,7 +229,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
-        egress: decide_egress(policy)?,
+        egress: decide_egress(policy, user_namespace)?,
         forbids_user_namespaces: user_namespace,
         mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
@@ -261,7 +265,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
 }
 
 /// What has to be set up for the destinations that are allowed.
-fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
+fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>> {
     let egress = &policy.egress;
     if egress.is_empty() {
         return Ok(None);
@@ -274,7 +278,21 @@ fn decide_egress(policy: &Policy) -> Result<Option<Setup>> {
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);
     }
-    Setup::new(rules, &families).map(Some)
+    let low = |port: u16| port < FIRST_OPEN_PORT;
+    if !user_namespace && rules.ports_below(Protocol::Tcp).iter().any(low) {
+        return Err(Error::usage(
+            "egress.allow",
+            format!(
+                "names that are not known beforehand (*.HOST), with ports below {FIRST_OPEN_PORT}, need a user namespace"
+            ),
+        ));
+    }
+    let (settings, hosts) = asking::host_files(&rules);
+    let place = match fs::canonicalize("/etc/resolv.conf") {
+        Ok(path) if path.starts_with("/etc") => Place::Etc,
+        _ => Place::Elsewhere,
+    };
+    Setup::new(rules, &families, &settings, place, &hosts).map(Some)
 }
 
 fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {

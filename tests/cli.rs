@@ -186,7 +186,7 @@ fn subcommands_stand_first_and_names_to_come_are_kept() {
 fn a_subcommands_own_words_are_checked() {
     assert_refused(
         &["policy"],
-        "no subcommand given: use one of list, show, check, explain, diff",
+        "no subcommand given: use one of list, show, check, explain, test, diff",
     );
     assert_refused(
         &["policy", "shw"],

@@ -522,3 +522,166 @@ fn allow_needs_the_sandboxs_own_loopback() {
         }
     });
 }
+
+#[test]
+fn an_allowed_name_is_reached_by_programs_that_know_nothing_of_it() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("web.test.example", 7), attempt("WEB.test.example.", 7), attempt("four.test.example", 7))
+print(attempt("web.test.example", 80), attempt("other.test.example", 7), attempt("test.example", 7))
+import subprocess
+print(subprocess.run(["getent", "hosts", "nowhere.example"]).returncode)
+found = subprocess.run(["getent", "ahosts", "four.test.example"], capture_output=True, text=True).stdout
+print("198.18." in found, "11.1." in found)
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "web.test.example:7",
+            "--allow",
+            "four.test.example:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let expected = "x x x\nECONNREFUSED no name no name\n2\nTrue False";
+        assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn names_below_a_name_are_reached_with_low_ports_too() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("a.sub.example", 7), attempt("b.sub.example", 7), attempt("sub.example", 7))
+print(attempt("a.sub.example.evil", 7), attempt("notsub.example", 7), attempt("a.sub.example", 80))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "*.sub.example:7"], script),
+        );
+        assert_eq!(
+            out, "x x no name\nno name no name ECONNREFUSED",
+            "as {}",
+            user.name
+        );
+    });
+}
+
+#[test]
+fn curl_reaches_an_allowed_name_and_the_server_sees_the_name() {
+    if !have("curl") {
+        return;
+    }
+    in_lab(|lab, user| {
+        let mut command = lab.command(user, &user.sandbox.display().to_string());
+        let url = "http://web.test.example/";
+        command.args([
+            "-q",
+            "--allow",
+            "web.test.example:80",
+            "--",
+            "curl",
+            "-sS",
+            url,
+        ]);
+        let out = printed(user, &mut command);
+        assert!(out.starts_with("Host: web.test.example from "), "{out}");
+        let mut command = lab.command(user, &user.sandbox.display().to_string());
+        let url = "http://four.test.example/";
+        command.args([
+            "-q",
+            "--allow",
+            "web.test.example:80",
+            "--",
+            "curl",
+            "-sS",
+            url,
+        ]);
+        let output = command.output().unwrap();
+        // Could not resolve host.
+        assert_eq!(output.status.code(), Some(6), "{output:?}");
+    });
+}
+
+#[test]
+fn a_name_that_is_not_allowed_is_never_asked_outside() {
+    in_lab(|lab, user| {
+        let script = r#"
+import secrets
+def ask(packet, kind=socket.SOCK_DGRAM, server="11.1.0.2"):
+    try:
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.settimeout(5)
+            s.connect((server, 53))
+            s.sendall(packet)
+            return s.recv(4096)
+    except OSError as e:
+        return errno.errorcode.get(e.errno, "?")
+def query(name, kind):
+    labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+    return b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0" + struct.pack(">HH", kind, 1)
+for name in ("secret-leak.example", "secret-leak.web.test.example", "secret-leak.sub.example.com"):
+    attempt(name, 7)
+    for kind in (1, 28, 16, 5, 15, 65, 255, 12):
+        answer = ask(query(name, kind))
+        assert answer[3] & 15 == 3, (name, kind, answer)
+# By TCP too, and no TXT of a name that is allowed.
+framed = struct.pack(">H", len(query("secret-leak.example", 1))) + query("secret-leak.example", 1)
+assert ask(framed, socket.SOCK_STREAM)[5] & 15 == 3
+answer = ask(query("web.test.example", 16))
+assert answer[3] & 15 == 0 and answer[6:8] == b"\0\0", answer
+# Another name server is no way either.
+print(ask(query("secret-leak.example", 1), server="11.1.0.3"))
+print(attempt("web.test.example", 7))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "web.test.example:7"], script),
+        );
+        assert_eq!(out, "ECONNREFUSED\nx", "as {}", user.name);
+        let asked = lab.asked();
+        assert!(!asked.contains("secret"), "{asked}");
+        // Control: the log sees what is asked.
+        assert!(asked.contains("web.test.example"), "{asked}");
+    });
+}
+
+#[test]
+fn a_name_that_leads_to_a_private_address_is_not_dialled() {
+    in_lab(|lab, user| {
+        let script = r#"
+names = ("private.example", "to-private.example", "metadata.example", "mapped.example")
+print(*[attempt(name, 7) for name in names])
+print(attempt("mixed.example", 7), attempt("alias.example", 7), attempt("half-dead.example", 7))
+"#;
+        let options = [
+            "--private-tmp=no",
+            "--events",
+            "private.json",
+            "--allow",
+            "*.example:7",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        let out = success(user, &output);
+        let reset = "ECONNRESET ECONNRESET ECONNRESET ECONNRESET";
+        assert_eq!(out, format!("{reset}\nx x x"), "as {}", user.name);
+        let events = events(user, "private.json", &output);
+        let told = |name: &str| {
+            events.iter().any(|event| {
+                event["verdict"] == "refused"
+                    && event["destination"] == format!("{name}:7")
+                    && event["reason"]
+                        .as_str()
+                        .is_some_and(|reason| !reason.is_empty())
+            })
+        };
+        assert!(
+            told("private.example") && told("metadata.example"),
+            "{events:?}"
+        );
+        // Of the mixed answer the public address was dialled, and no other.
+        let dialled = events.iter().find(|event| {
+            event["destination"] == "mixed.example:7" && event["verdict"] == "allowed"
+        });
+        assert_eq!(dialled.unwrap()["address"], "11.1.0.2:7");
+    });
+}

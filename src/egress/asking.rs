@@ -45,10 +45,10 @@ pub(super) struct Resolution {
 impl Resolution {
     /// Read the host's files; one that is missing says nothing, as for the C library.
     pub(super) fn read(rules: &Rules) -> Self {
-        let scope = |name: &str| nix::net::if_::if_nametoindex(name).ok();
+        let (settings, hosts) = host_files(rules);
         Self {
-            settings: Arc::new(Settings::parse(&contents("/etc/resolv.conf"), scope)),
-            hosts: Hosts::parse(&contents("/etc/hosts"), |name| rules.permit(name).is_some()),
+            settings: Arc::new(settings),
+            hosts,
             keys: RandomState::new(),
             drawn: 0,
         }
@@ -60,6 +60,15 @@ impl Resolution {
         let [first, second, ..] = self.keys.hash_one(self.drawn).to_ne_bytes();
         u16::from_ne_bytes([first, second])
     }
+}
+
+/// `/etc/resolv.conf`, and `/etc/hosts` as far as the rules allow its names.
+pub(crate) fn host_files(rules: &Rules) -> (Settings, Hosts) {
+    let scope = |name: &str| nix::net::if_::if_nametoindex(name).ok();
+    (
+        Settings::parse(&contents("/etc/resolv.conf"), scope),
+        Hosts::parse(&contents("/etc/hosts"), |name| rules.permit(name).is_some()),
+    )
 }
 
 fn contents(path: &str) -> Vec<u8> {
@@ -85,6 +94,7 @@ pub(super) enum Progress {
 pub(super) struct Asking {
     lookup: Lookup,
     channels: Vec<Channel>,
+    known: Vec<IpAddr>,
 }
 
 /// The socket of one question.
@@ -111,10 +121,12 @@ enum News {
 
 impl Asking {
     /// Look `name` up. Nothing is sent before the first [`Asking::advance`].
-    pub(super) fn new(name: &Permitted, settings: &Arc<Settings>) -> Self {
+    /// Where `known` has its addresses, nobody is asked.
+    pub(super) fn new(name: &Permitted, settings: &Arc<Settings>, known: &[IpAddr]) -> Self {
         Self {
             lookup: Lookup::new(name, settings),
             channels: Vec::new(),
+            known: known.to_vec(),
         }
     }
 
@@ -126,6 +138,9 @@ impl Asking {
         mut random: impl FnMut() -> u16,
         mut watch: impl FnMut(BorrowedFd<'_>),
     ) -> Progress {
+        if !self.known.is_empty() {
+            return Progress::Over(Ok(std::mem::take(&mut self.known)));
+        }
         let lookup = &mut self.lookup;
         self.channels
             .retain_mut(|channel| match channel.turn(lookup, now) {
@@ -284,7 +299,7 @@ mod tests {
             attempts: 1,
             transport: Transport::Udp,
         };
-        Asking::new(&permitted, &Arc::new(settings))
+        Asking::new(&permitted, &Arc::new(settings), &[])
     }
 
     fn finish(asking: &mut Asking) -> Result<Vec<IpAddr>, Failure> {

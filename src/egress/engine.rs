@@ -8,35 +8,41 @@
 //! listener inside ─accept─► decide ─refused─► reset, event
 //!                             │ allowed
 //!                             ▼
-//!                           queue ──► dial (one of at most MOST_DIALS) ──► join ──► event
+//!                           queue ─► look up, judge (a name) ─► dial ─► join ─► event
 //! ```
 //!
 //! An accepted connection's own address is the one that the command asked for: the kernel's word, not
-//! the command's.
+//! the command's. Where it stands for a name, the name is looked up outside now, every address judged
+//! now, and what was judged is what is dialled.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
+use tracing::debug;
 
+use super::asking::{self, Asking, Resolution};
 use super::destination::{Asked, Protocol};
 use super::dial::{Dial, Progress};
 use super::journal::{Journal, Outcome, Wish};
+use super::lookup::Failure;
+use super::names::{Names, Reply};
 use super::refusals::{self, FILTER_V4, FILTER_V6};
 use super::relay::{self, Join, Pipes, Word};
-use super::rules::{Allowed, Rules};
+use super::rules::{Allowed, Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::sys::parent;
 
-/// How many dials are under way at a time.
+/// How many dials, with the look-ups before them, are under way at a time.
 const MOST_DIALS: usize = 256;
 /// The most connections at a time, where descriptors suffice.
 const MOST_FLOWS: usize = 16_384;
@@ -58,6 +64,10 @@ const LOOKS: usize = 64;
 enum Key {
     Listener(u64),
     Watch(u64),
+    /// The sandbox's name service, by UDP.
+    Names(u64),
+    /// A client of it by TCP.
+    Talk(u64),
     /// The connection from inside.
     Inside(u64),
     /// Connections to outside, of which one dial may have several.
@@ -75,6 +85,8 @@ impl Key {
             Self::Watch(place) => (1, place),
             Self::Inside(number) => (2, number),
             Self::Outside(number) => (3, number),
+            Self::Names(place) => (4, place),
+            Self::Talk(number) => (5, number),
         };
         (kind << NUMBER_BITS) | (number & NUMBERS)
     }
@@ -86,6 +98,8 @@ impl Key {
             1 => Self::Watch(number),
             2 => Self::Inside(number),
             3 => Self::Outside(number),
+            4 => Self::Names(number),
+            5 => Self::Talk(number),
             _ => return None,
         })
     }
@@ -101,7 +115,7 @@ const EDGES: EpollFlags = EpollFlags::EPOLLIN
 #[derive(Debug)]
 struct Flow {
     wish: Wish,
-    rule: std::sync::Arc<str>,
+    rule: Arc<str>,
     began: Instant,
     /// The address that was dialled.
     address: Option<SocketAddr>,
@@ -113,9 +127,17 @@ struct Flow {
 #[derive(Debug)]
 enum State {
     /// Waits until fewer dials are under way.
-    Queued(TcpStream, Vec<SocketAddr>),
+    Queued(TcpStream, Target),
+    LookingUp(TcpStream, Asking),
     Dialling(TcpStream, Dial),
     Joined(Join),
+}
+
+/// Where a connection is to go.
+#[derive(Debug)]
+enum Target {
+    Address(SocketAddr),
+    Name(Permitted),
 }
 
 /// Whether listeners are watched.
@@ -133,6 +155,8 @@ enum Accepting {
 pub(crate) struct Engine {
     epoll: Epoll,
     rules: Rules,
+    names: Names,
+    resolution: Resolution,
     listeners: Vec<TcpListener>,
     watches: Vec<OwnedFd>,
     flows: HashMap<u64, Flow>,
@@ -160,9 +184,17 @@ impl Engine {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let (mut listeners, mut watches) = (Vec::new(), Vec::new());
+        let mut names = Names::new(setup);
         for (way, socket) in setup.ways.iter().zip(sockets) {
             match way {
-                Way::Listener(_) => {
+                Way::Spare(version) => names.keep_spare(*version, socket),
+                Way::NameDatagrams(_) => {
+                    let key = Key::Names(names.services().len() as u64);
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    names.serve(socket);
+                }
+                Way::Listener(_) | Way::NameStream(_) => {
                     let key = Key::Listener(listeners.len() as u64);
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
                     epoll.add(&socket, event).map_err(failed)?;
@@ -186,6 +218,8 @@ impl Engine {
         Ok(Self {
             epoll,
             rules: setup.rules.clone(),
+            names,
+            resolution: Resolution::read(&setup.rules),
             listeners,
             watches,
             flows: HashMap::new(),
@@ -268,6 +302,8 @@ impl Engine {
         let broken = events.contains(EpollFlags::EPOLLERR);
         let word = if broken { Word::Broken } else { Word::Ready };
         match key {
+            Key::Names(place) => self.answer_datagrams(place),
+            Key::Talk(number) => self.talk(number),
             Key::Listener(place) => self.accept(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
@@ -322,17 +358,22 @@ impl Engine {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
-        let ip = asked_for.ip().to_canonical();
+        let asked_for = SocketAddr::new(asked_for.ip().to_canonical(), asked_for.port());
+        if self.names.is_service(asked_for) {
+            self.begin_talk(stream, now);
+            return;
+        }
+        let (asked, target) = match self.names.meant_by(&self.rules, Protocol::Tcp, asked_for) {
+            Some(name) => (Asked::Name(name.name().clone()), Target::Name(name)),
+            None => (Asked::Address(asked_for.ip()), Target::Address(asked_for)),
+        };
         let wish = Wish {
             protocol: Protocol::Tcp,
-            asked: Asked::Address(ip),
+            asked,
             port: asked_for.port(),
         };
         match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
-            Ok(allowed) => {
-                let addresses = vec![SocketAddr::new(ip, asked_for.port())];
-                self.begin(stream, wish, &allowed, addresses, now);
-            }
+            Ok(allowed) => self.begin(stream, wish, &allowed, target, now),
             Err(refusal) => {
                 relay::reset(stream);
                 self.journal.refused(&wish, &refusal, now);
@@ -345,11 +386,10 @@ impl Engine {
         stream: TcpStream,
         wish: Wish,
         allowed: &Allowed,
-        addresses: Vec<SocketAddr>,
+        target: Target,
         now: Instant,
     ) {
-        let number = self.next_number;
-        self.next_number = self.next_number.wrapping_add(1) & NUMBERS;
+        let number = self.new_number();
         let event = EpollEvent::new(EDGES, Key::Inside(number).to_data());
         if self.epoll.add(&stream, event).is_err() {
             relay::reset(stream);
@@ -357,11 +397,11 @@ impl Engine {
         }
         let flow = Flow {
             wish,
-            rule: std::sync::Arc::clone(&allowed.rule),
+            rule: Arc::clone(&allowed.rule),
             began: now,
             address: None,
             timer: None,
-            state: State::Queued(stream, addresses),
+            state: State::Queued(stream, target),
         };
         self.flows.insert(number, flow);
         self.queue.push_back(number);
@@ -376,8 +416,15 @@ impl Engine {
             let Some(mut flow) = self.flows.remove(&number) else {
                 continue;
             };
-            if let State::Queued(stream, addresses) = flow.state {
-                flow.state = State::Dialling(stream, Dial::new(&addresses, now));
+            if let State::Queued(stream, target) = flow.state {
+                flow.state = match target {
+                    Target::Address(address) => State::Dialling(stream, Dial::new(&[address], now)),
+                    Target::Name(name) => {
+                        let known = self.resolution.hosts.addresses(name.name());
+                        let settings = &self.resolution.settings;
+                        State::LookingUp(stream, Asking::new(&name, settings, known))
+                    }
+                };
                 self.dials += 1;
                 self.flows.insert(number, flow);
                 self.advance(number, now);
@@ -387,8 +434,78 @@ impl Engine {
         }
     }
 
-    /// Go on with a dial.
+    fn new_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1) & NUMBERS;
+        number
+    }
+
+    /// Go on with a look-up or a dial.
     fn advance(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            state: State::LookingUp(_, asking),
+            ..
+        }) = self.flows.get_mut(&number)
+        {
+            let (epoll, resolution) = (&self.epoll, &mut self.resolution);
+            let progress = asking.advance(
+                now,
+                || resolution.random(),
+                |socket| {
+                    let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
+                    // Without it the question is given up when its time is over.
+                    let _ = epoll.add(socket, event);
+                },
+            );
+            match progress {
+                asking::Progress::Waits(until) => self.set_timer(number, Some(until)),
+                asking::Progress::Over(found) => self.judge(number, found, now),
+            }
+            return;
+        }
+        self.advance_dial(number, now);
+    }
+
+    /// A name was looked up: dial the addresses that may be dialled for it.
+    fn judge(
+        &mut self,
+        number: u64,
+        found: std::result::Result<Vec<IpAddr>, Failure>,
+        now: Instant,
+    ) {
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                self.end(number, relay::Outcome::Reset, Some(failure.to_string()));
+                return;
+            }
+        };
+        let Some(mut flow) = self.flows.remove(&number) else {
+            return;
+        };
+        let port = flow.wish.port;
+        match self.rules.admit(flow.wish.protocol, &found, port) {
+            Err(refusal) => {
+                self.journal.refused(&flow.wish, &refusal, now);
+                self.flows.insert(number, flow);
+                self.end(number, relay::Outcome::Reset, Some(refusal.to_string()));
+            }
+            Ok(admitted) => {
+                let addresses: Vec<SocketAddr> = admitted
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, port))
+                    .collect();
+                if let State::LookingUp(stream, _) = flow.state {
+                    flow.state = State::Dialling(stream, Dial::new(&addresses, now));
+                    self.flows.insert(number, flow);
+                    self.advance_dial(number, now);
+                }
+            }
+        }
+    }
+
+    /// Go on with a dial.
+    fn advance_dial(&mut self, number: u64, now: Instant) {
         let Some(Flow {
             state: State::Dialling(_, dial),
             ..
@@ -463,9 +580,8 @@ impl Engine {
                 relay::reset(stream);
                 (0, 0)
             }
-            State::Dialling(stream, dial) => {
+            State::LookingUp(stream, _) | State::Dialling(stream, _) => {
                 self.dials = self.dials.saturating_sub(1);
-                drop(dial);
                 relay::reset(stream);
                 (0, 0)
             }
@@ -511,6 +627,52 @@ impl Engine {
             // It fails only for what is not watched, and each of them is.
             let _ = self.epoll.modify(listener, &mut event);
         }
+    }
+
+    /// A client of the name service by TCP.
+    fn begin_talk(&mut self, stream: TcpStream, now: Instant) {
+        let number = self.new_number();
+        let event = EpollEvent::new(EDGES, Key::Talk(number).to_data());
+        if self.epoll.add(&stream, event).is_ok() {
+            self.names.begin_talk(number, stream, now);
+        }
+    }
+
+    fn talk(&mut self, number: u64) {
+        while let Some(reply) = self.names.hear_stream(number, &self.rules) {
+            let made = self.tell_and_listen(reply);
+            self.names.answer_stream(number, &made);
+        }
+    }
+
+    fn answer_datagrams(&mut self, place: u64) {
+        for _ in 0..LOOKS {
+            let Some((peer, reply)) = self.names.hear_datagram(place, &self.rules) else {
+                return;
+            };
+            let made = self.tell_and_listen(reply);
+            self.names.answer_datagram(place, peer, &made);
+        }
+    }
+
+    /// Before a name is answered, its listeners are there; a refused one is told.
+    fn tell_and_listen(&mut self, reply: Reply) -> Vec<u8> {
+        if let Some(refused) = &reply.refused {
+            self.journal.refused_name(refused, Instant::now());
+        }
+        for (address, socket) in reply.sockets {
+            let place = self.listeners.len() as u64;
+            let interest = match self.accepting {
+                Accepting::Yes => EpollFlags::EPOLLIN,
+                _ => EpollFlags::empty(),
+            };
+            let event = EpollEvent::new(interest, Key::Listener(place).to_data());
+            if self.epoll.add(&socket, event).is_ok() {
+                debug!(%address, "listens for a name");
+                self.listeners.push(TcpListener::from(socket));
+            }
+        }
+        reply.message
     }
 
     fn look_at_watches(&mut self) {
@@ -572,6 +734,8 @@ mod tests {
             Key::Watch(1),
             Key::Inside(NUMBERS),
             Key::Outside(7),
+            Key::Names(0),
+            Key::Talk(9),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }

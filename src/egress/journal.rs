@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::destination::{Asked, Protocol};
+use super::dns::RefusedName;
 use super::rules;
 use crate::event::Events;
 
@@ -87,10 +88,24 @@ impl Journal {
 
     /// The rules, or what was found out later, refuse `wish`.
     pub(super) fn refused(&mut self, wish: &Wish, refusal: &rules::Refusal, now: Instant) {
+        self.tell_refusal(&wish.protocol.to_string(), wish.destination(), refusal, now);
+    }
+
+    /// A name was asked for that is not allowed.
+    pub(super) fn refused_name(&mut self, refused: &RefusedName, now: Instant) {
+        self.tell_refusal("name", refused.name.clone(), &refused.refusal, now);
+    }
+
+    fn tell_refusal(
+        &mut self,
+        protocol: &str,
+        destination: String,
+        refusal: &rules::Refusal,
+        now: Instant,
+    ) {
         self.refused += 1;
-        let destination = wish.destination();
         let (reason, flag) = (refusal.to_string(), refusal.flag());
-        self.print(&destination, wish.protocol, &reason, flag.as_deref());
+        self.print(&destination, protocol, &reason, flag.as_deref());
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.in_second) = (now, 0);
         }
@@ -103,7 +118,7 @@ impl Journal {
         self.events.write("egress", || {
             let mut fields = json!({
                 "verdict": "refused",
-                "protocol": wish.protocol.to_string(),
+                "protocol": protocol,
                 "destination": destination,
                 "reason": reason,
                 "flag": flag,
@@ -115,15 +130,15 @@ impl Journal {
         });
     }
 
-    fn print(&mut self, destination: &str, protocol: Protocol, reason: &str, flag: Option<&str>) {
+    fn print(&mut self, destination: &str, protocol: &str, reason: &str, flag: Option<&str>) {
         if self.printed.len() >= MOST_LINES
             || !self.printed.insert(format!("{protocol} {destination}"))
         {
             return;
         }
         match flag {
-            Some(flag) => warn!(%protocol, destination, reason, would_allow = flag, "refused"),
-            None => warn!(%protocol, destination, reason, "refused"),
+            Some(flag) => warn!(protocol, destination, reason, would_allow = flag, "refused"),
+            None => warn!(protocol, destination, reason, "refused"),
         }
         if self.printed.len() == MOST_LINES {
             warn!("further refusals are not printed");

@@ -16,10 +16,11 @@ pub mod sniff;
 pub mod special;
 pub mod synthetic;
 
-mod asking;
+pub(crate) mod asking;
 mod dial;
 pub(crate) mod engine;
 mod journal;
+mod names;
 mod refusals;
 mod relay;
 pub(crate) mod service;

@@ -13,7 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use ipnet::IpNet;
 
 use super::destination::{Asked, Protocol};
-use super::rules::Rules;
+use super::lookup::{Hosts, Settings};
+use super::rules::{Permitted, Rules};
+use super::synthetic::Synthetic;
 use crate::error::{Error, Result};
 use crate::sys::child::Family;
 
@@ -21,11 +23,20 @@ use crate::sys::child::Family;
 /// ordinary descriptor table (unix(7), `RLIMIT_NOFILE`).
 const MOST_WAYS: usize = 960;
 
+/// How many names that are met only later get listeners, where there is room for so many.
+const SPARE_NAMES: usize = 64;
+
 /// One socket of the sandbox's namespace that the supervisor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Way {
     /// A TCP socket that listens there.
     Listener(SocketAddr),
+    /// The sandbox's name service, by TCP.
+    NameStream(SocketAddr),
+    /// The same by UDP.
+    NameDatagrams(SocketAddr),
+    /// A TCP socket for an address that is not known yet.
+    Spare(V),
     /// A packet socket that sees what the kernel refuses.
     Watch(V),
 }
@@ -39,10 +50,22 @@ pub(crate) enum V {
     Six,
 }
 
+impl V {
+    /// The version of an address.
+    pub(crate) fn of(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(_) => Self::Four,
+            SocketAddr::V6(_) => Self::Six,
+        }
+    }
+}
+
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listener(address) => write!(f, "tcp://{address}"),
+            Self::Listener(address) | Self::NameStream(address) => write!(f, "tcp://{address}"),
+            Self::NameDatagrams(address) => write!(f, "udp://{address}"),
+            Self::Spare(_) => f.write_str("a spare socket"),
             Self::Watch(V::Four) => f.write_str("the watch for refused IPv4 packets"),
             Self::Watch(V::Six) => f.write_str("the watch for refused IPv6 packets"),
         }
@@ -86,20 +109,16 @@ impl Way {
     /// What the child does for it.
     pub(crate) fn to_opening(self) -> Opening {
         match self {
-            Self::Listener(address) => {
-                let (family, options) = match address {
-                    SocketAddr::V4(_) => (libc::AF_INET, &[][..]),
-                    SocketAddr::V6(_) => (libc::AF_INET6, V6_OPTIONS),
-                };
-                Opening {
-                    family,
-                    kind: libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-                    protocol: 0,
-                    options,
-                    address: bytes(address),
-                    listens: Listens::Yes,
-                }
+            Self::Listener(address) | Self::NameStream(address) => internet(
+                V::of(address),
+                libc::SOCK_STREAM,
+                Some(address),
+                Listens::Yes,
+            ),
+            Self::NameDatagrams(address) => {
+                internet(V::of(address), libc::SOCK_DGRAM, Some(address), Listens::No)
             }
+            Self::Spare(version) => internet(version, libc::SOCK_STREAM, None, Listens::No),
             Self::Watch(version) => Opening {
                 family: libc::AF_PACKET,
                 kind: libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
@@ -112,6 +131,21 @@ impl Way {
                 listens: Listens::No,
             },
         }
+    }
+}
+
+fn internet(version: V, kind: i32, address: Option<SocketAddr>, listens: Listens) -> Opening {
+    let (family, options) = match version {
+        V::Four => (libc::AF_INET, &[][..]),
+        V::Six => (libc::AF_INET6, V6_OPTIONS),
+    };
+    Opening {
+        family,
+        kind: kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        protocol: 0,
+        options,
+        address: address.map(bytes).unwrap_or_default(),
+        listens,
     }
 }
 
@@ -136,7 +170,7 @@ fn bytes(address: SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// What one launch sets up: empty where nothing is allowed.
+/// What one launch sets up.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
     pub(crate) rules: Rules,
@@ -144,92 +178,181 @@ pub(crate) struct Setup {
     pub(crate) ways: Vec<Way>,
     /// The families in which every address becomes local.
     pub(crate) families: Vec<Family>,
+    /// The stand-in addresses of the names that rules name.
+    pub(crate) synthetic: Synthetic,
+    /// Addresses that the host's own files give to allowed names: programs read those files too.
+    pub(crate) aliases: Vec<(IpAddr, Permitted)>,
+}
+
+/// The wildcard address of `address`'s family, with its port.
+fn any(address: SocketAddr) -> SocketAddr {
+    let ip = match address {
+        SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, address.port())
 }
 
 impl Setup {
-    /// Decide what `rules` need on a host that has `families`.
+    /// Decide what `rules` need on a host that has `families`. The sandbox's name service listens where
+    /// `settings` has the host's, because inside the host's resolv.conf is in force too.
     ///
     /// # Errors
     /// When they need more sockets than can be had, or an address family that is not there.
-    pub(crate) fn new(rules: Rules, families: &[Family]) -> Result<Self> {
-        let has = |family| families.contains(&family);
+    pub(crate) fn new(
+        rules: Rules,
+        families: &[Family],
+        settings: &Settings,
+        place: Place,
+        hosts: &Hosts,
+    ) -> Result<Self> {
+        let six = families.contains(&Family::V6);
         let mut wildcards: BTreeSet<SocketAddr> = BTreeSet::new();
         let mut listeners: BTreeSet<SocketAddr> = BTreeSet::new();
         for (protocol, network, ports) in rules.networks() {
             if protocol == Protocol::Udp {
                 continue;
             }
-            let (family, any) = match network {
-                IpNet::V4(_) => (Family::V4, IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-                IpNet::V6(_) => (Family::V6, IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-            };
-            if !has(family) {
-                return Err(Error::usage(
-                    format!("--allow {network}"),
-                    "this host has no IPv6",
-                ));
+            if matches!(network, IpNet::V6(_)) && !six {
+                let what = format!("--allow {network}");
+                return Err(Error::usage(what, "this host has no IPv6"));
             }
+            let at = |port| SocketAddr::new(network.addr(), port);
             if network.prefix_len() < network.max_prefix_len() {
                 check(wildcards.len().saturating_add(ports.count()))?;
-                wildcards.extend(ports.iter().map(|port| SocketAddr::new(any, port)));
+                wildcards.extend(ports.iter().map(|port| any(at(port))));
                 continue;
             }
             let ports = rules.ports(protocol, &Asked::Address(network.addr()));
             check(listeners.len().saturating_add(ports.count()))?;
-            listeners.extend(
-                ports
-                    .iter()
-                    .map(|port| SocketAddr::new(network.addr(), port)),
-            );
+            listeners.extend(ports.iter().map(at));
         }
-        // The wildcard gets what is sent to any address of its family.
-        listeners.retain(|address| {
-            let any = match address {
-                SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-                SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        let mut synthetic = Synthetic::default();
+        let mut aliases = Vec::new();
+        for name in rules.names() {
+            let Some(pair) = synthetic.assign(&name) else {
+                return Err(too_many());
             };
-            !wildcards.contains(&SocketAddr::new(any, address.port()))
-        });
-        let watches = families.iter().map(|family| match family {
-            Family::V4 => Way::Watch(V::Four),
-            Family::V6 => Way::Watch(V::Six),
-        });
-        let ways: Vec<Way> = wildcards
+            let ports = rules.ports(Protocol::Tcp, &Asked::Name(name.name().clone()));
+            let mut addresses = vec![IpAddr::V4(pair.v4), IpAddr::V6(pair.v6)];
+            for &address in hosts.addresses(name.name()) {
+                let address = address.to_canonical();
+                if !address.is_loopback() && !address.is_unspecified() {
+                    aliases.push((address, name.clone()));
+                    addresses.push(address);
+                }
+            }
+            addresses.retain(|address| six || address.is_ipv4());
+            check(
+                listeners
+                    .len()
+                    .saturating_add(addresses.len() * ports.count()),
+            )?;
+            for address in addresses {
+                listeners.extend(ports.iter().map(|port| SocketAddr::new(address, port)));
+            }
+        }
+        let services = services(settings, six, place);
+        // The wildcard gets what is sent to any address of its family.
+        listeners
+            .retain(|address| !wildcards.contains(&any(*address)) && !services.contains(address));
+        let streams = services.iter().copied();
+        let streams = streams.filter(|address| !wildcards.contains(&any(*address)));
+        let streams: Vec<SocketAddr> = streams.collect();
+        let versions = || {
+            families.iter().map(|family| match family {
+                Family::V4 => V::Four,
+                Family::V6 => V::Six,
+            })
+        };
+        let ways = wildcards
             .into_iter()
             .chain(listeners)
             .map(Way::Listener)
-            .chain(watches)
-            .collect();
+            .chain(streams.into_iter().map(Way::NameStream))
+            .chain(services.into_iter().map(Way::NameDatagrams))
+            .chain(versions().map(Way::Watch));
+        let mut ways: Vec<Way> = ways.collect();
         check(ways.len())?;
+        let spare = rules.ports_below(Protocol::Tcp).count();
+        if spare > 0 {
+            // At least one name must have room.
+            check(ways.len().saturating_add(spare * families.len()))?;
+            let room = (MOST_WAYS - ways.len()) / (spare * families.len());
+            let sockets = spare.saturating_mul(room.min(SPARE_NAMES));
+            for version in versions() {
+                ways.extend(std::iter::repeat_n(Way::Spare(version), sockets));
+            }
+        }
         Ok(Self {
             rules,
             ways,
             families: families.to_vec(),
+            synthetic,
+            aliases,
         })
     }
-}
 
-impl Setup {
-    /// Every port that is dialled outside by TCP, in order.
+    /// Every port that is dialled outside by TCP, in order; that of name servers among them.
     pub(crate) fn ports(&self) -> Vec<u16> {
-        let mut ports = BTreeSet::new();
+        let mut ports = BTreeSet::from([DOMAIN]);
         for (protocol, _, of_network) in self.rules.networks() {
             if protocol == Protocol::Tcp {
                 ports.extend(of_network.iter());
             }
         }
+        for name in self.rules.names() {
+            let asked = Asked::Name(name.name().clone());
+            ports.extend(self.rules.ports(Protocol::Tcp, &asked).iter());
+        }
+        ports.extend(self.rules.ports_below(Protocol::Tcp).iter());
         ports.into_iter().collect()
     }
 }
 
-fn check(ways: usize) -> Result<()> {
-    if ways <= MOST_WAYS {
-        return Ok(());
+/// Where the host's resolv.conf lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In `/etc` itself, where the command sees it.
+    Etc,
+    /// Elsewhere, or nowhere: `/etc` has a link to it, and the sandbox may not.
+    Elsewhere,
+}
+
+/// The port of name servers.
+const DOMAIN: u16 = 53;
+
+/// Where programs ask for names: at the host's own servers' addresses, which are local inside.
+fn services(settings: &Settings, six: bool, place: Place) -> Vec<SocketAddr> {
+    let mut services: Vec<SocketAddr> = Vec::new();
+    for server in &settings.servers {
+        // A link-local address belongs to an interface that is not there inside.
+        let scoped = matches!(server, SocketAddr::V6(address) if address.scope_id() != 0);
+        let unspecified = server.ip().is_unspecified();
+        if !scoped && !unspecified && (six || server.is_ipv4()) && !services.contains(server) {
+            services.push(*server);
+        }
     }
-    Err(Error::usage(
+    // Where resolv.conf is itself a link to what the sandbox does not see, or names nobody who can be
+    // asked inside, programs ask their own host.
+    if services.is_empty() || place == Place::Elsewhere {
+        services.push(SocketAddr::from((Ipv4Addr::LOCALHOST, DOMAIN)));
+    }
+    services
+}
+
+fn check(ways: usize) -> Result<()> {
+    match ways <= MOST_WAYS {
+        true => Ok(()),
+        false => Err(too_many()),
+    }
+}
+
+fn too_many() -> Error {
+    Error::usage(
         "--allow",
         format!(
-            "needs more than {MOST_WAYS} sockets: one for each address and port; name fewer ports"
+            "needs more than {MOST_WAYS} sockets: one for each address, family and port; name fewer ports"
         ),
-    ))
+    )
 }

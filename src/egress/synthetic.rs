@@ -41,7 +41,7 @@ const FIRST: u16 = 16;
 pub const MAX_NAMES: usize = 4096;
 
 /// The names that have an address so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Synthetic {
     names: Vec<Permitted>,
     numbers: BTreeMap<Name, u16>,
