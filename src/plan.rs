@@ -20,10 +20,9 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
-use crate::egress::asking;
-use crate::egress::destination::{Destination, Protocol};
-use crate::egress::rules::{Grant, Rules};
+use crate::egress::destination::Protocol;
 use crate::egress::setup::{Place, Setup};
+use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
@@ -273,10 +272,13 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
     if policy.network != Network::Loopback {
         return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
-    let grants =
-        |list: &[Destination]| -> Vec<Grant> { list.iter().cloned().map(Grant::from).collect() };
-    let rules = Rules::new(grants(&egress.allow), grants(&egress.deny))
-        .map_err(|reason| Error::usage("--allow", reason.to_string()))?;
+    let rules = sets::rules(egress)?;
+    if let Some(path) = rules.unix_sockets().next() {
+        return Err(Error::usage(
+            format!("--allow unix:{}", path.display()),
+            "Unix sockets cannot be let through yet",
+        ));
+    }
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);

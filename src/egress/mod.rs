@@ -7,9 +7,12 @@
 
 pub mod destination;
 pub mod dns;
+pub mod front;
 pub mod lookup;
 pub mod name;
 pub mod rules;
+pub mod sets;
+pub mod sniff;
 pub mod special;
 pub mod synthetic;
 
