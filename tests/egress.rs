@@ -685,3 +685,83 @@ print(attempt("mixed.example", 7), attempt("alias.example", 7), attempt("half-de
         assert_eq!(dialled.unwrap()["address"], "11.1.0.2:7");
     });
 }
+
+#[test]
+fn datagrams_reach_allowed_destinations_and_are_answered_from_there() {
+    in_lab(|lab, user| {
+        let script = r#"
+def ping(host, port, family=socket.AF_INET, timeout=5):
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.settimeout(timeout)
+            s.connect((host, port))
+            s.send(b"ping")
+            return s.recv(100).decode()
+    except socket.gaierror:
+        return "no name"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, "silence")
+print(ping("11.1.0.2", 7), ping("2a00:1::2", 7, socket.AF_INET6), ping("web.test.example", 7))
+print(ping("web.test.example", 7, socket.AF_INET6), ping("a.sub.example", 7))
+print(ping("11.1.0.3", 7), ping("11.1.0.2", 8), ping("8.8.8.8", 53), ping("8.8.8.8", 443), ping("a.sub.example", 9))
+# TCP is another thing.
+print(attempt("11.1.0.2", 7), attempt("a.sub.example", 7))
+# One socket, not connected: each answer comes from where the question went.
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    for host in ("11.1.0.2", socket.gethostbyname("web.test.example")):
+        s.sendto(b"one", (host, 7))
+        data, peer = s.recvfrom(100)
+        assert (data, peer) == (b"ONE", (host, 7)), (data, peer)
+    big = os.urandom(8000).lower()
+    s.sendto(big, ("11.1.0.2", 7))
+    assert s.recv(9000) == big.upper()
+print("each")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.2:7",
+            "--allow",
+            "udp://[2a00:1::2]:7",
+            "--allow",
+            "udp://web.test.example:7",
+            "--allow",
+            "udp://*.sub.example:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let refused = "ECONNREFUSED";
+        let expected = format!(
+            "PING PING PING\nPING PING\n{refused} {refused} {refused} {refused} {refused}\n{refused} {refused}\neach"
+        );
+        assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn datagrams_to_a_network_are_answered_from_the_address_asked() {
+    in_lab(|lab, user| {
+        let script = r#"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    s.sendto(b"one", ("11.1.0.2", 7))
+    print(*s.recvfrom(100))
+    s.settimeout(0.5)
+    for host in ("11.1.1.2", "11.1.0.3", "127.0.0.1"):
+        s.sendto(b"one", (host, 7))
+    try:
+        print(s.recvfrom(100))
+    except OSError as e:
+        print("silence")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.0/24:7",
+            "--deny",
+            "udp://11.1.0.3:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "b'ONE' ('11.1.0.2', 7)\nsilence", "as {}", user.name);
+    });
+}

@@ -29,6 +29,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use tracing::debug;
 
 use super::asking::{self, Asking, Resolution};
+use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{Dial, Progress};
 use super::journal::{Journal, Outcome, Wish};
@@ -61,13 +62,17 @@ const LOOKS: usize = 64;
 
 /// Whose descriptor it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+pub(super) enum Key {
     Listener(u64),
     Watch(u64),
     /// The sandbox's name service, by UDP.
     Names(u64),
     /// A client of it by TCP.
     Talk(u64),
+    /// A UDP socket inside.
+    Datagrams(u64),
+    /// Sockets outside of a UDP flow.
+    DatagramsOutside(u64),
     /// The connection from inside.
     Inside(u64),
     /// Connections to outside, of which one dial may have several.
@@ -79,7 +84,7 @@ const NUMBER_BITS: u32 = 56;
 const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
 
 impl Key {
-    fn to_data(self) -> u64 {
+    pub(super) fn to_data(self) -> u64 {
         let (kind, number) = match self {
             Self::Listener(place) => (0, place),
             Self::Watch(place) => (1, place),
@@ -87,6 +92,8 @@ impl Key {
             Self::Outside(number) => (3, number),
             Self::Names(place) => (4, place),
             Self::Talk(number) => (5, number),
+            Self::Datagrams(place) => (6, place),
+            Self::DatagramsOutside(number) => (7, number),
         };
         (kind << NUMBER_BITS) | (number & NUMBERS)
     }
@@ -100,13 +107,15 @@ impl Key {
             3 => Self::Outside(number),
             4 => Self::Names(number),
             5 => Self::Talk(number),
+            6 => Self::Datagrams(number),
+            7 => Self::DatagramsOutside(number),
             _ => return None,
         })
     }
 }
 
 /// For connections: each change is told once.
-const EDGES: EpollFlags = EpollFlags::EPOLLIN
+pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
     .union(EpollFlags::EPOLLOUT)
     .union(EpollFlags::EPOLLRDHUP)
     .union(EpollFlags::EPOLLET);
@@ -157,6 +166,7 @@ pub(crate) struct Engine {
     rules: Rules,
     names: Names,
     resolution: Resolution,
+    datagrams: Datagrams,
     listeners: Vec<TcpListener>,
     watches: Vec<OwnedFd>,
     flows: HashMap<u64, Flow>,
@@ -184,10 +194,18 @@ impl Engine {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let (mut listeners, mut watches) = (Vec::new(), Vec::new());
+        let (most_flows, most_pipes) = bounds(setup.ways.len());
+        let mut datagrams = Datagrams::new(most_flows / 4);
         let mut names = Names::new(setup);
         for (way, socket) in setup.ways.iter().zip(sockets) {
             match way {
-                Way::Spare(version) => names.keep_spare(*version, socket),
+                Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
+                Way::Datagrams(address) => {
+                    let key = Key::Datagrams(datagrams.inlets());
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    datagrams.add_inlet(socket, *address);
+                }
                 Way::NameDatagrams(_) => {
                     let key = Key::Names(names.services().len() as u64);
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
@@ -214,12 +232,12 @@ impl Engine {
             }
         }
         let now = Instant::now();
-        let (most_flows, most_pipes) = bounds(setup.ways.len());
         Ok(Self {
             epoll,
             rules: setup.rules.clone(),
             names,
             resolution: Resolution::read(&setup.rules),
+            datagrams,
             listeners,
             watches,
             flows: HashMap::new(),
@@ -252,7 +270,10 @@ impl Engine {
         };
         let timer = self.timers.first().map(|&(at, _)| at);
         let pipe = (!self.starved.is_empty()).then(|| Instant::now() + REST);
-        [rest, timer, pipe].into_iter().flatten().min()
+        [rest, timer, pipe, self.datagrams.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Do what can be done now; never waits.
@@ -284,6 +305,20 @@ impl Engine {
         }
         self.start_dials(now);
         self.accept_again(now);
+        self.with_datagrams(Datagrams::expire);
+    }
+
+    /// Let the UDP flows do something.
+    fn with_datagrams(&mut self, act: impl FnOnce(&mut Datagrams, &mut Around<'_>)) {
+        let mut around = Around {
+            epoll: &self.epoll,
+            rules: &self.rules,
+            names: &self.names,
+            resolution: &mut self.resolution,
+            journal: &mut self.journal,
+            now: Instant::now(),
+        };
+        act(&mut self.datagrams, &mut around);
     }
 
     /// The sandbox is gone: tell what is left to tell.
@@ -294,6 +329,7 @@ impl Engine {
         for number in numbers {
             self.end(number, relay::Outcome::Reset, None);
         }
+        self.with_datagrams(Datagrams::finish);
         self.look_at_watches();
         self.journal.summarise();
     }
@@ -304,6 +340,12 @@ impl Engine {
         match key {
             Key::Names(place) => self.answer_datagrams(place),
             Key::Talk(number) => self.talk(number),
+            Key::Datagrams(place) => {
+                self.with_datagrams(|flows, around| flows.take(place, around));
+            }
+            Key::DatagramsOutside(number) => {
+                self.with_datagrams(|flows, around| flows.outside(number, around));
+            }
             Key::Listener(place) => self.accept(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
@@ -660,7 +702,15 @@ impl Engine {
         if let Some(refused) = &reply.refused {
             self.journal.refused_name(refused, Instant::now());
         }
-        for (address, socket) in reply.sockets {
+        for (protocol, address, socket) in reply.sockets {
+            if protocol == Protocol::Udp {
+                let key = Key::Datagrams(self.datagrams.inlets());
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                if self.epoll.add(&socket, event).is_ok() {
+                    self.datagrams.add_inlet(socket, address);
+                }
+                continue;
+            }
             let place = self.listeners.len() as u64;
             let interest = match self.accepting {
                 Accepting::Yes => EpollFlags::EPOLLIN,
@@ -719,7 +769,7 @@ fn bounds(ways: usize) -> (usize, usize) {
     // A quarter for pipes, two descriptors each.
     let pipes = (left / 8).clamp(1, MOST_PIPES);
     let dials = MOST_DIALS.min(left / 8);
-    let flows = left.saturating_sub(2 * pipes + dials) / 2;
+    let flows = left.saturating_sub(2 * pipes + dials) / 3;
     (flows.clamp(1, MOST_FLOWS), pipes)
 }
 
@@ -736,6 +786,8 @@ mod tests {
             Key::Outside(7),
             Key::Names(0),
             Key::Talk(9),
+            Key::Datagrams(1),
+            Key::DatagramsOutside(2),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }
