@@ -207,6 +207,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Print a policy with all its layers merged')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Say whether a policy is valid, and what it widens')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Say each key''s value, its meaning and where it came from')
+            [CompletionResult]::new('test', 'test', [CompletionResultType]::ParameterValue, 'Say whether a policy lets a command reach a destination; the status is 1 if not')
             [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Say what a policy has otherwise than another')
             break
         }
@@ -244,6 +245,17 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             break
         }
         'sandbox;policy;explain' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;policy;test' {
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')

@@ -52,6 +52,9 @@ _sandbox() {
             sandbox__subcmd__policy,show)
                 cmd="sandbox__subcmd__policy__subcmd__show"
                 ;;
+            sandbox__subcmd__policy,test)
+                cmd="sandbox__subcmd__policy__subcmd__test"
+                ;;
             *)
                 ;;
         esac
@@ -333,7 +336,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy)
-            opts="-v -q -h --json --verbose --quiet --log-format --help list show check explain diff"
+            opts="-v -q -h --json --verbose --quiet --log-format --help list show check explain test diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -423,6 +426,24 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__show)
+            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        sandbox__subcmd__policy__subcmd__test)
             opts="-v -q -h --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )

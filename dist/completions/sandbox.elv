@@ -201,6 +201,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand show 'Print a policy with all its layers merged'
             cand check 'Say whether a policy is valid, and what it widens'
             cand explain 'Say each key''s value, its meaning and where it came from'
+            cand test 'Say whether a policy lets a command reach a destination; the status is 1 if not'
             cand diff 'Say what a policy has otherwise than another'
         }
         &'sandbox;policy;list'= {
@@ -234,6 +235,16 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sandbox;policy;explain'= {
+            cand --log-format 'Write messages as FORMAT: text or json'
+            cand --json 'Print JSON'
+            cand -v 'Say more: -v what was granted, -vv each step, -vvv everything'
+            cand --verbose 'Say more: -v what was granted, -vv each step, -vvv everything'
+            cand -q 'Leave warnings out'
+            cand --quiet 'Leave warnings out'
+            cand -h 'Print help (see more with ''--help'')'
+            cand --help 'Print help (see more with ''--help'')'
+        }
+        &'sandbox;policy;test'= {
             cand --log-format 'Write messages as FORMAT: text or json'
             cand --json 'Print JSON'
             cand -v 'Say more: -v what was granted, -vv each step, -vvv everything'

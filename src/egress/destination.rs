@@ -109,6 +109,18 @@ impl fmt::Display for Asked {
 }
 
 impl Hosts {
+    /// The one host, where there is only one.
+    #[must_use]
+    pub fn one(&self) -> Option<Asked> {
+        match self {
+            Self::Named(name) => Some(Asked::Name(name.clone())),
+            Self::Addresses(network) if network.prefix_len() == network.max_prefix_len() => {
+                Some(Asked::Address(network.addr()))
+            }
+            Self::Below(_) | Self::Addresses(_) => None,
+        }
+    }
+
     /// Whether `asked` is one of them. A name never is one of an address rule, nor the other way round.
     #[must_use]
     pub fn cover(&self, asked: &Asked) -> bool {

@@ -396,11 +396,16 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
     } = policy;
     // What follows from a shared mount namespace is said once, by that.
     let own_mounts = namespaces.mount;
-    let table: [(bool, &str, &str); 16] = [
+    let table: [(bool, &str, &str); 17] = [
         (
             policy.network == Network::Host,
             "network.mode",
             "no network isolation: the command has the host's network",
+        ),
+        (
+            !policy.egress.is_empty(),
+            "egress.allow",
+            "the command reaches what is named there, through the supervisor",
         ),
         (
             policy.user_namespace == UserNamespace::No,
