@@ -297,7 +297,7 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
         Ok(path) if path.starts_with("/etc") => Place::Etc,
         _ => Place::Elsewhere,
     };
-    Setup::new(rules, &families, &settings, place, &hosts).map(Some)
+    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect).map(Some)
 }
 
 fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {

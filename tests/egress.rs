@@ -765,3 +765,62 @@ with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
         assert_eq!(out, "b'ONE' ('11.1.0.2', 7)\nsilence", "as {}", user.name);
     });
 }
+
+#[test]
+fn inspection_lets_through_what_names_the_allowed_host_only() {
+    in_lab(|lab, user| {
+        let script = r#"
+import ssl
+def ask(request):
+    with dial("web.test.example", 80) as s:
+        s.sendall(request)
+        answer = b""
+        try:
+            while data := s.recv(4096):
+                answer += data
+        except OSError:
+            return "reset"
+        return answer.split(b"\r\n")[0].decode() or "nothing"
+def hello(name):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with dial("web.test.example", 80, 2) as s:
+            context.wrap_socket(s, server_hostname=name)
+    except (ssl.SSLError, OSError) as e:
+        return "unrecognized name" if "UNRECOGNIZED_NAME" in str(e).upper() else "other"
+print(ask(b"GET / HTTP/1.1\r\nHost: web.test.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\n\r\n"))
+print(ask(b"SSH-2.0-x\r\n"), ask(b"\0\1\2\3"))
+# The plain server cannot answer a hello, but the one with the right name gets there.
+print(hello("web.test.example"), hello("evil.example"))
+"#;
+        let allow = ["-q", "--allow", "web.test.example:80"];
+        let inspecting = [&allow[..], &["--inspect"]].concat();
+        let out = printed(user, &mut lab.python(user, &inspecting, script));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "HTTP/1.0 200 OK", "as {}: {out}", user.name);
+        assert_eq!(
+            lines[1], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert_eq!(
+            lines[2], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert!(!lines[3].contains("HTTP/1.0"), "{out}");
+        assert_eq!(
+            lines[4], "other unrecognized name",
+            "as {}: {out}",
+            user.name
+        );
+        // Control: without it, whatever is said passes.
+        let script = script.replace("print(ask(b\"SSH", "sys.exit()\nprint(ask(b\"SSH");
+        let out = printed(user, &mut lab.python(user, &allow, &script));
+        assert_eq!(out, ["HTTP/1.0 200 OK"; 3].join("\n"));
+    });
+}

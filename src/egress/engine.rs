@@ -17,7 +17,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,8 +40,10 @@ use super::refusals::{self, FILTER_V4, FILTER_V6};
 use super::relay::{self, Join, Pipes, Word};
 use super::rules::{Allowed, Permitted, Rules};
 use super::setup::{Setup, V, Way};
+use super::sniff::{self, Inspection};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::policy::Inspect;
 use crate::sys::parent;
 
 /// How many dials, with the look-ups before them, are under way at a time.
@@ -57,6 +60,8 @@ const BATCH: usize = 128;
 const ACCEPTS: usize = 64;
 /// How long accepting rests where the host has no descriptor left.
 const REST: Duration = Duration::from_millis(100);
+/// How long a client may take to say whom it wants, where that is inspected.
+const HELLO: Duration = Duration::from_secs(10);
 /// How many refusals are read off the watch at a time.
 const LOOKS: usize = 64;
 
@@ -135,6 +140,8 @@ struct Flow {
 
 #[derive(Debug)]
 enum State {
+    /// Waits for the client's first bytes.
+    Inspecting(TcpStream, Target),
     /// Waits until fewer dials are under way.
     Queued(TcpStream, Target),
     LookingUp(TcpStream, Asking),
@@ -164,6 +171,7 @@ enum Accepting {
 pub(crate) struct Engine {
     epoll: Epoll,
     rules: Rules,
+    inspect: Inspect,
     names: Names,
     resolution: Resolution,
     datagrams: Datagrams,
@@ -235,6 +243,7 @@ impl Engine {
         Ok(Self {
             epoll,
             rules: setup.rules.clone(),
+            inspect: setup.inspect,
             names,
             resolution: Resolution::read(&setup.rules),
             datagrams,
@@ -350,6 +359,7 @@ impl Engine {
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
                 Some(State::Joined(_)) => self.pump(number, word),
+                Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
                 // A half-close is none: the server may answer all the same.
                 Some(_) if broken || events.contains(EpollFlags::EPOLLHUP) => {
                     self.end(number, relay::Outcome::Reset, Some("given up".to_owned()));
@@ -437,16 +447,71 @@ impl Engine {
             relay::reset(stream);
             return;
         }
+        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
+        let state = match inspected {
+            true => State::Inspecting(stream, target),
+            false => State::Queued(stream, target),
+        };
         let flow = Flow {
             wish,
             rule: Arc::clone(&allowed.rule),
             began: now,
             address: None,
             timer: None,
-            state: State::Queued(stream, target),
+            state,
         };
         self.flows.insert(number, flow);
-        self.queue.push_back(number);
+        match inspected {
+            true => {
+                self.set_timer(number, Some(now + HELLO));
+                self.look_into(number, now);
+            }
+            false => self.queue.push_back(number),
+        }
+    }
+
+    /// Look at the first bytes that the client has sent; they stay where they are.
+    fn look_into(&mut self, number: u64, now: Instant) {
+        let Some(Flow {
+            wish,
+            state: State::Inspecting(stream, _),
+            ..
+        }) = self.flows.get(&number)
+        else {
+            return;
+        };
+        let mut bytes = vec![0; sniff::MOST];
+        let inspection = match stream.peek(&mut bytes) {
+            // Over before anything was said.
+            Ok(0) => Err("nothing is sent".to_owned()),
+            Ok(length) => {
+                let sent = bytes.get(..length).unwrap_or_default();
+                Ok(sniff::inspect(sent, &wish.asked, wish.port))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Inspection::More),
+            Err(error) => Err(error.to_string()),
+        };
+        match inspection {
+            Ok(Inspection::More) => {}
+            Ok(Inspection::Passed) => {
+                self.set_timer(number, None);
+                let Some(mut flow) = self.flows.remove(&number) else {
+                    return;
+                };
+                if let State::Inspecting(stream, target) = flow.state {
+                    flow.state = State::Queued(stream, target);
+                }
+                self.flows.insert(number, flow);
+                self.queue.push_back(number);
+            }
+            Ok(Inspection::Refused(finding)) => {
+                let reason = finding.fault.to_string();
+                self.journal.refused_for(wish, &reason, now);
+                dismiss(stream, finding.farewell());
+                self.end(number, relay::Outcome::Ended, Some(reason));
+            }
+            Err(reason) => self.end(number, relay::Outcome::Reset, Some(reason)),
+        }
     }
 
     fn start_dials(&mut self, now: Instant) {
@@ -484,6 +549,17 @@ impl Engine {
 
     /// Go on with a look-up or a dial.
     fn advance(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            wish,
+            state: State::Inspecting(..),
+            ..
+        }) = self.flows.get(&number)
+        {
+            let reason = "nothing that names the server is sent";
+            self.journal.refused_for(wish, reason, now);
+            self.end(number, relay::Outcome::Reset, Some(reason.to_owned()));
+            return;
+        }
         if let Some(Flow {
             state: State::LookingUp(_, asking),
             ..
@@ -618,8 +694,10 @@ impl Engine {
             return;
         };
         let (out, back) = match flow.state {
-            State::Queued(stream, _) => {
-                relay::reset(stream);
+            State::Inspecting(stream, _) | State::Queued(stream, _) => {
+                if outcome != relay::Outcome::Ended {
+                    relay::reset(stream);
+                }
                 (0, 0)
             }
             State::LookingUp(stream, _) | State::Dialling(stream, _) => {
@@ -759,6 +837,21 @@ impl Engine {
             }
         }
     }
+}
+
+/// Tell a client that it is refused, in what it speaks. What it has sent is taken off first: closing
+/// with unread bytes would be a reset, and the words would be lost.
+fn dismiss(mut stream: &TcpStream, farewell: &[u8]) {
+    let mut bytes = [0; 4096];
+    for _ in 0..sniff::MOST / bytes.len() + 1 {
+        match stream.read(&mut bytes) {
+            Ok(1..) => {}
+            _ => break,
+        }
+    }
+    // Who does not take so few bytes learns it by the end.
+    let _ = stream.write_all(farewell);
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
 /// How many connections and pipes the descriptor table has room for, with `ways` in it already.

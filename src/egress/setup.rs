@@ -17,6 +17,7 @@ use super::lookup::{Hosts, Settings};
 use super::rules::{Permitted, Rules};
 use super::synthetic::Synthetic;
 use crate::error::{Error, Result};
+use crate::policy::Inspect;
 use crate::sys::child::Family;
 
 /// The most sockets that one policy may need: so many fit in flight to the supervisor and into an
@@ -201,6 +202,8 @@ pub(crate) struct Setup {
     pub(crate) synthetic: Synthetic,
     /// Addresses that the host's own files give to allowed names: programs read those files too.
     pub(crate) aliases: Vec<(IpAddr, Permitted)>,
+    /// Whether what is sent to a name must name it.
+    pub(crate) inspect: Inspect,
 }
 
 /// The wildcard address of `address`'s family, with its port.
@@ -224,6 +227,7 @@ impl Setup {
         settings: &Settings,
         place: Place,
         hosts: &Hosts,
+        inspect: Inspect,
     ) -> Result<Self> {
         let six = families.contains(&Family::V6);
         let mut synthetic = Synthetic::default();
@@ -294,6 +298,7 @@ impl Setup {
             families: families.to_vec(),
             synthetic,
             aliases,
+            inspect,
         })
     }
 
