@@ -824,3 +824,15 @@ print(hello("web.test.example"), hello("evil.example"))
         assert_eq!(out, ["HTTP/1.0 200 OK"; 3].join("\n"));
     });
 }
+
+#[test]
+fn the_known_escapes_are_held_with_ways_out_as_well() {
+    each_user(|user| {
+        let allow = ["--allow", "192.0.2.1:443", "--allow", "*.web.example:443"];
+        let words = [&["selftest", "-q"], &allow[..]].concat();
+        let output = user.output(&words);
+        let page = success(user, &output);
+        let last = page.lines().last().unwrap_or_default();
+        assert!(last.contains(" 0 open"), "as {}: {page}", user.name);
+    });
+}
