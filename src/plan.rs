@@ -20,10 +20,9 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
-use crate::egress::asking;
 use crate::egress::destination::Protocol;
-use crate::egress::sets;
 use crate::egress::setup::{Place, Setup};
+use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
@@ -274,6 +273,12 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
         return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
     let rules = sets::rules(egress)?;
+    if let Some(path) = rules.unix_sockets().next() {
+        return Err(Error::usage(
+            format!("--allow unix:{}", path.display()),
+            "Unix sockets cannot be let through yet",
+        ));
+    }
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);
@@ -292,7 +297,7 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
         Ok(path) if path.starts_with("/etc") => Place::Etc,
         _ => Place::Elsewhere,
     };
-    Setup::new(rules, &families, &settings, place, &hosts).map(Some)
+    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect).map(Some)
 }
 
 fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {

@@ -685,3 +685,154 @@ print(attempt("mixed.example", 7), attempt("alias.example", 7), attempt("half-de
         assert_eq!(dialled.unwrap()["address"], "11.1.0.2:7");
     });
 }
+
+#[test]
+fn datagrams_reach_allowed_destinations_and_are_answered_from_there() {
+    in_lab(|lab, user| {
+        let script = r#"
+def ping(host, port, family=socket.AF_INET, timeout=5):
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.settimeout(timeout)
+            s.connect((host, port))
+            s.send(b"ping")
+            return s.recv(100).decode()
+    except socket.gaierror:
+        return "no name"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, "silence")
+print(ping("11.1.0.2", 7), ping("2a00:1::2", 7, socket.AF_INET6), ping("web.test.example", 7))
+print(ping("web.test.example", 7, socket.AF_INET6), ping("a.sub.example", 7))
+print(ping("11.1.0.3", 7), ping("11.1.0.2", 8), ping("8.8.8.8", 53), ping("8.8.8.8", 443), ping("a.sub.example", 9))
+# TCP is another thing.
+print(attempt("11.1.0.2", 7), attempt("a.sub.example", 7))
+# One socket, not connected: each answer comes from where the question went.
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    for host in ("11.1.0.2", socket.gethostbyname("web.test.example")):
+        s.sendto(b"one", (host, 7))
+        data, peer = s.recvfrom(100)
+        assert (data, peer) == (b"ONE", (host, 7)), (data, peer)
+    big = os.urandom(8000).lower()
+    s.sendto(big, ("11.1.0.2", 7))
+    assert s.recv(9000) == big.upper()
+print("each")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.2:7",
+            "--allow",
+            "udp://[2a00:1::2]:7",
+            "--allow",
+            "udp://web.test.example:7",
+            "--allow",
+            "udp://*.sub.example:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let refused = "ECONNREFUSED";
+        let expected = format!(
+            "PING PING PING\nPING PING\n{refused} {refused} {refused} {refused} {refused}\n{refused} {refused}\neach"
+        );
+        assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn datagrams_to_a_network_are_answered_from_the_address_asked() {
+    in_lab(|lab, user| {
+        let script = r#"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    s.sendto(b"one", ("11.1.0.2", 7))
+    print(*s.recvfrom(100))
+    s.settimeout(0.5)
+    for host in ("11.1.1.2", "11.1.0.3", "127.0.0.1"):
+        s.sendto(b"one", (host, 7))
+    try:
+        print(s.recvfrom(100))
+    except OSError as e:
+        print("silence")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.0/24:7",
+            "--deny",
+            "udp://11.1.0.3:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "b'ONE' ('11.1.0.2', 7)\nsilence", "as {}", user.name);
+    });
+}
+
+#[test]
+fn inspection_lets_through_what_names_the_allowed_host_only() {
+    in_lab(|lab, user| {
+        let script = r#"
+import ssl
+def ask(request):
+    with dial("web.test.example", 80) as s:
+        s.sendall(request)
+        answer = b""
+        try:
+            while data := s.recv(4096):
+                answer += data
+        except OSError:
+            return "reset"
+        return answer.split(b"\r\n")[0].decode() or "nothing"
+def hello(name):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with dial("web.test.example", 80, 2) as s:
+            context.wrap_socket(s, server_hostname=name)
+    except (ssl.SSLError, OSError) as e:
+        return "unrecognized name" if "UNRECOGNIZED_NAME" in str(e).upper() else "other"
+print(ask(b"GET / HTTP/1.1\r\nHost: web.test.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\n\r\n"))
+print(ask(b"SSH-2.0-x\r\n"), ask(b"\0\1\2\3"))
+# The plain server cannot answer a hello, but the one with the right name gets there.
+print(hello("web.test.example"), hello("evil.example"))
+"#;
+        let allow = ["-q", "--allow", "web.test.example:80"];
+        let inspecting = [&allow[..], &["--inspect"]].concat();
+        let out = printed(user, &mut lab.python(user, &inspecting, script));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "HTTP/1.0 200 OK", "as {}: {out}", user.name);
+        assert_eq!(
+            lines[1], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert_eq!(
+            lines[2], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert!(!lines[3].contains("HTTP/1.0"), "{out}");
+        assert_eq!(
+            lines[4], "other unrecognized name",
+            "as {}: {out}",
+            user.name
+        );
+        // Control: without it, whatever is said passes.
+        let script = script.replace("print(ask(b\"SSH", "sys.exit()\nprint(ask(b\"SSH");
+        let out = printed(user, &mut lab.python(user, &allow, &script));
+        assert_eq!(out, ["HTTP/1.0 200 OK"; 3].join("\n"));
+    });
+}
+
+#[test]
+fn the_known_escapes_are_held_with_ways_out_as_well() {
+    each_user(|user| {
+        let allow = ["--allow", "192.0.2.1:443", "--allow", "*.web.example:443"];
+        let words = [&["selftest", "-q"], &allow[..]].concat();
+        let output = user.output(&words);
+        let page = success(user, &output);
+        let last = page.lines().last().unwrap_or_default();
+        assert!(last.contains(" 0 open"), "as {}: {page}", user.name);
+    });
+}

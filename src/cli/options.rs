@@ -17,7 +17,8 @@ use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
-    Cgroup, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge, spec,
+    Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge,
+    spec,
 };
 
 /// A parser of options whose value is text.
@@ -130,6 +131,15 @@ struct NetworkOptions {
     /// Written as for --allow. May be given several times. Default: what is not allowed is refused.
     #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
     deny: Vec<Destination>,
+
+    /// Refuse what is sent to an allowed name without naming it
+    ///
+    /// Of each TCP connection to a name of --allow the first bytes must be a TLS hello or an HTTP
+    /// request for that very name, so that no other host at the same address is reached. Nothing is
+    /// decrypted. Off by default. Danger: protocols in which the server speaks first, such as SSH,
+    /// do not work with it.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    inspect: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -390,6 +400,10 @@ impl PolicyOptions {
             egress: EgressLayer {
                 allow: self.network.allow,
                 deny: self.network.deny,
+                inspect: self.network.inspect.map(|inspect| match inspect {
+                    true => Inspect::Yes,
+                    false => Inspect::No,
+                }),
             },
             ..Layer::default()
         };

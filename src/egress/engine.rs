@@ -17,7 +17,8 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,6 +30,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use tracing::debug;
 
 use super::asking::{self, Asking, Resolution};
+use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{Dial, Progress};
 use super::journal::{Journal, Outcome, Wish};
@@ -38,8 +40,10 @@ use super::refusals::{self, FILTER_V4, FILTER_V6};
 use super::relay::{self, Join, Pipes, Word};
 use super::rules::{Allowed, Permitted, Rules};
 use super::setup::{Setup, V, Way};
+use super::sniff::{self, Inspection};
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::policy::Inspect;
 use crate::sys::parent;
 
 /// How many dials, with the look-ups before them, are under way at a time.
@@ -56,18 +60,24 @@ const BATCH: usize = 128;
 const ACCEPTS: usize = 64;
 /// How long accepting rests where the host has no descriptor left.
 const REST: Duration = Duration::from_millis(100);
+/// How long a client may take to say whom it wants, where that is inspected.
+const HELLO: Duration = Duration::from_secs(10);
 /// How many refusals are read off the watch at a time.
 const LOOKS: usize = 64;
 
 /// Whose descriptor it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+pub(super) enum Key {
     Listener(u64),
     Watch(u64),
     /// The sandbox's name service, by UDP.
     Names(u64),
     /// A client of it by TCP.
     Talk(u64),
+    /// A UDP socket inside.
+    Datagrams(u64),
+    /// Sockets outside of a UDP flow.
+    DatagramsOutside(u64),
     /// The connection from inside.
     Inside(u64),
     /// Connections to outside, of which one dial may have several.
@@ -79,7 +89,7 @@ const NUMBER_BITS: u32 = 56;
 const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
 
 impl Key {
-    fn to_data(self) -> u64 {
+    pub(super) fn to_data(self) -> u64 {
         let (kind, number) = match self {
             Self::Listener(place) => (0, place),
             Self::Watch(place) => (1, place),
@@ -87,6 +97,8 @@ impl Key {
             Self::Outside(number) => (3, number),
             Self::Names(place) => (4, place),
             Self::Talk(number) => (5, number),
+            Self::Datagrams(place) => (6, place),
+            Self::DatagramsOutside(number) => (7, number),
         };
         (kind << NUMBER_BITS) | (number & NUMBERS)
     }
@@ -100,13 +112,15 @@ impl Key {
             3 => Self::Outside(number),
             4 => Self::Names(number),
             5 => Self::Talk(number),
+            6 => Self::Datagrams(number),
+            7 => Self::DatagramsOutside(number),
             _ => return None,
         })
     }
 }
 
 /// For connections: each change is told once.
-const EDGES: EpollFlags = EpollFlags::EPOLLIN
+pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
     .union(EpollFlags::EPOLLOUT)
     .union(EpollFlags::EPOLLRDHUP)
     .union(EpollFlags::EPOLLET);
@@ -126,6 +140,8 @@ struct Flow {
 
 #[derive(Debug)]
 enum State {
+    /// Waits for the client's first bytes.
+    Inspecting(TcpStream, Target),
     /// Waits until fewer dials are under way.
     Queued(TcpStream, Target),
     LookingUp(TcpStream, Asking),
@@ -155,8 +171,10 @@ enum Accepting {
 pub(crate) struct Engine {
     epoll: Epoll,
     rules: Rules,
+    inspect: Inspect,
     names: Names,
     resolution: Resolution,
+    datagrams: Datagrams,
     listeners: Vec<TcpListener>,
     watches: Vec<OwnedFd>,
     flows: HashMap<u64, Flow>,
@@ -184,10 +202,18 @@ impl Engine {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let (mut listeners, mut watches) = (Vec::new(), Vec::new());
+        let (most_flows, most_pipes) = bounds(setup.ways.len());
+        let mut datagrams = Datagrams::new(most_flows / 4);
         let mut names = Names::new(setup);
         for (way, socket) in setup.ways.iter().zip(sockets) {
             match way {
-                Way::Spare(version) => names.keep_spare(*version, socket),
+                Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
+                Way::Datagrams(address) => {
+                    let key = Key::Datagrams(datagrams.inlets());
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    datagrams.add_inlet(socket, *address);
+                }
                 Way::NameDatagrams(_) => {
                     let key = Key::Names(names.services().len() as u64);
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
@@ -214,12 +240,13 @@ impl Engine {
             }
         }
         let now = Instant::now();
-        let (most_flows, most_pipes) = bounds(setup.ways.len());
         Ok(Self {
             epoll,
             rules: setup.rules.clone(),
+            inspect: setup.inspect,
             names,
             resolution: Resolution::read(&setup.rules),
+            datagrams,
             listeners,
             watches,
             flows: HashMap::new(),
@@ -252,7 +279,10 @@ impl Engine {
         };
         let timer = self.timers.first().map(|&(at, _)| at);
         let pipe = (!self.starved.is_empty()).then(|| Instant::now() + REST);
-        [rest, timer, pipe].into_iter().flatten().min()
+        [rest, timer, pipe, self.datagrams.next()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Do what can be done now; never waits.
@@ -284,6 +314,20 @@ impl Engine {
         }
         self.start_dials(now);
         self.accept_again(now);
+        self.with_datagrams(Datagrams::expire);
+    }
+
+    /// Let the UDP flows do something.
+    fn with_datagrams(&mut self, act: impl FnOnce(&mut Datagrams, &mut Around<'_>)) {
+        let mut around = Around {
+            epoll: &self.epoll,
+            rules: &self.rules,
+            names: &self.names,
+            resolution: &mut self.resolution,
+            journal: &mut self.journal,
+            now: Instant::now(),
+        };
+        act(&mut self.datagrams, &mut around);
     }
 
     /// The sandbox is gone: tell what is left to tell.
@@ -294,6 +338,7 @@ impl Engine {
         for number in numbers {
             self.end(number, relay::Outcome::Reset, None);
         }
+        self.with_datagrams(Datagrams::finish);
         self.look_at_watches();
         self.journal.summarise();
     }
@@ -304,10 +349,17 @@ impl Engine {
         match key {
             Key::Names(place) => self.answer_datagrams(place),
             Key::Talk(number) => self.talk(number),
+            Key::Datagrams(place) => {
+                self.with_datagrams(|flows, around| flows.take(place, around));
+            }
+            Key::DatagramsOutside(number) => {
+                self.with_datagrams(|flows, around| flows.outside(number, around));
+            }
             Key::Listener(place) => self.accept(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
                 Some(State::Joined(_)) => self.pump(number, word),
+                Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
                 // A half-close is none: the server may answer all the same.
                 Some(_) if broken || events.contains(EpollFlags::EPOLLHUP) => {
                     self.end(number, relay::Outcome::Reset, Some("given up".to_owned()));
@@ -395,16 +447,71 @@ impl Engine {
             relay::reset(stream);
             return;
         }
+        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
+        let state = match inspected {
+            true => State::Inspecting(stream, target),
+            false => State::Queued(stream, target),
+        };
         let flow = Flow {
             wish,
             rule: Arc::clone(&allowed.rule),
             began: now,
             address: None,
             timer: None,
-            state: State::Queued(stream, target),
+            state,
         };
         self.flows.insert(number, flow);
-        self.queue.push_back(number);
+        match inspected {
+            true => {
+                self.set_timer(number, Some(now + HELLO));
+                self.look_into(number, now);
+            }
+            false => self.queue.push_back(number),
+        }
+    }
+
+    /// Look at the first bytes that the client has sent; they stay where they are.
+    fn look_into(&mut self, number: u64, now: Instant) {
+        let Some(Flow {
+            wish,
+            state: State::Inspecting(stream, _),
+            ..
+        }) = self.flows.get(&number)
+        else {
+            return;
+        };
+        let mut bytes = vec![0; sniff::MOST];
+        let inspection = match stream.peek(&mut bytes) {
+            // Over before anything was said.
+            Ok(0) => Err("nothing is sent".to_owned()),
+            Ok(length) => {
+                let sent = bytes.get(..length).unwrap_or_default();
+                Ok(sniff::inspect(sent, &wish.asked, wish.port))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Inspection::More),
+            Err(error) => Err(error.to_string()),
+        };
+        match inspection {
+            Ok(Inspection::More) => {}
+            Ok(Inspection::Passed) => {
+                self.set_timer(number, None);
+                let Some(mut flow) = self.flows.remove(&number) else {
+                    return;
+                };
+                if let State::Inspecting(stream, target) = flow.state {
+                    flow.state = State::Queued(stream, target);
+                }
+                self.flows.insert(number, flow);
+                self.queue.push_back(number);
+            }
+            Ok(Inspection::Refused(finding)) => {
+                let reason = finding.fault.to_string();
+                self.journal.refused_for(wish, &reason, now);
+                dismiss(stream, finding.farewell());
+                self.end(number, relay::Outcome::Ended, Some(reason));
+            }
+            Err(reason) => self.end(number, relay::Outcome::Reset, Some(reason)),
+        }
     }
 
     fn start_dials(&mut self, now: Instant) {
@@ -442,6 +549,17 @@ impl Engine {
 
     /// Go on with a look-up or a dial.
     fn advance(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            wish,
+            state: State::Inspecting(..),
+            ..
+        }) = self.flows.get(&number)
+        {
+            let reason = "nothing that names the server is sent";
+            self.journal.refused_for(wish, reason, now);
+            self.end(number, relay::Outcome::Reset, Some(reason.to_owned()));
+            return;
+        }
         if let Some(Flow {
             state: State::LookingUp(_, asking),
             ..
@@ -576,8 +694,10 @@ impl Engine {
             return;
         };
         let (out, back) = match flow.state {
-            State::Queued(stream, _) => {
-                relay::reset(stream);
+            State::Inspecting(stream, _) | State::Queued(stream, _) => {
+                if outcome != relay::Outcome::Ended {
+                    relay::reset(stream);
+                }
                 (0, 0)
             }
             State::LookingUp(stream, _) | State::Dialling(stream, _) => {
@@ -660,7 +780,15 @@ impl Engine {
         if let Some(refused) = &reply.refused {
             self.journal.refused_name(refused, Instant::now());
         }
-        for (address, socket) in reply.sockets {
+        for (protocol, address, socket) in reply.sockets {
+            if protocol == Protocol::Udp {
+                let key = Key::Datagrams(self.datagrams.inlets());
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                if self.epoll.add(&socket, event).is_ok() {
+                    self.datagrams.add_inlet(socket, address);
+                }
+                continue;
+            }
             let place = self.listeners.len() as u64;
             let interest = match self.accepting {
                 Accepting::Yes => EpollFlags::EPOLLIN,
@@ -711,6 +839,21 @@ impl Engine {
     }
 }
 
+/// Tell a client that it is refused, in what it speaks. What it has sent is taken off first: closing
+/// with unread bytes would be a reset, and the words would be lost.
+fn dismiss(mut stream: &TcpStream, farewell: &[u8]) {
+    let mut bytes = [0; 4096];
+    for _ in 0..sniff::MOST / bytes.len() + 1 {
+        match stream.read(&mut bytes) {
+            Ok(1..) => {}
+            _ => break,
+        }
+    }
+    // Who does not take so few bytes learns it by the end.
+    let _ = stream.write_all(farewell);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
 /// How many connections and pipes the descriptor table has room for, with `ways` in it already.
 fn bounds(ways: usize) -> (usize, usize) {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
@@ -719,7 +862,7 @@ fn bounds(ways: usize) -> (usize, usize) {
     // A quarter for pipes, two descriptors each.
     let pipes = (left / 8).clamp(1, MOST_PIPES);
     let dials = MOST_DIALS.min(left / 8);
-    let flows = left.saturating_sub(2 * pipes + dials) / 2;
+    let flows = left.saturating_sub(2 * pipes + dials) / 3;
     (flows.clamp(1, MOST_FLOWS), pipes)
 }
 
@@ -736,6 +879,8 @@ mod tests {
             Key::Outside(7),
             Key::Names(0),
             Key::Talk(9),
+            Key::Datagrams(1),
+            Key::DatagramsOutside(2),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }

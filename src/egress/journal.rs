@@ -88,24 +88,33 @@ impl Journal {
 
     /// The rules, or what was found out later, refuse `wish`.
     pub(super) fn refused(&mut self, wish: &Wish, refusal: &rules::Refusal, now: Instant) {
-        self.tell_refusal(&wish.protocol.to_string(), wish.destination(), refusal, now);
+        let (reason, flag) = (refusal.to_string(), refusal.flag());
+        let protocol = wish.protocol.to_string();
+        self.tell_refusal(&protocol, wish.destination(), &reason, flag, now);
+    }
+
+    /// `wish` is refused for what was sent.
+    pub(super) fn refused_for(&mut self, wish: &Wish, reason: &str, now: Instant) {
+        let protocol = wish.protocol.to_string();
+        self.tell_refusal(&protocol, wish.destination(), reason, None, now);
     }
 
     /// A name was asked for that is not allowed.
     pub(super) fn refused_name(&mut self, refused: &RefusedName, now: Instant) {
-        self.tell_refusal("name", refused.name.clone(), &refused.refusal, now);
+        let (reason, flag) = (refused.refusal.to_string(), refused.refusal.flag());
+        self.tell_refusal("name", refused.name.clone(), &reason, flag, now);
     }
 
     fn tell_refusal(
         &mut self,
         protocol: &str,
         destination: String,
-        refusal: &rules::Refusal,
+        reason: &str,
+        flag: Option<String>,
         now: Instant,
     ) {
         self.refused += 1;
-        let (reason, flag) = (refusal.to_string(), refusal.flag());
-        self.print(&destination, protocol, &reason, flag.as_deref());
+        self.print(&destination, protocol, reason, flag.as_deref());
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
             (self.second, self.in_second) = (now, 0);
         }

@@ -17,6 +17,7 @@ pub mod special;
 pub mod synthetic;
 
 pub(crate) mod asking;
+mod datagram;
 mod dial;
 pub(crate) mod engine;
 mod journal;

@@ -20,6 +20,7 @@ use super::name::Name;
 use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::synthetic::Synthetic;
+use crate::sys::child::Family;
 use crate::sys::parent;
 
 /// The most clients by TCP at a time; a new one takes the place of the oldest.
@@ -35,7 +36,7 @@ pub(super) struct Reply {
     pub(super) message: Vec<u8>,
     pub(super) refused: Option<RefusedName>,
     /// New listeners, not watched yet.
-    pub(super) sockets: Vec<(SocketAddr, OwnedFd)>,
+    pub(super) sockets: Vec<(Protocol, SocketAddr, OwnedFd)>,
 }
 
 /// One client by TCP.
@@ -54,7 +55,9 @@ pub(super) struct Names {
     /// The addresses of the service.
     addresses: BTreeSet<SocketAddr>,
     services: Vec<OwnedFd>,
-    spares: [Vec<OwnedFd>; 2],
+    spares: Vec<(Protocol, V, OwnedFd)>,
+    /// Whether the sandbox has IPv6.
+    has_six: bool,
     /// Names whose listeners are there.
     ready: BTreeSet<Name>,
     talks: BTreeMap<u64, Talk>,
@@ -71,7 +74,8 @@ impl Names {
             aliases: setup.aliases.clone(),
             addresses: addresses.collect(),
             services: Vec::new(),
-            spares: [Vec::new(), Vec::new()],
+            spares: Vec::new(),
+            has_six: setup.families.contains(&Family::V6),
             ready: setup
                 .rules
                 .names()
@@ -91,12 +95,14 @@ impl Names {
         self.services.push(socket);
     }
 
-    pub(super) fn keep_spare(&mut self, version: V, socket: OwnedFd) {
-        let [four, six] = &mut self.spares;
-        match version {
-            V::Four => four.push(socket),
-            V::Six => six.push(socket),
-        }
+    pub(super) fn keep_spare(&mut self, protocol: Protocol, version: V, socket: OwnedFd) {
+        self.spares.push((protocol, version, socket));
+    }
+
+    fn take_spare(&mut self, protocol: Protocol, version: V) -> Option<OwnedFd> {
+        let mut spares = self.spares.iter();
+        let at = spares.position(|spare| (spare.0, spare.1) == (protocol, version))?;
+        Some(self.spares.swap_remove(at).2)
     }
 
     /// Whether the service is there.
@@ -248,34 +254,31 @@ impl Names {
         &mut self,
         name: &Permitted,
         rules: &Rules,
-    ) -> std::result::Result<Vec<(SocketAddr, OwnedFd)>, Errno> {
+    ) -> std::result::Result<Vec<(Protocol, SocketAddr, OwnedFd)>, Errno> {
         let mut opened = Vec::new();
         if self.ready.contains(name.name()) {
             return Ok(opened);
         }
         let pair = self.synthetic.pair(name.name()).ok_or(Errno::ENOENT)?;
-        let ports = rules.ports(Protocol::Tcp, &Asked::Name(name.name().clone()));
-        let [four, six] = &mut self.spares;
-        let short = four.len() < ports.count() || (!six.is_empty() && six.len() < ports.count());
-        if short {
-            return Err(Errno::EMFILE);
-        }
-        for port in ports.iter() {
-            for (address, spares) in [
-                (IpAddr::V4(pair.v4), &mut *four),
-                (IpAddr::V6(pair.v6), &mut *six),
-            ] {
-                let address = SocketAddr::new(address, port);
-                let Some(spare) = spares.pop() else {
-                    continue;
-                };
-                match bind(spare.as_raw_fd(), &SockaddrStorage::from(address)) {
-                    // A wildcard listens there already.
-                    Err(Errno::EADDRINUSE) => continue,
-                    other => other?,
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let ports = rules.ports(protocol, &Asked::Name(name.name().clone()));
+            for port in ports.iter() {
+                for (version, ip) in [(V::Four, pair.v4.into()), (V::Six, pair.v6.into())] {
+                    if version == V::Six && !self.has_six {
+                        continue;
+                    }
+                    let address = SocketAddr::new(ip, port);
+                    let spare = self.take_spare(protocol, version).ok_or(Errno::EMFILE)?;
+                    match bind(spare.as_raw_fd(), &SockaddrStorage::from(address)) {
+                        // A wildcard is there already.
+                        Err(Errno::EADDRINUSE) => continue,
+                        other => other?,
+                    }
+                    if protocol == Protocol::Tcp {
+                        parent::listen(spare.as_fd(), None)?;
+                    }
+                    opened.push((protocol, address, spare));
                 }
-                parent::listen(spare.as_fd(), None)?;
-                opened.push((address, spare));
             }
         }
         self.ready.insert(name.name().clone());

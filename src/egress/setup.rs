@@ -17,6 +17,7 @@ use super::lookup::{Hosts, Settings};
 use super::rules::{Permitted, Rules};
 use super::synthetic::Synthetic;
 use crate::error::{Error, Result};
+use crate::policy::Inspect;
 use crate::sys::child::Family;
 
 /// The most sockets that one policy may need: so many fit in flight to the supervisor and into an
@@ -35,8 +36,10 @@ pub(crate) enum Way {
     NameStream(SocketAddr),
     /// The same by UDP.
     NameDatagrams(SocketAddr),
-    /// A TCP socket for an address that is not known yet.
-    Spare(V),
+    /// A UDP socket that is bound there; at the wildcard, it learns each datagram's destination.
+    Datagrams(SocketAddr),
+    /// A socket for an address that is not known yet.
+    Spare(Protocol, V),
     /// A packet socket that sees what the kernel refuses.
     Watch(V),
 }
@@ -64,8 +67,8 @@ impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Listener(address) | Self::NameStream(address) => write!(f, "tcp://{address}"),
-            Self::NameDatagrams(address) => write!(f, "udp://{address}"),
-            Self::Spare(_) => f.write_str("a spare socket"),
+            Self::Datagrams(address) | Self::NameDatagrams(address) => write!(f, "udp://{address}"),
+            Self::Spare(..) => f.write_str("a spare socket"),
             Self::Watch(V::Four) => f.write_str("the watch for refused IPv4 packets"),
             Self::Watch(V::Six) => f.write_str("the watch for refused IPv6 packets"),
         }
@@ -115,10 +118,27 @@ impl Way {
                 Some(address),
                 Listens::Yes,
             ),
-            Self::NameDatagrams(address) => {
+            Self::Datagrams(address) if address.ip().is_unspecified() => Opening {
+                options: match V::of(address) {
+                    V::Four => &[(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)],
+                    V::Six => &[
+                        (libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, 1),
+                        (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND, 1),
+                        (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1),
+                    ],
+                },
+                ..internet(V::of(address), libc::SOCK_DGRAM, Some(address), Listens::No)
+            },
+            Self::Datagrams(address) | Self::NameDatagrams(address) => {
                 internet(V::of(address), libc::SOCK_DGRAM, Some(address), Listens::No)
             }
-            Self::Spare(version) => internet(version, libc::SOCK_STREAM, None, Listens::No),
+            Self::Spare(protocol, version) => {
+                let kind = match protocol {
+                    Protocol::Tcp => libc::SOCK_STREAM,
+                    Protocol::Udp => libc::SOCK_DGRAM,
+                };
+                internet(version, kind, None, Listens::No)
+            }
             Self::Watch(version) => Opening {
                 family: libc::AF_PACKET,
                 kind: libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
@@ -182,6 +202,8 @@ pub(crate) struct Setup {
     pub(crate) synthetic: Synthetic,
     /// Addresses that the host's own files give to allowed names: programs read those files too.
     pub(crate) aliases: Vec<(IpAddr, Permitted)>,
+    /// Whether what is sent to a name must name it.
+    pub(crate) inspect: Inspect,
 }
 
 /// The wildcard address of `address`'s family, with its port.
@@ -205,83 +227,69 @@ impl Setup {
         settings: &Settings,
         place: Place,
         hosts: &Hosts,
+        inspect: Inspect,
     ) -> Result<Self> {
         let six = families.contains(&Family::V6);
-        let mut wildcards: BTreeSet<SocketAddr> = BTreeSet::new();
-        let mut listeners: BTreeSet<SocketAddr> = BTreeSet::new();
-        for (protocol, network, ports) in rules.networks() {
-            if protocol == Protocol::Udp {
-                continue;
-            }
-            if matches!(network, IpNet::V6(_)) && !six {
-                let what = format!("--allow {network}");
-                return Err(Error::usage(what, "this host has no IPv6"));
-            }
-            let at = |port| SocketAddr::new(network.addr(), port);
-            if network.prefix_len() < network.max_prefix_len() {
-                check(wildcards.len().saturating_add(ports.count()))?;
-                wildcards.extend(ports.iter().map(|port| any(at(port))));
-                continue;
-            }
-            let ports = rules.ports(protocol, &Asked::Address(network.addr()));
-            check(listeners.len().saturating_add(ports.count()))?;
-            listeners.extend(ports.iter().map(at));
-        }
         let mut synthetic = Synthetic::default();
         let mut aliases = Vec::new();
         for name in rules.names() {
-            let Some(pair) = synthetic.assign(&name) else {
+            if synthetic.assign(&name).is_none() {
                 return Err(too_many());
-            };
-            let ports = rules.ports(Protocol::Tcp, &Asked::Name(name.name().clone()));
-            let mut addresses = vec![IpAddr::V4(pair.v4), IpAddr::V6(pair.v6)];
-            for &address in hosts.addresses(name.name()) {
+            }
+            for address in hosts.addresses(name.name()) {
                 let address = address.to_canonical();
                 if !address.is_loopback() && !address.is_unspecified() {
                     aliases.push((address, name.clone()));
-                    addresses.push(address);
                 }
-            }
-            addresses.retain(|address| six || address.is_ipv4());
-            check(
-                listeners
-                    .len()
-                    .saturating_add(addresses.len() * ports.count()),
-            )?;
-            for address in addresses {
-                listeners.extend(ports.iter().map(|port| SocketAddr::new(address, port)));
             }
         }
         let services = services(settings, six, place);
-        // The wildcard gets what is sent to any address of its family.
-        listeners
-            .retain(|address| !wildcards.contains(&any(*address)) && !services.contains(address));
-        let streams = services.iter().copied();
-        let streams = streams.filter(|address| !wildcards.contains(&any(*address)));
-        let streams: Vec<SocketAddr> = streams.collect();
-        let versions = || {
-            families.iter().map(|family| match family {
+        let mut ways = Vec::new();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let wildcards = wildcards(&rules, protocol, six)?;
+            let caught = |address: &SocketAddr| wildcards.contains(&any(*address));
+            if protocol == Protocol::Udp && services.iter().any(caught) {
+                return Err(Error::usage(
+                    "egress.allow",
+                    "a whole network cannot be allowed on the name servers' port by UDP: the sandbox has a name service of its own; name single addresses",
+                ));
+            }
+            let mut addresses = addresses(&rules, protocol, &synthetic, &aliases, six)?;
+            // The wildcard gets what is sent to any address of its family.
+            addresses.retain(|address| !caught(address) && !services.contains(address));
+            let own = services.iter().copied().filter(|service| !caught(service));
+            let way = match protocol {
+                Protocol::Tcp => Way::Listener,
+                Protocol::Udp => Way::Datagrams,
+            };
+            let service = match protocol {
+                Protocol::Tcp => Way::NameStream,
+                Protocol::Udp => Way::NameDatagrams,
+            };
+            let own: Vec<Way> = own.map(service).collect();
+            ways.extend(wildcards.into_iter().chain(addresses).map(way));
+            ways.extend(own);
+        }
+        let versions: Vec<V> = families
+            .iter()
+            .map(|family| match family {
                 Family::V4 => V::Four,
                 Family::V6 => V::Six,
             })
-        };
-        let ways = wildcards
-            .into_iter()
-            .chain(listeners)
-            .map(Way::Listener)
-            .chain(streams.into_iter().map(Way::NameStream))
-            .chain(services.into_iter().map(Way::NameDatagrams))
-            .chain(versions().map(Way::Watch));
-        let mut ways: Vec<Way> = ways.collect();
+            .collect();
+        ways.extend(versions.iter().copied().map(Way::Watch));
         check(ways.len())?;
-        let spare = rules.ports_below(Protocol::Tcp).count();
+        let below = |protocol| rules.ports_below(protocol).count();
+        let spare = (below(Protocol::Tcp) + below(Protocol::Udp)) * versions.len();
         if spare > 0 {
             // At least one name must have room.
-            check(ways.len().saturating_add(spare * families.len()))?;
-            let room = (MOST_WAYS - ways.len()) / (spare * families.len());
-            let sockets = spare.saturating_mul(room.min(SPARE_NAMES));
-            for version in versions() {
-                ways.extend(std::iter::repeat_n(Way::Spare(version), sockets));
+            check(ways.len().saturating_add(spare))?;
+            let names = ((MOST_WAYS - ways.len()) / spare).min(SPARE_NAMES);
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                for &version in &versions {
+                    let sockets = names * below(protocol);
+                    ways.extend(std::iter::repeat_n(Way::Spare(protocol, version), sockets));
+                }
             }
         }
         Ok(Self {
@@ -290,6 +298,7 @@ impl Setup {
             families: families.to_vec(),
             synthetic,
             aliases,
+            inspect,
         })
     }
 
@@ -308,6 +317,62 @@ impl Setup {
         ports.extend(self.rules.ports_below(Protocol::Tcp).iter());
         ports.into_iter().collect()
     }
+}
+
+/// Where a network's ports are listened for.
+fn wildcards(rules: &Rules, protocol: Protocol, six: bool) -> Result<BTreeSet<SocketAddr>> {
+    let mut wildcards = BTreeSet::new();
+    for (of, network, ports) in rules.networks() {
+        if of != protocol {
+            continue;
+        }
+        if matches!(network, IpNet::V6(_)) && !six {
+            let what = format!("--allow {network}");
+            return Err(Error::usage(what, "this host has no IPv6"));
+        }
+        if network.prefix_len() < network.max_prefix_len() {
+            check(wildcards.len().saturating_add(ports.count()))?;
+            let at = |port| any(SocketAddr::new(network.addr(), port));
+            wildcards.extend(ports.iter().map(at));
+        }
+    }
+    Ok(wildcards)
+}
+
+/// The single addresses and the names' addresses, with their ports.
+fn addresses(
+    rules: &Rules,
+    protocol: Protocol,
+    synthetic: &Synthetic,
+    aliases: &[(IpAddr, Permitted)],
+    six: bool,
+) -> Result<BTreeSet<SocketAddr>> {
+    let mut addresses: BTreeSet<SocketAddr> = BTreeSet::new();
+    let mut add = |ip: IpAddr, asked: &Asked| {
+        if ip.is_ipv6() && !six {
+            return Ok(());
+        }
+        let ports = rules.ports(protocol, asked);
+        check(addresses.len().saturating_add(ports.count()))?;
+        addresses.extend(ports.iter().map(|port| SocketAddr::new(ip, port)));
+        Ok(())
+    };
+    for (of, network, _) in rules.networks() {
+        if of == protocol && network.prefix_len() == network.max_prefix_len() {
+            add(network.addr(), &Asked::Address(network.addr()))?;
+        }
+    }
+    for name in rules.names() {
+        let asked = Asked::Name(name.name().clone());
+        if let Some(pair) = synthetic.pair(name.name()) {
+            add(IpAddr::V4(pair.v4), &asked)?;
+            add(IpAddr::V6(pair.v6), &asked)?;
+        }
+    }
+    for (address, name) in aliases {
+        add(*address, &Asked::Name(name.name().clone()))?;
+    }
+    Ok(addresses)
 }
 
 /// Where the host's resolv.conf lies.

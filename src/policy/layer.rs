@@ -9,7 +9,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cgroup, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use super::{Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UserNamespace, View};
 use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 
@@ -90,6 +90,8 @@ pub struct EgressLayer {
     pub allow: Vec<Destination>,
     /// Destinations that may not.
     pub deny: Vec<Destination>,
+    /// What is sent to a name must name it.
+    pub inspect: Option<Inspect>,
 }
 
 /// `[namespaces]` of a layer.

@@ -92,6 +92,7 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     let (to, from) = (&mut below.egress, &above.egress);
     add(&mut to.allow, &from.allow);
     add(&mut to.deny, &from.deny);
+    last(&mut to.inspect, &from.inspect);
 
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
@@ -264,6 +265,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
         egress: Egress {
             allow: layer.egress.allow,
             deny: layer.egress.deny,
+            inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
         },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
@@ -330,6 +332,7 @@ impl From<&Policy> for Layer {
             egress: EgressLayer {
                 allow: policy.egress.allow.clone(),
                 deny: policy.egress.deny.clone(),
+                inspect: Some(policy.egress.inspect),
             },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),

@@ -172,6 +172,18 @@ pub struct Egress {
     pub allow: Vec<Destination>,
     /// Those that may not all the same: deny beats allow.
     pub deny: Vec<Destination>,
+    /// What is sent to a name must name it.
+    pub inspect: Inspect,
+}
+
+/// Whether the first bytes of a TCP connection to an allowed name are read ([`crate::egress::sniff`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inspect {
+    /// They are not: whatever is spoken passes.
+    #[default]
+    No,
+    /// They must be TLS or HTTP and name the host that was allowed.
+    Yes,
 }
 
 impl Egress {
