@@ -81,6 +81,11 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
     open_ways_out(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
+    // A signal that the terminal sent to the launcher's group would be pending here as well, and what
+    // the launcher forwards to a command in another session would be taken for the same one.
+    if prepared.new_session {
+        prepared.at(Step::Session, sys::setsid())?;
+    }
     prepared.at(Step::Chdir, sys::chdir(c"/"))?;
     change_identity(prepared)?;
     prepared.at(Step::Capabilities, sys::set_capabilities(0, 0))?;
@@ -149,8 +154,8 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.receive.is_none() {
         wait_for_init(prepared)?;
     }
-    for &signal in &prepared.reset_signals {
-        prepared.at(Step::Signals, sys::reset_signal(signal))?;
+    for &(signal, disposition) in &prepared.dispositions {
+        prepared.at(Step::Signals, sys::set_disposition(signal, disposition))?;
     }
     prepared.at(Step::Signals, sys::set_signal_mask(prepared.signal_mask))?;
     if let Some(index) = prepared.listen_pid {
@@ -174,12 +179,13 @@ fn wait_for_init(prepared: &Prepared) -> Result<(), Failure> {
 /// Wait for the connection that the command is to serve, on the socket that stands in its places
 /// until then. Its variables begin at `first` in the environment.
 ///
-/// This may take for ever, so nothing else is kept open: an end of another sandbox's channel that was
+/// This may take for ever, so nothing is kept open but what the command gets: an end of another sandbox's channel that was
 /// copied with the launcher's descriptors would hide its end of file.
 fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> {
     let report = prepared.report;
+    let given = i32::try_from(prepared.descriptors.len()).unwrap_or(i32::MAX);
     let (before, after) = (report.saturating_sub(1), report.saturating_add(1));
-    prepared.at(Step::Receive, sys::close_range(CONNECTION + 1, before))?;
+    prepared.at(Step::Receive, sys::close_range(given, before))?;
     prepared.at(Step::Receive, sys::close_range(after, i32::MAX))?;
     prepared.at(Step::Receive, sys::write(report, &READY))?;
     let mut buffer = [0; connection::LONGEST];

@@ -59,6 +59,7 @@ const BASE: &[libc::c_long] = &[
 /// What the supervisor's loop and its tidying up use besides.
 const SUPERVISOR: &[libc::c_long] = &[
     libc::SYS_ppoll,
+    libc::SYS_sendto,
     libc::SYS_waitid,
     libc::SYS_pidfd_send_signal,
     libc::SYS_kill,
@@ -213,7 +214,7 @@ pub(crate) fn plainly(calls: &[libc::c_long]) -> Calls {
 const REFUSED: Verdict = Verdict::Errno(1);
 
 /// Refuse every system call but `calls` and what any program needs. Refused, not deadly: whatever it
-/// was for, the loop goes on.
+/// was for, the loop goes on. After `no_new_privs`.
 pub(crate) fn install(calls: Calls) -> std::result::Result<(), Errno> {
     let program = program(calls).map_err(|_| Errno::EINVAL)?;
     install_filter(program.instructions())

@@ -246,42 +246,55 @@ pub(crate) fn connect(endpoint: &Endpoint) -> Result<OwnedFd> {
         Endpoint::UnixPackets(path) => parent::connect_packets(path)
             .map_err(|errno| Error::host("connect to", shown(endpoint), errno)),
         Endpoint::Tcp { host, port } => {
-            let address = SocketAddr::new(look_up(host)?, *port);
-            let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT).map_err(
-                |error| match error.kind() {
-                    std::io::ErrorKind::TimedOut => {
-                        Error::host("connect to", shown(endpoint), Errno::ETIMEDOUT)
+            let mut last = None;
+            for address in look_up("--connect", host, *port)? {
+                match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+                    Ok(stream) => return Ok(OwnedFd::from(stream)),
+                    Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                        last = Some(std::io::Error::from_raw_os_error(libc::ETIMEDOUT));
                     }
-                    _ => failed(error),
-                },
-            )?;
-            Ok(OwnedFd::from(stream))
+                    Err(error) => last = Some(error),
+                }
+            }
+            Err(failed(last.unwrap_or_else(|| {
+                std::io::Error::from_raw_os_error(libc::EADDRNOTAVAIL)
+            })))
         }
     }
 }
 
-/// An address, or a name of `/etc/hosts`: a static program has no getaddrinfo(3).
-pub(crate) fn look_up(host: &str) -> Result<IpAddr> {
+/// The address that `host` is, or those of its name in `/etc/hosts`, in order; at least one.
+///
+/// DNS is not asked: a static program has no getaddrinfo(3), and a name server's word would decide
+/// where the one way out of a sandbox leads.
+pub(crate) fn look_up(option: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>> {
     if let Ok(address) = host.parse() {
-        return Ok(address);
+        return Ok(vec![SocketAddr::new(address, port)]);
     }
     let table = fs::read_to_string("/etc/hosts").unwrap_or_default();
-    table
-        .lines()
-        .filter_map(|line| line.split('#').next())
-        .find_map(|line| {
-            let mut words = line.split_whitespace();
-            let address = words.next()?.parse().ok()?;
-            words
-                .any(|name| name.eq_ignore_ascii_case(host))
-                .then_some(address)
-        })
-        .ok_or_else(|| {
-            Error::usage(
-                host,
-                "is neither an address nor in /etc/hosts; give the address itself",
-            )
-        })
+    let found = addresses_in(&table, host);
+    if found.is_empty() {
+        return Err(Error::usage(
+            format!("{option} tcp:{host}:{port}"),
+            format!(
+                "\"{host}\" is not in /etc/hosts, and DNS is not asked; give an address, such as one that 'getent ahosts {host}' prints"
+            ),
+        ));
+    }
+    let with_port = |address| SocketAddr::new(address, port);
+    Ok(found.into_iter().map(with_port).collect())
+}
+
+/// What a table such as `/etc/hosts` (hosts(5)) says of `host`.
+fn addresses_in(table: &str, host: &str) -> Vec<IpAddr> {
+    let of_host = |line: &str| {
+        let mut words = line.split('#').next()?.split_whitespace();
+        let address = words.next()?.parse().ok()?;
+        words
+            .any(|name| name.eq_ignore_ascii_case(host))
+            .then_some(address)
+    };
+    table.lines().filter_map(of_host).collect()
 }
 
 /// Take the descriptors of one message from the broker at `path`.
@@ -322,6 +335,30 @@ fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_has_all_its_addresses_of_the_table() {
+        let table = "# 10.0.0.1 db\n::1 localhost ip6-localhost\n127.0.0.1\tlocalhost # db\n\
+                     bad db\n10.0.0.2 www DB.example db\n";
+        let found = |host: &str| -> Vec<String> {
+            let found = addresses_in(table, host);
+            found.iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(found("localhost"), ["::1", "127.0.0.1"]);
+        assert_eq!(found("db"), ["10.0.0.2"]);
+        assert_eq!(found("db.EXAMPLE"), ["10.0.0.2"]);
+        assert!(found("www.example").is_empty());
+    }
+
+    #[test]
+    fn a_name_that_is_not_in_the_table_is_told_what_to_do() {
+        let error = look_up("--connect", "db.invalid", 5432).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "--connect tcp:db.invalid:5432: \"db.invalid\" is not in /etc/hosts, and DNS is not \
+             asked; give an address, such as one that 'getent ahosts db.invalid' prints"
+        );
+    }
 
     #[test]
     fn kinds_that_lead_out_are_told_from_those_that_do_not() {

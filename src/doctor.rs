@@ -10,7 +10,7 @@ mod verdict;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 
-use crate::probe::{Finding, Group, Need, Report, Status, Support};
+use crate::probe::{Finding, Group, Need, Report, SANDBOX, Status, Support};
 
 pub use hint::hint;
 pub use verdict::Verdict;
@@ -75,7 +75,10 @@ fn to_text(report: &Report, verdict: &Verdict, paint: Paint) -> String {
     let within = readings
         .container
         .as_ref()
-        .map(|name| format!(", in a {name} container"))
+        .map(|name| match name.as_str() {
+            SANDBOX => ", in a sandbox".to_owned(),
+            name => format!(", in a {name} container"),
+        })
         .unwrap_or_default();
     let place = format!(
         "Linux {} ({}), as {who}{within}",

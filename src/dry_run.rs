@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::log::Printable;
 use crate::mounts::Mount;
+use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan};
 use crate::policy::spec;
 
@@ -28,6 +29,7 @@ pub fn json(plan: &Plan) -> Value {
         "network": spec::show_network(&plan.network).to_string_lossy(),
         "namespaces": namespaces(plan),
         "ids": plan.id_maps,
+        "joins_user_namespace": plan.network_owner == NetworkOwner::Joined,
         "identity": plan.identity,
         "init": plan.init,
         "capabilities": capabilities(plan),
@@ -80,6 +82,9 @@ pub fn text(plan: &Plan) -> String {
     line(
         "ids",
         &match plan.id_maps {
+            IdMaps::None if plan.network_owner == NetworkOwner::Joined => {
+                "those of the network's user namespace, which is joined".to_owned()
+            }
             IdMaps::None => "the host's".to_owned(),
             IdMaps::Own { uid, gid } => format!("user {uid}, group {gid}, nobody else's"),
             IdMaps::All => "all, as outside".to_owned(),

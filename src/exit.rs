@@ -27,6 +27,28 @@ pub const TABLE: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same for `sandbox serve`, whose workers' statuses are events.
+pub const SERVE_TABLE: &[(&str, &str)] = &[
+    (
+        "0",
+        "it was told to end, and every connection came to its own end",
+    ),
+    (
+        "124",
+        "it was told to end, and --drain-timeout ran out: what was open was closed",
+    ),
+    (
+        "125",
+        "it could not serve, or could not go on: its message says why",
+    ),
+    ("126", "the worker was found but could not be executed"),
+    ("127", "the worker was not found"),
+    (
+        "128+N",
+        "it was told to end by signal N a second time, and ended everything at once",
+    ),
+];
+
 /// The status for a command that signal `signal` killed.
 #[must_use]
 pub fn for_signal(signal: i32) -> u8 {

@@ -6,12 +6,13 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{MsgFlags, send};
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 static DESCRIPTOR: OnceLock<OwnedFd> = OnceLock::new();
@@ -43,6 +44,29 @@ impl Record {
             _ => None,
         }
     }
+}
+
+/// A stop from which a command may go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Whichever it is in.
+    Any,
+    /// The one with this number: the first that was reported is 1.
+    Number(u32),
+}
+
+/// Let the command of the init at the other end of `status` go on from `stop`.
+pub(crate) fn resume(status: BorrowedFd<'_>, stop: Stop) {
+    let number = match stop {
+        Stop::Any => 0,
+        Stop::Number(number) => number,
+    };
+    // An init that is gone has nobody to resume.
+    let _ = send(
+        status.as_raw_fd(),
+        &number.to_ne_bytes(),
+        MsgFlags::MSG_NOSIGNAL,
+    );
 }
 
 /// A descriptor of the program, for execveat(2). Since Linux 3.17 (memfd), 3.19 (execveat).

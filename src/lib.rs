@@ -19,6 +19,7 @@ mod launch;
 pub mod log;
 mod lower;
 pub mod mounts;
+pub mod owner;
 pub mod plan;
 pub mod policy;
 mod prepare;
@@ -35,7 +36,9 @@ mod supervise;
 mod sys;
 #[cfg(test)]
 mod testing;
+pub mod worker;
 
+pub use broker::Broker;
 pub use error::{Error, Result};
 pub use policy::{Network as Net, Policy};
 pub use sandbox::{Child, Sandbox, Stdio};

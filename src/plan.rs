@@ -26,6 +26,7 @@ use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
+use crate::owner::{self, NetworkOwner};
 use crate::policy::merge;
 use crate::policy::{
     Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
@@ -100,6 +101,8 @@ pub struct Plan {
     pub network_namespace: bool,
     /// Whether there is a user namespace.
     pub user_namespace: bool,
+    /// Whether the user namespace that owns the network to join is joined first.
+    pub network_owner: NetworkOwner,
     /// The other namespaces.
     pub namespaces: Namespaces,
     /// How ids are mapped.
@@ -194,7 +197,8 @@ impl Plan {
 pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
     let support = &situation.support;
     let process = &policy.process;
-    let user_namespace = decide_user_namespace(policy, support)?;
+    let network_owner = decide_network_owner(policy);
+    let user_namespace = decide_user_namespace(policy, network_owner, support)?;
     let id_maps = decide_id_maps(user_namespace, support);
     let landlock_scopes = decide_landlock(policy, support)?;
     let init = policy.namespaces.pid && !process.as_pid_1;
@@ -202,7 +206,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         Some(directory) => situation.directory.join(directory),
         None => situation.directory.clone(),
     };
-    let account = decide_account(policy, id_maps)?;
+    let account = decide_account(policy, id_maps, network_owner)?;
     let (environment, sets_listen_pid) = environment(policy, situation, account.as_ref());
     let argv: Vec<OsString> = situation
         .command
@@ -225,6 +229,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
             Network::Loopback | Network::None | Network::Fds
         ),
         user_namespace,
+        network_owner,
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
@@ -244,7 +249,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
                 gid: account.gid,
                 groups: Vec::new(),
             })
-            .or_else(|| own_identity(id_maps, support)),
+            .or_else(|| own_identity(id_maps, network_owner, support)),
         bounding_drop: (0..=last_capability())
             .filter(|bit| !process.cap_add.contains(bit))
             .collect(),
@@ -298,18 +303,35 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
     Setup::new(rules, &families, &settings, place, &hosts, egress.inspect).map(Some)
 }
 
-fn decide_user_namespace(policy: &Policy, support: &Support) -> Result<bool> {
+/// Who has made the user namespace that owns the network has every capability over both from outside,
+/// even without one to its name (user_namespaces(7)): so root's command has to be inside, as well as
+/// an ordinary user's, who may not join the network otherwise.
+fn decide_network_owner(policy: &Policy) -> NetworkOwner {
+    match (&policy.network, policy.user_namespace) {
+        (Network::Namespace(path), UserNamespace::Auto | UserNamespace::No) => owner::to_join(path),
+        _ => NetworkOwner::NotJoined,
+    }
+}
+
+fn decide_user_namespace(
+    policy: &Policy,
+    network_owner: NetworkOwner,
+    support: &Support,
+) -> Result<bool> {
     let privileged = support.has(CAP_SYS_ADMIN);
     match policy.user_namespace {
         UserNamespace::Yes => Ok(true),
-        UserNamespace::No if privileged => Ok(false),
+        UserNamespace::No if privileged || network_owner == NetworkOwner::Joined => Ok(false),
         UserNamespace::No => Err(Error::usage(
             "--userns no",
             "only root can make the other namespaces without a user namespace; leave the option out",
         )),
         // A joined network belongs to the user namespace that made it. From one of our own, its
         // /sys could not be mounted.
-        UserNamespace::Auto => Ok(!(privileged && matches!(policy.network, Network::Namespace(_)))),
+        UserNamespace::Auto => {
+            let joins = matches!(policy.network, Network::Namespace(_));
+            Ok(!(joins && (privileged || network_owner == NetworkOwner::Joined)))
+        }
     }
 }
 
@@ -347,10 +369,20 @@ fn decide_landlock(policy: &Policy, support: &Support) -> Result<bool> {
 }
 
 /// Where `--user` or `--group` asks for other ids: they are root's to give.
-fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Account>> {
+fn decide_account(
+    policy: &Policy,
+    id_maps: IdMaps,
+    network_owner: NetworkOwner,
+) -> Result<Option<account::Account>> {
     let process = &policy.process;
     if process.user.is_none() && process.group.is_none() {
         return Ok(None);
+    }
+    if network_owner == NetworkOwner::Joined {
+        return Err(Error::usage(
+            "--user, --group",
+            "the network belongs to a user namespace with ids of its own, which is joined; leave the options out to run as yourself there",
+        ));
     }
     if matches!(id_maps, IdMaps::Own { .. }) || !geteuid().is_root() {
         return Err(Error::usage(
@@ -362,10 +394,17 @@ fn decide_account(policy: &Policy, id_maps: IdMaps) -> Result<Option<account::Ac
 }
 
 /// Root keeps its ids and loses its supplementary groups. An ordinary user's cannot be dropped: in a
-/// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)).
-fn own_identity(id_maps: IdMaps, support: &Support) -> Option<Identity> {
+/// user namespace with a map of one's own, setgroups(2) is denied (user_namespaces(7)). In one that is
+/// joined, ids are others.
+fn own_identity(
+    id_maps: IdMaps,
+    network_owner: NetworkOwner,
+    support: &Support,
+) -> Option<Identity> {
     let privileged = support.root && support.has(CAP_SETGID) && may_set_groups();
-    (privileged && !matches!(id_maps, IdMaps::Own { .. })).then(|| Identity {
+    let as_here =
+        !matches!(id_maps, IdMaps::Own { .. }) && network_owner == NetworkOwner::NotJoined;
+    (privileged && as_here).then(|| Identity {
         uid: Uid::effective().as_raw(),
         gid: Gid::effective().as_raw(),
         groups: Vec::new(),
@@ -394,7 +433,9 @@ fn filter_context(
         no_sockets: policy.network == Network::Fds,
         as_pid_1: !init,
         refuse_group_signals: !landlock_scopes,
-        host_sockets: kinds().any(Kind::is_internet_socket),
+        // Whatever has only the descriptors that it is handed may be handed such a socket later, over one
+        // that is none itself.
+        host_sockets: policy.network == Network::Fds || kinds().any(Kind::is_internet_socket),
         host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),
@@ -542,8 +583,8 @@ pub(crate) fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO))
 }
 
-/// Parts of a fresh `/proc` through which root, even without a capability, could change or read the
-/// host: procfs goes by user id there.
+/// Parts of `/proc`, fresh or the host's, through which root, even without a capability, could change
+/// or read the host: procfs goes by user id there.
 const PROC_READ_ONLY: &[&str] = &["sys", "sysrq-trigger", "irq", "bus", "fs", "acpi", "scsi"];
 const PROC_MASKED: &[&str] = &[
     "kcore",
@@ -592,14 +633,18 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
     };
     let let_through = sockets_let_through(policy)?;
     let mut mounts = Vec::new();
-    let read_only = resolve("--read-only", &filesystem.read_only)?;
+    let mut read_only = resolve("--read-only", &filesystem.read_only)?;
+    // The kernel lets uid 0 write there without any capability; others may own a control group.
+    if filesystem.sys == View::Host && Path::new("/sys").exists() {
+        read_only.push(PathBuf::from("/sys"));
+    }
     mounts.extend(read_only.into_iter().map(Mount::ReadOnly));
     let read_write = resolve("--read-write", &filesystem.read_write)?;
     mounts.extend(read_write.into_iter().map(Mount::ReadWrite));
     if filesystem.proc == View::Own {
         mounts.push(Mount::Proc);
-        mounts.extend(proc_protection(support));
     }
+    mounts.extend(proc_protection(support));
     if filesystem.dev == View::Own {
         mounts.push(Mount::Dev {
             nodes: DEVICE_NODES.to_vec(),
@@ -618,6 +663,10 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
     }
     // As late as can be: it needs the network namespace, which is made meanwhile.
     if filesystem.sys == View::Own {
+        // The /sys in sight may be the joined network's own, and the same is not mounted on itself.
+        if matches!(policy.network, Network::Namespace(_)) {
+            mounts.push(Mount::HideDirectory(PathBuf::from("/sys")));
+        }
         mounts.push(Mount::Sys);
     }
     let hide = resolve("--hide", &filesystem.hide)?;

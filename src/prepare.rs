@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::mounts::Mounts;
 use crate::plan::{IdMaps, Plan};
 use crate::step::Step;
-use crate::sys::child::{Family, Strings};
+use crate::sys::child::{Disposition, Family, Strings};
 
 /// Whether the child brings `lo` up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +127,7 @@ pub(crate) struct Prepared {
     pub(crate) kept_mask: u64,
     pub(crate) landlock: Option<RawFd>,
     pub(crate) dies_with_parent: bool,
-    pub(crate) reset_signals: Vec<i32>,
+    pub(crate) dispositions: Vec<(i32, Disposition)>,
     pub(crate) signal_mask: u64,
     pub(crate) listen_pid: Option<usize>,
     /// Where the connection's variables begin in `envp`, if the command waits for a connection.
@@ -171,8 +171,8 @@ impl Clock {
 pub(crate) struct Manner {
     /// The signal mask that the command gets.
     pub(crate) signal_mask: u64,
-    /// Signals that get their default action back.
-    pub(crate) reset_signals: Vec<i32>,
+    /// What these signals do to the command, instead of what they do to the launcher.
+    pub(crate) dispositions: Vec<(i32, Disposition)>,
     /// The kernel kills the sandbox when the calling thread ends.
     pub(crate) dies_with_parent: bool,
     /// Take each step's time.
@@ -263,7 +263,7 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         kept: plan.capabilities.clone(),
         landlock: channels.landlock,
         dies_with_parent: manner.dies_with_parent,
-        reset_signals: manner.reset_signals,
+        dispositions: manner.dispositions,
         signal_mask: manner.signal_mask,
         listen_pid,
         receive: manner.awaits_connection.then_some(envp.len()),

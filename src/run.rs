@@ -22,7 +22,7 @@ use crate::policy::Policy;
 use crate::probe::Support;
 use crate::request::{Format, Request};
 use crate::spawn::{Order, Spawned};
-use crate::supervise::{Ending, Supervisor, TimeLimit};
+use crate::supervise::{Ending, Supervisor, Terminal, TimeLimit};
 use crate::sys::parent;
 use crate::{confine, dry_run, launch, lower};
 
@@ -62,6 +62,10 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask =
         parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
+    // Where the caller ignores it, the kernel would reap the sandbox behind our back, and take the
+    // status with it: execve(2) gives a process SIGCHLD as its exit signal, whatever clone3 said.
+    let sigchld = parent::take_disposition(libc::SIGCHLD)
+        .map_err(|errno| Error::host("wait for", "children", errno))?;
     let mut sources: Vec<RawFd> = vec![0, 1, 2];
     sources.extend(opened.descriptors.iter().map(|(_, fd)| fd.as_raw_fd()));
     if let Some(&socket) = sources.get(3).filter(|_| request.stdin_socket) {
@@ -69,12 +73,13 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     }
     let order = || Order {
         descriptors: sources.clone(),
-        reset_signals: Vec::new(),
+        dispositions: vec![(libc::SIGCHLD, sigchld)],
         signal_mask: Some(signal_mask),
         cgroup: group.as_ref().map(Group::directory),
         timing: request.timing,
         awaits_connection: false,
     };
+    let terminal = Terminal::open();
     let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
@@ -98,7 +103,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             Some(Engine::new(setup, ways, events.again()?)?)
         }
     };
-    let supervisor = Supervisor::new(spawned, limit, plan.new_session, egress)?;
+    let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
     confine::confine(&plan, group.as_ref().map(Group::parent))?;
     let ending = supervisor.run()?;
     let status = event::status(ending);

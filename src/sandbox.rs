@@ -30,14 +30,15 @@ use crate::egress::engine::Engine;
 use crate::egress::service::Service;
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::init::Record;
+use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of};
 use crate::policy::{Limit, Network, Policy, spec};
 use crate::probe::Support;
 use crate::spawn::{Order, Spawned};
 use crate::supervise::wait_status;
+use crate::sys::child::Disposition;
 use crate::sys::parent;
-use crate::{launch, lower};
+use crate::{launch, lower, worker};
 
 /// What becomes of the command's standard input, output or error.
 #[derive(Debug, Default)]
@@ -90,7 +91,7 @@ pub struct Sandbox {
 }
 
 /// One change to the policy, kept until the policy is known.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Change {
     Network(Network),
     Hide(PathBuf),
@@ -302,7 +303,7 @@ impl Sandbox {
         let order = || Order {
             descriptors: sources.clone(),
             // As std::process::Command does: Rust ignores SIGPIPE, and hardly a program expects that.
-            reset_signals: vec![libc::SIGPIPE],
+            dispositions: vec![(libc::SIGPIPE, Disposition::Default)],
             signal_mask: Some(0),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,
@@ -335,6 +336,57 @@ impl Sandbox {
             _egress: egress,
             _group: group,
         })
+    }
+
+    /// The same for a broker, which starts it as often as it needs a worker; under the policy `worker`
+    /// unless another was set.
+    ///
+    /// # Errors
+    /// When a standard stream is to be a pipe, of which nobody would hold the other end, or a descriptor
+    /// cannot be copied.
+    pub(crate) fn for_workers(&self) -> Result<Self> {
+        let failed = |error| Error::host("copy", "a descriptor", errno_of(&error));
+        let stream = |stdio: &Stdio| match stdio {
+            Stdio::Inherit => Ok(Stdio::Inherit),
+            Stdio::Null => Ok(Stdio::Null),
+            Stdio::Descriptor(fd) => Ok(Stdio::Descriptor(fd.try_clone().map_err(failed)?)),
+            Stdio::Piped => Err(Error::usage(
+                "Stdio::Piped",
+                "nobody would read from or write to a worker's pipe; give it a descriptor",
+            )),
+        };
+        let [input, output, error] = &self.standard;
+        let mut passed = Vec::with_capacity(self.passed.len());
+        for (name, fd) in &self.passed {
+            passed.push((name.clone(), fd.try_clone().map_err(failed)?));
+        }
+        let policy = match &self.policy {
+            Some(policy) => policy.clone(),
+            None => Policy::built_in("worker")?,
+        };
+        let mut environment = self.environment.clone();
+        let number = OsString::from("3");
+        environment.push((worker::CHANNEL_VARIABLE.into(), Some(number)));
+        Ok(Self {
+            command: self.command.clone(),
+            policy: Some(policy),
+            changes: self.changes.clone(),
+            environment,
+            clear_environment: self.clear_environment,
+            directory: self.directory.clone(),
+            standard: [stream(input)?, stream(output)?, stream(error)?],
+            passed,
+            unsafe_descriptors: self.unsafe_descriptors,
+        })
+    }
+
+    /// Start the command as a worker, with `end` of its channel as descriptor 3; the end comes back.
+    pub(crate) fn spawn_worker(&mut self, end: OwnedFd) -> Result<(Child, OwnedFd)> {
+        self.passed
+            .insert(0, (worker::CHANNEL_NAME.to_owned(), end));
+        let spawned = self.spawn();
+        let (_, end) = self.passed.remove(0);
+        Ok((spawned?, end))
     }
 
     /// Run the command to its end.
@@ -566,6 +618,16 @@ impl Child {
     }
 
     fn send(&self, signal: i32) -> Result<()> {
+        // The init does not pass this one on: it may have come to a whole process group.
+        if let Some(status) = self
+            .spawned
+            .status
+            .as_ref()
+            .filter(|_| signal == libc::SIGCONT)
+        {
+            init::resume(status.as_fd(), Stop::Any);
+            return Ok(());
+        }
         match parent::pidfd_send_signal(self.pidfd(), signal) {
             Ok(()) | Err(Errno::ESRCH) => Ok(()),
             Err(errno) => Err(Error::host("send a signal to", "the sandbox", errno)),
@@ -627,10 +689,31 @@ impl Child {
             return Ok(self.status);
         }
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        let gone = wait_status(self.pidfd(), flags)?;
+        let gone = match wait_status(self.pidfd(), flags) {
+            Err(Error::Host {
+                errno: Errno::ECHILD,
+                ..
+            }) => Some(self.reaped_by_the_kernel()?),
+            waited => waited?,
+        };
         self.take_reports();
         self.status = gone.map(|status| ExitStatus::from_raw(self.ended.unwrap_or(status)));
         Ok(self.status)
+    }
+
+    /// The wait status of a sandbox in a program that ignores SIGCHLD: what the init has said.
+    fn reaped_by_the_kernel(&mut self) -> Result<i32> {
+        self.take_reports();
+        match (self.ended, &self.spawned.status) {
+            (Some(status), _) => Ok(status),
+            // An init ends without a word only if it is killed.
+            (None, Some(_)) => Ok(libc::SIGKILL),
+            (None, None) => Err(
+                Error::host("learn the status of", "the command", Errno::ECHILD).with_hint(Some(
+                    "this program ignores SIGCHLD, so the kernel keeps no status; give it its default action, or leave process.as-pid-1 out".to_owned(),
+                )),
+            ),
+        }
     }
 
     fn take_reports(&mut self) {

@@ -12,7 +12,8 @@
 //! | | supervises | execve |
 //! | end of file: the command runs | | |
 //!
-//! Where there is no init, the first process does both columns' work.
+//! Where there is no init, the first process does both columns' work. A sandbox of the broker's that
+//! serves one connection waits for it before the filter, and says so on the report pipe.
 #![forbid(unsafe_code)]
 
 use std::fs;
@@ -23,7 +24,6 @@ use std::sync::{Mutex, PoisonError};
 use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
-use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -32,13 +32,15 @@ use tracing::debug;
 
 use crate::error::{Error, Result};
 use crate::init::Record;
+use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
 use crate::proc_file;
 use crate::report::{Failure, READY};
 use crate::step::Step;
-use crate::sys::clone::{Flags, Guests};
+use crate::sys::child::Disposition;
+use crate::sys::clone::{Flags, Guests, Join, NotStarted};
 use crate::sys::message;
 use crate::sys::parent;
 use crate::{child, doctor, init};
@@ -70,8 +72,8 @@ impl Drop for Spawned {
 pub(crate) struct Order<'a> {
     /// What becomes of the command's descriptors 0, 1, 2 and up.
     pub(crate) descriptors: Vec<RawFd>,
-    /// Signals that get their default action back.
-    pub(crate) reset_signals: Vec<i32>,
+    /// What these signals do to the command, instead of what they do to the launcher.
+    pub(crate) dispositions: Vec<(i32, Disposition)>,
     /// The signal mask for the command; `None` for the calling thread's own.
     pub(crate) signal_mask: Option<u64>,
     /// An open control group to start in.
@@ -203,7 +205,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
     let manner = Manner {
         signal_mask: order.signal_mask.unwrap_or(caller_mask),
-        reset_signals: order.reset_signals,
+        dispositions: order.dispositions,
         // The kernel means the parent *thread*: one that may end before the program would take the
         // sandbox with it. The init watches the status socket as well, and that suffices.
         dies_with_parent: gettid() == getpid(),
@@ -214,9 +216,10 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     let flags = Flags {
         namespaces: plan.clone_flags(),
         cgroup: order.cgroup.map(|group| group.as_raw_fd()),
+        join: None,
     };
     let started = prepare(plan, channels, manner)
-        .and_then(|prepared| clone(plan, prepared, report_reader, flags));
+        .and_then(|prepared| clone(plan, prepared, (report_reader, report_writer), flags));
     let restored = parent::swap_signal_mask(caller_mask);
     let (guests, pidfd, pid) = started?;
     debug!(
@@ -224,7 +227,6 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         flags = format_args!("{:#x}", flags.namespaces),
         "cloned"
     );
-    drop(report_writer);
     let mut launch = Launch {
         pidfd: Some(pidfd),
         pid,
@@ -353,38 +355,61 @@ fn init_failure(status: &OwnedFd) -> Option<Errno> {
     }
 }
 
-/// Clone, from inside the network namespace to join if there is one. The namespace is the calling
-/// thread's alone for that moment.
+/// Clone, in the network namespace to join if there is one.
 fn clone(
     plan: &Plan,
     prepared: Prepared,
-    report: OwnedFd,
-    flags: Flags,
+    (report, report_writer): (OwnedFd, OwnedFd),
+    mut flags: Flags,
 ) -> Result<(Guests<Prepared>, OwnedFd, i32)> {
-    let clone_here = |prepared| {
-        Guests::start(prepared, report, flags, child::first)
-            .map_err(|errno| explained(Error::step(Step::Clone, "", errno), Step::Clone, errno))
+    let joined = match &plan.network {
+        Network::Namespace(path) => Joined::open(path, plan.network_owner)
+            .map(Some)
+            .map_err(|errno| not_started(plan, NotStarted::Join(errno)))?,
+        _ => None,
     };
-    let Network::Namespace(path) = &plan.network else {
-        return clone_here(prepared);
-    };
-    let failed = |errno: Errno| {
-        let object = path.display().to_string();
-        let hint = doctor::hint(Step::JoinNetwork, &object, errno);
-        Error::step(Step::JoinNetwork, object, errno).with_hint(hint)
-    };
-    let open = |path: &Path| fs::File::open(path).map_err(|error| failed(errno_of(&error)));
-    let (theirs, ours) = (open(path)?, open(Path::new("/proc/thread-self/ns/net"))?);
-    setns(theirs, CloneFlags::CLONE_NEWNET).map_err(failed)?;
-    let started = clone_here(prepared);
-    // A launcher that cannot come back must not go on in another's network.
-    if let Err(errno) = setns(ours, CloneFlags::CLONE_NEWNET) {
-        if let Ok((_, pidfd, _)) = &started {
-            end(pidfd);
+    flags.join = joined.as_ref().map(Joined::numbers);
+    let started = Guests::start(prepared, report, flags, child::first);
+    // The children's copies are the only ones now: the report ends with them.
+    drop(report_writer);
+    started.map_err(|reason| not_started(plan, reason))
+}
+
+fn not_started(plan: &Plan, reason: NotStarted) -> Error {
+    let (step, object, errno) = match (reason, &plan.network) {
+        (NotStarted::Join(errno), Network::Namespace(path)) => {
+            (Step::JoinNetwork, path.display().to_string(), errno)
         }
-        return Err(failed(errno));
+        (NotStarted::Join(errno) | NotStarted::Clone(errno), _) => {
+            (Step::Clone, String::new(), errno)
+        }
+    };
+    let hint = doctor::hint(step, &object, errno);
+    Error::step(step, object, errno).with_hint(hint)
+}
+
+/// The namespaces to join, open.
+struct Joined {
+    owner: Option<OwnedFd>,
+    network: OwnedFd,
+}
+
+impl Joined {
+    fn open(path: &Path, owner: NetworkOwner) -> std::result::Result<Self, Errno> {
+        let network = OwnedFd::from(fs::File::open(path).map_err(|error| errno_of(&error))?);
+        let owner = match owner {
+            NetworkOwner::Joined => Some(parent::namespace_owner(network.as_fd())?),
+            NetworkOwner::NotJoined => None,
+        };
+        Ok(Self { owner, network })
     }
-    started
+
+    fn numbers(&self) -> Join {
+        Join {
+            owner: self.owner.as_ref().map(AsRawFd::as_raw_fd),
+            network: self.network.as_raw_fd(),
+        }
+    }
 }
 
 /// Kill the sandbox's first process and take it off the process table.
@@ -545,5 +570,60 @@ fn not_executed(plan: &Plan, errno: Errno) -> Error {
         command: plan.program.display().to_string(),
         errno,
         hint: hint.map(str::to_owned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::unistd::Uid;
+
+    use super::*;
+    use crate::descriptor::Kind;
+    use crate::plan::{self, Situation};
+    use crate::policy::Policy;
+    use crate::probe::Support;
+    use crate::testing::alone;
+
+    #[test]
+    fn nobody_traces_a_launcher_through_a_child_of_another_user() {
+        alone(|| {
+            if !Uid::effective().is_root() {
+                return;
+            }
+            let mut policy = Policy::built_in("default").unwrap();
+            policy.process.user = Some("65534".to_owned());
+            let situation = Situation {
+                command: vec!["/bin/true".into()],
+                environment: Vec::new(),
+                directory: "/".into(),
+                descriptors: Vec::new(),
+                standard: [Kind::File; 3],
+                support: Support::quick(),
+            };
+            let plan = plan::plan(&policy, &situation).unwrap();
+            let order = |descriptors, awaits_connection| Order {
+                descriptors,
+                awaits_connection,
+                ..Order::default()
+            };
+            assert_eq!(prctl::get_dumpable(), Ok(true), "or this proves nothing");
+            let short = start(&plan, order(vec![0, 1, 2], false)).unwrap();
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let kind = SockType::SeqPacket;
+            let (_go, theirs) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            let go = theirs.as_raw_fd();
+            let mut long = start(&plan, order(vec![go, go, 2, go], true)).unwrap();
+            while !long.is_ready() {
+                assert_eq!(long.advance(), Ok(false));
+            }
+            drop(short.finish(&plan).unwrap());
+            assert_eq!(
+                prctl::get_dumpable(),
+                Ok(false),
+                "one shares the memory still"
+            );
+            drop(long);
+            assert_eq!(prctl::get_dumpable(), Ok(true));
+        });
     }
 }

@@ -23,7 +23,7 @@ use tracing::{debug, info};
 
 use crate::egress::engine::Engine;
 use crate::error::{Error, Result};
-use crate::init::Record;
+use crate::init::{self, Record, Stop};
 use crate::spawn::Spawned;
 use crate::sys::parent;
 
@@ -67,7 +67,6 @@ const FORWARDED: &[Signal] = &[
     Signal::SIGWINCH,
     Signal::SIGALRM,
     Signal::SIGTSTP,
-    Signal::SIGCONT,
 ];
 
 /// Watch over a sandbox until it is gone.
@@ -81,15 +80,21 @@ pub(crate) struct Supervisor {
     own_session: bool,
     timed_out: bool,
     stop_typed: bool,
+    /// A SIGCONT has come: what is stopped is to go on.
+    resumed: bool,
+    /// How often the command was stopped, as far as the init has said.
+    stops: u32,
     ended: Option<i32>,
     /// Makes the connections that the policy allows.
     egress: Option<Engine>,
 }
 
 impl Supervisor {
-    /// Take over `spawned`. The calling thread has every signal blocked.
+    /// Take over `spawned`, launched when `terminal` had been looked at. The calling thread has every
+    /// signal blocked.
     pub(crate) fn new(
         spawned: Spawned,
+        terminal: Option<Terminal>,
         limit: TimeLimit,
         own_session: bool,
         egress: Option<Engine>,
@@ -100,7 +105,7 @@ impl Supervisor {
         Ok(Self {
             spawned,
             signals,
-            terminal: Terminal::open(),
+            terminal,
             deadline: limit
                 .timeout
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
@@ -108,6 +113,8 @@ impl Supervisor {
             own_session,
             timed_out: false,
             stop_typed: false,
+            resumed: false,
+            stops: 0,
             ended: None,
             egress,
         })
@@ -122,6 +129,9 @@ impl Supervisor {
             }
             self.take_signals();
             self.take_reports();
+            if std::mem::take(&mut self.resumed) {
+                self.resume(Stop::Number(self.stops));
+            }
             if let Some(status) = self.gone()? {
                 break status;
             }
@@ -198,7 +208,7 @@ impl Supervisor {
         self.deadline = Instant::now().checked_add(self.kill_after);
         self.send(libc::SIGTERM);
         // A stopped command would not see it.
-        self.send(libc::SIGCONT);
+        self.resume(Stop::Any);
     }
 
     fn send(&self, signal: i32) {
@@ -223,7 +233,12 @@ impl Supervisor {
         if signal == Signal::SIGTSTP && typed {
             self.stop_typed = true;
         }
-        if !FORWARDED.contains(&signal) || (typed && !self.own_session) {
+        if signal == Signal::SIGCONT {
+            self.resumed = true;
+        }
+        // Of a hang-up the kernel tells the session's leader alone, which the launcher may be.
+        let had = typed && signal != Signal::SIGHUP && !self.own_session;
+        if had || !FORWARDED.contains(&signal) {
             return;
         }
         debug!(signal = signal.as_str(), "forwarded");
@@ -241,7 +256,10 @@ impl Supervisor {
         {
             match Record::decode(&record) {
                 Some(Record::Ended(status)) => self.ended = Some(status),
-                Some(Record::Stopped(status)) => stopped = Some(libc::WSTOPSIG(status)),
+                Some(Record::Stopped(status)) => {
+                    self.stops = self.stops.wrapping_add(1);
+                    stopped = Some(libc::WSTOPSIG(status));
+                }
                 Some(Record::Failed(errno)) => info!(%errno, "the sandbox's init failed"),
                 None => {}
             }
@@ -258,33 +276,29 @@ impl Supervisor {
             return;
         }
         debug!(signal, "stopping with the command");
+        let holder = self.terminal.as_ref().and_then(Terminal::holder);
         // SIGSTOP, not the same signal: ours are all blocked, and a shell treats both alike.
         let _ = kill(getpid(), Signal::SIGSTOP);
-        // Continued.
+        // Continued, in the foreground or in the background.
         if let Some(terminal) = &self.terminal {
             terminal.note_foreground();
+            terminal.hand_over(holder);
         }
-        self.send(libc::SIGCONT);
+        self.resume(Stop::Number(self.stops));
     }
 
-    /// Whether the init has reported the command's end: its last words may have come just now.
-    fn has_ended(&mut self) -> bool {
-        self.take_reports();
-        self.ended.is_some()
+    /// Let the command go on from `stop`.
+    fn resume(&self, stop: Stop) {
+        match &self.spawned.status {
+            Some(status) => init::resume(status.as_fd(), stop),
+            None => self.send(libc::SIGCONT),
+        }
     }
 
     /// The first process's wait status once all of the sandbox is gone.
-    fn gone(&mut self) -> Result<Option<i32>> {
+    fn gone(&self) -> Result<Option<i32>> {
         let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::__WALL;
-        match wait_status(self.spawned.pidfd.as_fd(), flags) {
-            // Where the caller ignores SIGCHLD, the kernel has reaped it (execve(2) gave it back
-            // SIGCHLD as its exit signal). What the init reported is the command's end all the same.
-            Err(Error::Host {
-                errno: Errno::ECHILD,
-                ..
-            }) if self.has_ended() => Ok(self.ended),
-            waited => waited,
-        }
+        wait_status(self.spawned.pidfd.as_fd(), flags)
     }
 }
 
@@ -301,14 +315,15 @@ pub(crate) fn wait_status(pidfd: BorrowedFd<'_>, flags: WaitPidFlag) -> Result<O
     }
 }
 
-/// The controlling terminal, whose foreground process group a command may have changed.
-struct Terminal {
+/// The controlling terminal, whose foreground process group a command may change.
+pub(crate) struct Terminal {
     file: File,
     foreground: std::cell::Cell<Option<Pid>>,
 }
 
 impl Terminal {
-    fn open() -> Option<Self> {
+    /// The terminal, if there is one; before the launch, for a shell takes it at once.
+    pub(crate) fn open() -> Option<Self> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -328,6 +343,22 @@ impl Terminal {
                 .ok()
                 .filter(|&group| group == getpgrp()),
         );
+    }
+
+    /// The group that has the terminal, if it is one that the command has made.
+    fn holder(&self) -> Option<Pid> {
+        self.foreground.get()?;
+        tcgetpgrp(&self.file)
+            .ok()
+            .filter(|&group| group != getpgrp())
+    }
+
+    /// Let `holder` have the terminal again, if it is ours to give: a shell inside is a group of its
+    /// own, of which the shell that has resumed us knows nothing.
+    fn hand_over(&self, holder: Option<Pid>) {
+        if let Some(holder) = holder.filter(|_| self.foreground.get().is_some()) {
+            let _ = tcsetpgrp(&self.file, holder);
+        }
     }
 
     /// Give the terminal back to our own group, if it was ours and is another's now. SIGTTOU, which

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::report::{Report, is_held, outcome, reports};
-use support::{each_user, text};
+use support::{each_user, skip, text};
 
 macro_rules! claims {
     ($($claim:ident: $name:literal by $($reason:literal)|+;)*) => {
@@ -313,6 +313,41 @@ fn a_selftest_tells_what_a_weaker_policy_does_not_promise() {
             user.name,
             text(&output.stdout)
         );
+    });
+}
+
+/// Whoever accepts a view of the host has not accepted that root changes it: uid 0 may write there
+/// without any capability.
+#[test]
+fn a_view_of_the_host_is_read_only_to_root_too() {
+    let settings = ["/proc/sys/kernel/printk_delay", "/sys/kernel/mm/ksm/run"];
+    each_user(|user| {
+        if !user.is_root() {
+            return;
+        }
+        for setting in settings {
+            // Opened for writing, and not written.
+            let script = format!(": >> {setting}");
+            let control = user.command("/bin/sh").args(["-c", &script]).output();
+            if !control.expect("there is a shell").status.success() {
+                skip("a view of the host", &format!("no control: {setting}"));
+                continue;
+            }
+            for options in [
+                &["--proc", "host"][..],
+                &["--share", "pid"],
+                &["--sys", "host"],
+                &["--net", "host"],
+                &["--net", "host", "--proc", "host", "--userns", "no"],
+            ] {
+                let words = [&["-q"], options, &["--", "/bin/sh", "-c", &script]].concat();
+                let said = text(&user.output(&words).stderr);
+                assert!(
+                    said.contains("Read-only file system"),
+                    "{options:?}: {said}"
+                );
+            }
+        }
     });
 }
 

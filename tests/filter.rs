@@ -1277,10 +1277,32 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
             ),
             (("ioctl", [bad, 0x894c, 0, 0, 0, 0]), libc::EPERM), // SIOCGSKNS
             (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
+            // SO_BINDTODEVICE, SO_MARK, SO_BINDTOIFINDEX
+            (("setsockopt", [bad, 1, 25, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 1, 36, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 1, 62, 0, 0, 0]), libc::EPERM),
+            // IP_OPTIONS, IP_UNICAST_IF
+            (("setsockopt", [bad, 0, 4, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 0, 50, 0, 0, 0]), libc::EPERM),
+            // IPV6_2292PKTOPTIONS, IPV6_PKTINFO, IPV6_RTHDR, IPV6_UNICAST_IF
+            (("setsockopt", [bad, 41, 6, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 41, 50, 0, 0, 0]), libc::EPERM),
+            (
+                ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 57, 0, 0, 0]),
+                libc::EPERM,
+            ),
+            (("setsockopt", [bad, 41, 76, 0, 0, 0]), libc::EPERM),
         ],
     );
-    let plain = make(Some(&program), &[("sendmsg", [bad, 0, 0, 0, 0, 0])]);
-    assert_eq!(plain, [errno(libc::EBADF)]);
+    let plain = make(
+        Some(&program),
+        &[
+            ("sendmsg", [bad, 0, 0, 0, 0, 0]),
+            ("setsockopt", [bad, 1, 2, 0, 0, 0]), // SO_REUSEADDR
+            ("setsockopt", [bad, 6, 1, 0, 0, 0]), // TCP_NODELAY
+        ],
+    );
+    assert_eq!(plain, [errno(libc::EBADF); 3]);
 }
 
 #[test]

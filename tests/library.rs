@@ -30,10 +30,45 @@ fn output_and_status_come_back() {
     );
 }
 
+/// Such a program's children are reaped by the kernel, which keeps no status.
+#[test]
+fn the_status_comes_back_where_the_program_ignores_sigchld() {
+    const NAME: &str = "the_status_comes_back_where_the_program_ignores_sigchld";
+    const IGNORES: &str = "SANDBOX_TEST_IGNORES_SIGCHLD";
+    if std::env::var_os(IGNORES).is_none() {
+        // A disposition is the whole process's, and other tests run in this one.
+        let status = std::process::Command::new("env")
+            .arg("--ignore-signal=CHLD")
+            .arg(std::env::current_exe().unwrap())
+            .args(["--exact", NAME])
+            .env(IGNORES, "1")
+            .status();
+        assert!(status.unwrap().success());
+        return;
+    }
+    assert_eq!(shell("exit 7").status().unwrap().code(), Some(7));
+    let mut child = Sandbox::new("cat").stdin(Stdio::Piped).spawn().unwrap();
+    child.kill().unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
+}
+
 #[test]
 fn a_signal_is_told_from_a_status() {
     let status = shell("kill -USR1 $$").status().unwrap();
     assert_eq!(status.signal(), Some(libc::SIGUSR1));
+}
+
+#[test]
+fn a_stopped_command_can_be_continued() {
+    let mut child = shell("kill -STOP $$; exit 7").spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut status = None;
+    while status.is_none() && Instant::now() < deadline {
+        // It may not have stopped yet: then there is nothing to continue, and the next one does.
+        child.signal(Signal::SIGCONT).unwrap();
+        status = child.try_wait().unwrap();
+    }
+    assert_eq!(status.unwrap().code(), Some(7));
 }
 
 #[test]
@@ -181,6 +216,40 @@ fn many_threads_launch_at_once() {
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+#[test]
+fn joining_a_network_does_not_move_the_calling_thread() {
+    let mut holder = std::process::Command::new("unshare")
+        .args([
+            "--map-root-user",
+            "--net",
+            "sh",
+            "-c",
+            "echo ready; read end",
+        ])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut ready = [0; 6];
+    let stdout = holder.stdout.as_mut().unwrap();
+    stdout.read_exact(&mut ready).unwrap();
+    let path = format!("/proc/{}/ns/net", holder.id());
+    let own = || std::fs::read_link("/proc/thread-self/ns/net").unwrap();
+    let before = own();
+    let output = Sandbox::new("readlink")
+        .arg("/proc/self/ns/net")
+        .net(Net::Namespace(path.clone().into()))
+        .output()
+        .unwrap();
+    let joined = std::fs::read_link(path).unwrap();
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    assert_eq!(own(), before);
+    assert_ne!(joined, before);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(printed.trim_end(), joined.to_str().unwrap());
 }
 
 #[test]

@@ -21,8 +21,8 @@ fn printed(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Both pages, as `sandbox man --dir` writes them.
-fn pages() -> [(&'static str, String); 2] {
+/// All pages, as `sandbox man --dir` writes them.
+fn pages() -> [(&'static str, String); 3] {
     let dir = tempfile::tempdir().unwrap();
     printed(&["man", "--dir", dir.path().to_str().unwrap()]);
     let names: BTreeSet<_> = std::fs::read_dir(dir.path())
@@ -34,9 +34,13 @@ fn pages() -> [(&'static str, String); 2] {
             .iter()
             .map(|name| name.as_os_str())
             .collect::<Vec<_>>(),
-        [OsStr::new("sandbox-policy.5"), OsStr::new("sandbox.1")]
+        [
+            OsStr::new("sandbox-policy.5"),
+            OsStr::new("sandbox-serve.1"),
+            OsStr::new("sandbox.1")
+        ]
     );
-    ["sandbox.1", "sandbox-policy.5"].map(|name| {
+    ["sandbox.1", "sandbox-serve.1", "sandbox-policy.5"].map(|name| {
         (
             name,
             std::fs::read_to_string(dir.path().join(name)).unwrap(),
@@ -45,8 +49,8 @@ fn pages() -> [(&'static str, String); 2] {
 }
 
 fn page(name: &str) -> String {
-    let [one, five] = pages();
-    if one.0 == name { one.1 } else { five.1 }
+    let found = pages().into_iter().find(|(known, _)| *known == name);
+    found.unwrap_or_else(|| panic!("no page {name}")).1
 }
 
 /// The text of section `title`.
@@ -115,8 +119,13 @@ fn man_without_a_directory_prints_the_first_page() {
 
 #[test]
 fn every_flag_of_the_help_is_in_the_options_of_the_page() {
-    let help = printed(&["--help"]);
-    let page = page("sandbox.1");
+    every_flag_is_there(&["--help"], "sandbox.1");
+    every_flag_is_there(&["serve", "--help"], "sandbox-serve.1");
+}
+
+fn every_flag_is_there(help: &[&str], name: &str) {
+    let help = printed(help);
+    let page = page(name);
     let options = plain(section(&page, "OPTIONS"));
     let flags: BTreeSet<&str> = help
         .lines()
@@ -188,10 +197,18 @@ fn the_sections_stand_in_the_order_of_the_house_style() {
 
 #[test]
 fn every_exit_status_is_in_the_page() {
-    let page = page("sandbox.1");
-    let statuses = plain(section(&page, "EXIT STATUS"));
-    for (status, _) in sandbox::exit::TABLE {
-        assert!(statuses.lines().any(|line| line == *status), "{status}");
+    for (name, table) in [
+        ("sandbox.1", sandbox::exit::TABLE),
+        ("sandbox-serve.1", sandbox::exit::SERVE_TABLE),
+    ] {
+        let page = page(name);
+        let statuses = plain(section(&page, "EXIT STATUS"));
+        for (status, _) in table {
+            assert!(
+                statuses.lines().any(|line| line == *status),
+                "{name}: {status}"
+            );
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::{User, each_user, success, text};
+use support::{User, each_user, skip, success, text};
 
 /// How long anything that must end may take: only a failure ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -124,15 +125,18 @@ fn death_by_a_signal_is_128_and_its_number() {
 #[test]
 fn the_status_is_right_where_the_caller_ignores_sigchld() {
     each_user(|user| {
-        let words = script(&[], "exit 7");
-        let output = user
-            .command("/usr/bin/env")
-            .arg("--ignore-signal=CHLD")
-            .arg(&user.sandbox)
-            .args(words)
-            .output()
-            .expect("env can be started");
-        assert_eq!(output.status.code(), Some(7), "as {}", user.name);
+        for options in [&[][..], &["-q", "--as-pid-1"]] {
+            let output = user
+                .command("/usr/bin/env")
+                .arg("--ignore-signal=CHLD")
+                .arg(&user.sandbox)
+                .args(script(options, "exit 7"))
+                .output()
+                .expect("env can be started");
+            let said = text(&output.stderr);
+            let status = output.status.code();
+            assert_eq!(status, Some(7), "as {}, {options:?}: {said}", user.name);
+        }
     });
 }
 
@@ -210,7 +214,6 @@ fn each_signal_sent_to_the_launcher_reaches_the_command_once() {
         Signal::SIGQUIT,
         Signal::SIGUSR1,
         Signal::SIGWINCH,
-        Signal::SIGCONT,
         Signal::SIGTSTP,
         Signal::SIGALRM,
     ];
@@ -239,8 +242,34 @@ fn each_signal_sent_to_the_launcher_reaches_the_command_once() {
 }
 
 #[test]
+fn a_stopped_command_goes_on_when_the_launcher_is_continued() {
+    each_user(|user| {
+        // Each stop is its own: the second SIGCONT is about the second one.
+        let body = "echo ready; kill -STOP $$; echo again; kill -STOP $$; echo done; exit 7";
+        let mut launch = user.command(&user.sandbox);
+        let (mut child, mut stdout) = started(launch.args(script(&[], body)));
+        let deadline = Instant::now() + PATIENCE;
+        for expected in ["ready", "again", "done"] {
+            while !is_readable(&stdout) {
+                assert!(Instant::now() < deadline, "as {}: it stays", user.name);
+                kill(pid_of(&child), Signal::SIGCONT).expect("it is ours");
+            }
+            assert_eq!(line(&mut stdout), expected, "as {}", user.name);
+        }
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(7), "as {}", user.name);
+    });
+}
+
+/// Whether there is a line to read, or will be within a moment.
+fn is_readable(stdout: &BufReader<ChildStdout>) -> bool {
+    let mut watched = [PollFd::new(stdout.get_ref().as_fd(), PollFlags::POLLIN)];
+    !stdout.buffer().is_empty() || poll(&mut watched, 10_u8) == Ok(1)
+}
+
+#[test]
 fn the_mask_and_the_ignored_signals_are_the_callers() {
-    const SETTING: &[&str] = &["--ignore-signal=PIPE,USR2", "--block-signal=USR1,TERM"];
+    const SETTING: &[&str] = &["--ignore-signal=PIPE,USR2,CHLD", "--block-signal=USR1,TERM"];
     let lines = |output: &Output, user: &User| -> Vec<String> {
         let status = success(user, output);
         let wanted = |line: &&str| line.starts_with("SigBlk") || line.starts_with("SigIgn");
@@ -477,6 +506,33 @@ fn a_connected_socket_is_the_commands_only_way_out() {
         let (peer, _) = listener.accept().expect("it connects");
         assert_eq!(to_the_end(peer), "from inside", "as {}", user.name);
         assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+#[test]
+fn a_name_of_the_hosts_file_can_be_connected_to() {
+    let hosts = fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
+    let port = listener.local_addr().expect("it is bound").port();
+    each_user(|user| {
+        let connect = |name: &str| {
+            let address = format!("tcp:{name}:{port}");
+            user.output(&script(&["--connect", &address], "echo from inside >&3"))
+        };
+        let unknown = connect("nobody.invalid");
+        assert_eq!(unknown.status.code(), Some(125), "as {}", user.name);
+        assert!(
+            text(&unknown.stderr).contains("\"nobody.invalid\" is not in /etc/hosts"),
+            "as {}: {}",
+            user.name,
+            text(&unknown.stderr)
+        );
+        if !hosts.contains("localhost") {
+            return skip("a name for --connect", "localhost is not in /etc/hosts");
+        }
+        success(user, &connect("localhost"));
+        let (peer, _) = listener.accept().expect("it connects");
+        assert_eq!(to_the_end(peer), "from inside", "as {}", user.name);
     });
 }
 

@@ -8,9 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -376,12 +375,16 @@ pub(crate) fn check_address(option: &str, endpoint: &Endpoint) -> Result<()> {
         Endpoint::Tcp { host, .. } if host.is_empty() => Err(wrong(
             "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
         )),
-        Endpoint::Tcp { host, .. } => match descriptor::look_up(host)?.to_canonical() {
-            address if address.is_loopback() => Ok(()),
-            _ => Err(wrong(
-                "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
-            )),
-        },
+        Endpoint::Tcp { host, port } => {
+            let addresses = descriptor::look_up(option, host, *port)?;
+            let own = |address: &SocketAddr| address.ip().to_canonical().is_loopback();
+            match addresses.iter().all(own) {
+                true => Ok(()),
+                false => Err(wrong(
+                    "only loopback: write tcp:127.0.0.1:PORT or unix:PATH",
+                )),
+            }
+        }
     }
 }
 
@@ -420,14 +423,15 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
     Ok(status)
 }
 
-/// A path as a Unix endpoint, for tests and messages.
-pub(crate) fn unix(path: &Path) -> Endpoint {
-    Endpoint::Unix(path.to_path_buf())
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    fn unix(path: &Path) -> Endpoint {
+        Endpoint::Unix(path.to_path_buf())
+    }
 
     fn request(lines: &str) -> String {
         lines.replace('\n', "\r\n") + "\r\n"

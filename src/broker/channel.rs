@@ -693,6 +693,11 @@ fn address(family: u8, inet: Inet, name: &[u8]) -> Decoded<Address> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops where it fails"
+)]
 mod tests {
     use proptest::collection::vec;
     use proptest::prelude::*;

@@ -36,6 +36,11 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_getsockopt,
     libc::SYS_getsockname,
     libc::SYS_getpeername,
+    // The keeper's end is waited for.
+    libc::SYS_ppoll,
+    libc::SYS_waitid,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
     #[cfg(target_arch = "x86_64")]
@@ -143,6 +148,8 @@ fn calls() -> std::result::Result<Calls, Errno> {
             })
             .collect::<std::result::Result<_, Errno>>()?,
     );
+    // How a socket of the channel is made one that is never waited for.
+    calls.insert(libc::SYS_ioctl, vec![rule(&[equal(1, libc::FIONBIO)?])?]);
     // To itself: how a panic ends the process.
     calls.insert(libc::SYS_tgkill, vec![rule(&[equal(0, own)?])?]);
     Ok(calls)

@@ -17,9 +17,9 @@
 )]
 
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use super::channel::Address;
 use super::keeper::Token;
 
 /// Every variable that a connection can set, in the order in which its values are encoded.
@@ -57,20 +57,6 @@ const STALE: &[&str] = &[
 /// Whether an inherited variable called `name` must not reach a command that serves one connection.
 pub(crate) fn is_stale(name: &str) -> bool {
     VARIABLES.contains(&name) || STALE.iter().any(|start| name.starts_with(start))
-}
-
-/// The name of a Unix socket, as `sun_path` holds it (unix(7)): empty for a socket without one, a NUL
-/// first for an abstract one, otherwise a path.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UnixName(pub Vec<u8>);
-
-/// One end of a connection.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Address {
-    /// IPv4 or IPv6.
-    Inet(SocketAddr),
-    /// A Unix socket.
-    Unix(UnixName),
 }
 
 /// Who called connect(2) on a Unix socket (`SO_PEERCRED`, unix(7)).
@@ -172,13 +158,13 @@ fn port(address: &Address) -> Option<String> {
 
 /// As systemd writes it: the path, or an abstract name after an `@`.
 fn unix_name(address: &Address) -> Option<String> {
-    let Address::Unix(UnixName(name)) = address else {
+    let Address::Unix(name) = address else {
         return None;
     };
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
-    match name.split_first()? {
-        (0, rest) => Some(format!("@{}", text(rest)?)),
-        _ => text(name),
+    match name.as_abstract() {
+        Some(name) => Some(format!("@{}", text(name)?)),
+        None => text(name.as_bytes()),
     }
 }
 
@@ -329,6 +315,7 @@ fn take_out(tokens: &mut Vec<Token>, token: Token) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::channel::UnixName;
     use super::*;
 
     fn inet(text: &str) -> Address {
@@ -336,7 +323,7 @@ mod tests {
     }
 
     fn unix(name: &[u8]) -> Address {
-        Address::Unix(UnixName(name.to_vec()))
+        Address::Unix(UnixName::new(name).unwrap())
     }
 
     fn connection(peer: Address, local: Address) -> Connection {

@@ -94,7 +94,7 @@ impl Crew {
         {
             self.launch(house, worker)?;
         }
-        for worker in self.pool.to_drain(house.now) {
+        for worker in self.pool.whom_to_drain(house.now) {
             self.ask_to_finish(house, worker)?;
         }
         let condemned: Vec<WorkerId> = self.pool.cut_off_workers().collect();

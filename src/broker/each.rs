@@ -4,7 +4,7 @@
 //! fails can be tried again; meanwhile nobody else is let in.
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -57,8 +57,8 @@ pub(crate) struct Each {
     spares: Spares,
     roles: HashMap<u64, Role>,
     waiting: HashMap<u64, Waiting>,
-    /// Connections whose launch has failed, the oldest first.
-    again: VecDeque<u64>,
+    /// Connections whose launch has failed: the oldest is the next.
+    again: BTreeSet<u64>,
     launching: usize,
     pause: Duration,
     next_token: u64,
@@ -74,7 +74,7 @@ impl Each {
             spares: Spares::new(settings.spare.max(1)),
             roles: HashMap::new(),
             waiting: HashMap::new(),
-            again: VecDeque::new(),
+            again: BTreeSet::new(),
             launching: 0,
             pause: FIRST_PAUSE,
             next_token: 1,
@@ -177,7 +177,7 @@ impl Each {
             house.release(guest, Why::Launch, Some(message));
             return;
         }
-        self.again.push_back(guest);
+        self.again.insert(guest);
         if let Some(word) = house.gate.set(Pause::Launches, Holds::Yes, house.now) {
             house.journal.gate(word);
         }
@@ -195,7 +195,7 @@ impl Each {
     /// # Errors
     /// When the keeper is gone.
     pub(crate) fn launch_again(&mut self, house: &mut House) -> Result<()> {
-        while let Some(guest) = self.again.pop_front() {
+        while let Some(guest) = self.again.pop_first() {
             if self.waiting.contains_key(&guest) {
                 return self.launch(house, guest);
             }
@@ -207,7 +207,7 @@ impl Each {
     fn resume(&mut self, house: &mut House) -> Result<()> {
         self.pause = FIRST_PAUSE;
         house.timers.cancel(Timer::Launches);
-        while let Some(guest) = self.again.pop_front() {
+        while let Some(guest) = self.again.pop_first() {
             if self.waiting.contains_key(&guest) {
                 self.launch(house, guest)?;
             }
@@ -222,7 +222,11 @@ impl Each {
     pub(crate) fn ended(&mut self, house: &mut House, number: u64, ending: Ending) {
         match self.roles.remove(&number) {
             Some(Role::Serving(guest)) => {
-                house.release(guest, Why::Done, Some(&ending.words()));
+                let why = match ending {
+                    Ending::Command(_) => Why::Done,
+                    Ending::Killed => Why::Lost,
+                };
+                house.release(guest, why, Some(&ending.words()));
             }
             Some(Role::Spare(_)) => {
                 if let Some(token) = Token::new(number) {
@@ -257,8 +261,8 @@ impl Each {
         house.welcome(guest, &arrival);
         let connection = Connection {
             listener: arrival.listener.as_str().to_owned(),
-            peer: told(arrival.peer),
-            local: told(arrival.local),
+            peer: arrival.peer,
+            local: arrival.local,
             credentials: arrival.credentials,
         };
         let socket = arrival.socket;
@@ -425,14 +429,5 @@ impl Each {
             .collect();
         views.sort_by_key(|view| view.worker);
         views
-    }
-}
-
-fn told(address: super::channel::Address) -> super::connection::Address {
-    match address {
-        super::channel::Address::Inet(address) => super::connection::Address::Inet(address),
-        super::channel::Address::Unix(name) => {
-            super::connection::Address::Unix(super::connection::UnixName(name.as_bytes().to_vec()))
-        }
     }
 }

@@ -6,23 +6,20 @@
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{
-    MsgFlags, Shutdown, SockaddrStorage, getsockname, getsockopt, recv, shutdown, sockopt,
-};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 
+use super::address;
 use super::channel::{Address, ListenerName, UnixName};
 use super::connection::Credentials;
 use super::journal::{Ending, Journal, Told};
 use super::keeper::{Keeper, Token};
 use super::limit::{Census, Clock, Gate, Holds, Look, Most, Over, Pause, Progress, Source, Times};
-use super::listen::{self, Listener};
+use super::listen::{self, Listener, SocketFile};
 use super::reactor::{Interest, Key, Reactor, Timers};
 use super::settings::{HandOver, Settings};
 use super::tally::{ListenerView, Tally, Why};
@@ -46,8 +43,6 @@ pub(crate) enum Timer {
     Watchdog,
     /// It is told how things stand.
     Status,
-    /// A pause has become worth a word.
-    Word,
     /// Whether a descriptor is free.
     Descriptors,
     /// Whether launches work again.
@@ -68,6 +63,8 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 struct Door {
     fd: Option<OwnedFd>,
+    /// Removed by the keeper, as the broker may remove nothing.
+    _file: Option<SocketFile>,
     name: ListenerName,
     tcp: bool,
     /// What the listener's own address is, where it is that of each connection too.
@@ -136,6 +133,8 @@ pub(crate) struct House {
     pub(crate) tally: Tally,
     pub(crate) gate: Gate,
     pub(crate) listeners: Vec<ListenerView>,
+    /// Why the last launch failed that did.
+    pub(crate) last_failure: Option<String>,
     /// The time of this turn of the loop.
     pub(crate) now: Instant,
     doors: Vec<Door>,
@@ -175,6 +174,7 @@ impl House {
             tally: Tally::new(views.len()),
             gate: Gate::default(),
             listeners: views,
+            last_failure: None,
             now: Instant::now(),
             doors: Vec::new(),
             census: Census::new(Most {
@@ -198,7 +198,7 @@ impl House {
         let name = ListenerName::new(&listener.name)
             .map_err(|reason| Error::usage(listener.name.clone(), reason.to_string()))?;
         let tcp = listener.is_tcp();
-        let own = local_of(listener.fd.as_fd());
+        let own = named(address::local_of(listener.fd.as_fd()));
         let everywhere = matches!(&own, Address::Inet(address) if address.ip().is_unspecified());
         if self.settings.hand_over != HandOver::Listener {
             listen::set_nonblocking(&listener.fd)?;
@@ -209,6 +209,7 @@ impl House {
         }
         self.doors.push(Door {
             fd: Some(listener.fd),
+            _file: listener.made,
             name,
             tcp,
             local: Some(own).filter(|_| !everywhere),
@@ -283,10 +284,10 @@ impl House {
             true => None,
             false => credentials_of(&socket),
         };
-        let peer = address_of(peer.as_ref());
+        let peer = named(peer.as_ref().map_or(Err(Errno::ENOTCONN), address::of));
         let local = match &door.local {
             Some(local) => local.clone(),
-            None => local_of(socket.as_fd()),
+            None => named(address::local_of(socket.as_fd())),
         };
         let source = match (&peer, credentials) {
             (Address::Inet(address), _) => Source::of(address.ip()),
@@ -433,6 +434,15 @@ impl House {
         }
     }
 
+    /// The listeners that are not closed.
+    pub(crate) fn open_places(&self) -> Vec<usize> {
+        let doors = self.doors.iter().enumerate();
+        doors
+            .filter(|(_, door)| door.fd.is_some())
+            .map(|(place, _)| place)
+            .collect()
+    }
+
     /// Whether every listener is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.doors.iter().all(|door| door.fd.is_none())
@@ -557,6 +567,7 @@ impl House {
     pub(crate) fn launch_failed(&mut self, worker: u64, message: &str) {
         self.tally.launches_failed = self.tally.launches_failed.saturating_add(1);
         self.journal.launch_failed(worker, message);
+        self.last_failure = Some(message.to_owned());
     }
 
     /// Read what a sandbox's init reports.
@@ -638,13 +649,6 @@ impl House {
         self.sandboxes.len()
     }
 
-    /// Those that run.
-    pub(crate) fn workers(&self) -> Vec<u64> {
-        let mut workers: Vec<u64> = self.sandboxes.keys().copied().collect();
-        workers.sort_unstable();
-        workers
-    }
-
     /// A sandbox's pid and age; zero for one that is still being launched.
     pub(crate) fn age_of(&self, worker: u64) -> (i32, Duration) {
         match self.sandboxes.get(&worker) {
@@ -675,33 +679,9 @@ fn credentials_of(socket: &OwnedFd) -> Option<Credentials> {
     })
 }
 
-fn local_of(socket: BorrowedFd<'_>) -> Address {
-    let address = getsockname::<SockaddrStorage>(socket.as_raw_fd()).ok();
-    address_of(address.as_ref())
-}
-
-/// An address as the channel has it; without a name where there is none.
-fn address_of(address: Option<&SockaddrStorage>) -> Address {
-    let bytes = |name: &[u8]| UnixName::new(name).map(Address::Unix);
-    let unnamed = || bytes(&[]).expect("a socket may have no name");
-    let Some(address) = address else {
-        return unnamed();
-    };
-    if let Some(v4) = address.as_sockaddr_in() {
-        return Address::Inet(SocketAddr::V4((*v4).into()));
-    }
-    if let Some(v6) = address.as_sockaddr_in6() {
-        return Address::Inet(SocketAddr::V6((*v6).into()));
-    }
-    let Some(unix) = address.as_unix_addr() else {
-        return unnamed();
-    };
-    let name = match (unix.path(), unix.as_abstract()) {
-        (Some(path), _) => bytes(path.as_os_str().as_bytes()),
-        (None, Some(name)) => bytes(&[&[0], name].concat()),
-        (None, None) => return unnamed(),
-    };
-    name.unwrap_or_else(|_| unnamed())
+/// Without a name where the kernel says none.
+fn named(address: std::result::Result<Address, Errno>) -> Address {
+    address.unwrap_or_else(|_| Address::Unix(UnixName::default()))
 }
 
 /// What has moved on a connection.

@@ -28,10 +28,12 @@ pub mod wire;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::rc::Rc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
@@ -43,7 +45,7 @@ use crate::descriptor::{self, Kind, Opened};
 use crate::error::{Error, Result};
 use crate::lower::{self, Lowered};
 use crate::plan::{self, Handed, Plan, Situation, errno_of};
-use crate::policy::Policy;
+use crate::policy::{Limit, Policy};
 use crate::probe::Support;
 use crate::request::Request;
 use crate::sys::packet::{self, Cut};
@@ -150,15 +152,28 @@ impl Keeper {
         Ok(Rc::unwrap_or_clone(blueprint.plan))
     }
 
+    /// As [`Keeper::start_with_files`], without files.
+    #[cfg(test)]
+    pub(crate) fn start(
+        load: impl Fn() -> Result<Policy>,
+        request: &Request,
+        shape: Shape,
+        listeners: &[(String, BorrowedFd<'_>)],
+    ) -> Result<Self> {
+        Self::start_with_files(load, request, shape, listeners, &[])
+    }
+
     /// Plan, then fork the keeper. `load` gives the policy, now and at each [`Keeper::reload`], in the
     /// keeper then. `listeners` are for [`Shape::Listener`]; `request`'s own descriptors follow what the
     /// shape gives.
+    ///
+    /// The keeper removes `files` when it ends.
     ///
     /// The process must have no other thread. Commands get the calling thread's signal mask.
     ///
     /// # Errors
     /// When the policy cannot be followed here, or no process can be made.
-    pub(crate) fn start(
+    pub(crate) fn start_with_files(
         load: impl Fn() -> Result<Policy>,
         request: &Request,
         shape: Shape,
@@ -166,7 +181,7 @@ impl Keeper {
         files: &[&SocketFile],
     ) -> Result<Self> {
         let failed = |errno| Error::host("start", "the broker's keeper", errno);
-        let opened = descriptor::open(request)?;
+        let mut opened = descriptor::open(request)?;
         let order = Order::new(request, shape, listeners, &opened)?;
         let blueprint = Blueprint::draw(&load()?, &order)?;
         // Made here, where a failure can be told.
@@ -189,6 +204,8 @@ impl Keeper {
         };
         let (pid, pidfd) = sys::fork(&kept, run).map_err(failed)?;
         debug!(pid, "keeper forked");
+        // The keeper's are the ones that count: a peer must see the last sandbox close its own.
+        opened.descriptors.clear();
         Ok(Self {
             socket,
             pid,
@@ -375,7 +392,8 @@ fn fits(shape: Shape, has_values: bool, descriptors: usize) -> bool {
 /// can be closed after that.
 ///
 /// # Errors
-/// `EPIPE` or `ECONNRESET` when the spare has ended: another one may do.
+/// `EPIPE` or `ECONNRESET` when the spare has ended: another one may do. `ETOOMANYREFS` when too many
+/// descriptors are on their way (unix(7)): later it may do.
 pub(crate) fn hand_over(
     go: BorrowedFd<'_>,
     socket: BorrowedFd<'_>,
@@ -394,8 +412,10 @@ struct Order {
     descriptors: Vec<Handed>,
     /// Those of `descriptors` that are open already, the last ones.
     open: Vec<RawFd>,
-    directory: std::path::PathBuf,
+    directory: PathBuf,
     environment: Vec<(OsString, OsString)>,
+    /// The caller's limits of open files, soft and hard: the keeper raises its own.
+    open_files: (u64, u64),
 }
 
 impl Order {
@@ -440,6 +460,8 @@ impl Order {
             environment: std::env::vars_os()
                 .filter(|(name, _)| !OWN_VARIABLES.iter().any(|own| name == own))
                 .collect(),
+            open_files: getrlimit(Resource::RLIMIT_NOFILE)
+                .map_err(|errno| Error::host("read", "the limit of open files", errno))?,
         })
     }
 }
@@ -468,12 +490,12 @@ impl Blueprint {
             situation,
             plan: Rc::new(plan),
         };
-        blueprint.fit(order.shape)?;
+        blueprint.fit(order)?;
         Ok(blueprint)
     }
 
-    /// What the shape needs besides what any launch does.
-    fn fit(&mut self, shape: Shape) -> Result<()> {
+    /// What a sandbox of the keeper's needs besides what any launch does.
+    fn fit(&mut self, order: &Order) -> Result<()> {
         if !self.plan.init {
             // Its status socket is how the broker learns of the command's end, and ends it.
             return Err(Error::usage(
@@ -482,8 +504,17 @@ impl Blueprint {
             ));
         }
         let plan = Rc::make_mut(&mut self.plan);
+        if plan.limits.iter().all(|limit| limit.name != "nofile") {
+            let (soft, hard) = order.open_files;
+            plan.limits.push(Limit {
+                resource: libc::RLIMIT_NOFILE,
+                name: "nofile",
+                soft: Some(soft),
+                hard: Some(hard),
+            });
+        }
         let environment = &mut plan.environment;
-        match shape {
+        match order.shape {
             Shape::Listener => {}
             Shape::Pool => {
                 environment.retain(|(name, _)| name != "SANDBOX_CHANNEL");

@@ -152,10 +152,14 @@ pub(crate) fn open(
             every(*port, options).map(|fd| (fd, None)).map_err(failed)
         }
         Endpoint::Tcp { host, port } => {
-            let address = SocketAddr::new(descriptor::look_up(host)?, *port);
-            tcp(address, Families::Own, options)
-                .map(|fd| (fd, None))
-                .map_err(failed)
+            let mut last = Errno::EADDRNOTAVAIL;
+            for address in descriptor::look_up("--listen", host, *port)? {
+                match tcp(address, Families::Own, options) {
+                    Ok(fd) => return Ok((fd, None)),
+                    Err(errno) => last = errno,
+                }
+            }
+            Err(failed(last))
         }
     }
 }
@@ -249,8 +253,9 @@ fn unix(
 
 /// Put a socket of ours in the place of one that nobody listens on any more.
 ///
-/// The two names are exchanged in one step and what comes out is looked at once more, so that a socket
-/// that another process puts there meanwhile is put back.
+/// The old file is moved aside first and looked at once more, so that a socket that another process puts
+/// there meanwhile is put back. (Not bound aside and moved here: it would have the wrong name for
+/// whoever asks it, getsockname(2).)
 fn replace_stale(
     path: &Path,
     kind: SockType,
@@ -260,30 +265,19 @@ fn replace_stale(
     let mut aside = path.as_os_str().to_owned();
     aside.push(format!(".{}", getpid()));
     let aside = PathBuf::from(aside);
-    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(&aside)?)?;
-    // Removed whatever comes next: first ours, then, once exchanged, the stale one.
-    let ours = SocketFile::of(&aside)?;
-    parent::listen(fd.as_fd(), options.backlog)?;
-    let exchange = || {
-        renameat2(
-            AT_FDCWD,
-            &aside,
-            AT_FDCWD,
-            path,
-            RenameFlags::RENAME_EXCHANGE,
-        )
+    let go = |from: &Path, to: &Path| {
+        renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE)
     };
-    exchange()?;
+    go(path, &aside)?;
     if identity_of(&aside) != Ok(stale) {
-        exchange()?;
-        return Err(Errno::EADDRINUSE);
-    }
-    let made = SocketFile::of(path)?;
-    if made.identity != ours.identity {
+        go(&aside, path)?;
         return Err(Errno::EADDRINUSE);
     }
     let _ = fs::remove_file(&aside);
+    let fd = socket(AddressFamily::Unix, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    let made = SocketFile::of(path)?;
+    parent::listen(fd.as_fd(), options.backlog)?;
     Ok((fd, made))
 }
 
@@ -346,18 +340,6 @@ fn address_of(fd: BorrowedFd<'_>) -> String {
         (None, None) => format!("{scheme}:"),
     }
 }
-
-/// Variables of the systemd protocols that are the broker's own business: no worker gets them.
-pub(crate) const OWN_VARIABLES: &[&str] = &[
-    "LISTEN_PID",
-    "LISTEN_PIDFDID",
-    "LISTEN_FDS",
-    "LISTEN_FDNAMES",
-    "NOTIFY_SOCKET",
-    "WATCHDOG_PID",
-    "WATCHDOG_USEC",
-    "FDSTORE",
-];
 
 /// What the environment says of inherited sockets.
 #[derive(Clone, Debug, Default)]
@@ -569,6 +551,8 @@ mod tests {
         assert!(path.exists(), "std leaves it behind");
         let (fd, made) = listens(&Endpoint::UnixPackets(path.clone()));
         assert!(parent::connect_unix(&path).is_ok());
+        let name = format!("unix-seqpacket:{}", path.display());
+        assert_eq!(address_of(fd.as_fd()), name);
         drop((fd, made));
         let left: Vec<_> = fs::read_dir(dir.path()).unwrap().collect();
         assert!(left.is_empty(), "{left:?}");

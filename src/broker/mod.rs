@@ -9,6 +9,7 @@
 //!
 //! `docs/channel.md` has the wire format; [`crate::worker`] is the other end of it.
 
+pub(crate) mod address;
 pub(crate) mod admin;
 pub mod channel;
 pub(crate) mod confine;
@@ -18,6 +19,7 @@ pub(crate) mod each;
 pub(crate) mod house;
 pub(crate) mod journal;
 pub mod keeper;
+mod library;
 pub(crate) mod limit;
 pub(crate) mod listen;
 pub(crate) mod notify;
@@ -27,3 +29,5 @@ pub(crate) mod serve;
 pub(crate) mod settings;
 pub(crate) mod tally;
 pub(crate) mod transport;
+
+pub use library::{Accepted, Broker, Counts, Event, SendError, Unsent};

@@ -163,15 +163,6 @@ pub(crate) enum Overdue {
     Drain,
 }
 
-/// Whether connections may be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Gate {
-    /// Some worker has credit left.
-    Open,
-    /// None has: clients wait in the listener's backlog.
-    Paused,
-}
-
 #[derive(Debug)]
 struct Member {
     slot: usize,
@@ -233,7 +224,6 @@ pub(crate) struct Pool {
     members: BTreeMap<WorkerId, Member>,
     waiting: VecDeque<u64>,
     draining: bool,
-    gate: Gate,
     next_worker: u64,
     next_connection: u64,
     turn: u64,
@@ -248,7 +238,6 @@ impl Pool {
             members: BTreeMap::new(),
             waiting: VecDeque::new(),
             draining: false,
-            gate: Gate::Paused,
             next_worker: 1,
             next_connection: 1,
             turn: 0,
@@ -400,7 +389,6 @@ impl Pool {
 
     /// Start a new worker in every slot; each old one goes on until the new one has said hello. Those
     /// that were still starting are to be killed.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
     pub(crate) fn replace_all(&mut self, now: Instant) -> Vec<WorkerId> {
         let mut kill = Vec::new();
         for slot in &mut self.slots {
@@ -420,7 +408,7 @@ impl Pool {
     }
 
     /// Whom to tell to drain, once everything that was accepted is with a worker.
-    pub(crate) fn to_drain(&mut self, now: Instant) -> Vec<WorkerId> {
+    pub(crate) fn whom_to_drain(&mut self, now: Instant) -> Vec<WorkerId> {
         if !self.draining || !self.waiting.is_empty() {
             return Vec::new();
         }
@@ -444,7 +432,6 @@ impl Pool {
     }
 
     /// Whether all is over after [`Pool::drain`].
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
     pub(crate) fn is_over(&self) -> bool {
         self.draining && self.members.is_empty() && self.waiting.is_empty()
     }
@@ -610,17 +597,6 @@ impl Pool {
         self.waiting.len()
     }
 
-    /// The gate's new state, if it has changed since this was last asked.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for sandbox serve"))]
-    pub(crate) fn gate(&mut self) -> Option<Gate> {
-        let gate = match self.room() {
-            0 => Gate::Paused,
-            _ => Gate::Open,
-        };
-        let before = std::mem::replace(&mut self.gate, gate);
-        (before != gate).then_some(gate)
-    }
-
     fn check_credits(&self, claimed: u32) -> Result<(), Fault> {
         let most = self.settings.most_credits;
         match claimed <= most {
@@ -663,6 +639,11 @@ fn limit(settings: &Settings, phase: Phase) -> Option<(Duration, Overdue)> {
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test stops where it fails"
+)]
 mod tests {
     use std::collections::BTreeSet;
 
@@ -748,20 +729,20 @@ mod tests {
     fn nobody_gets_more_than_its_credits_and_the_rest_waits() {
         let (mut pool, w, now) = ready(&[1, 2]);
         assert_eq!(pool.room(), 3);
-        assert_eq!(pool.gate(), Some(Gate::Open));
+        assert_eq!(pool.room(), 3);
         let given: Vec<_> = (0..3).map(|_| one(&mut pool).unwrap()).collect();
-        assert_eq!((pool.room(), pool.gate()), (0, Some(Gate::Paused)));
+        assert_eq!(pool.room(), 0);
         assert_eq!(one(&mut pool), None);
-        assert_eq!((pool.waiting(), pool.gate()), (1, None));
-        // What was given back goes to the one that waits, and the gate stays shut.
+        assert_eq!((pool.waiting(), pool.room()), (1, 0));
+        // What was given back goes to the one that waits, and there is no room yet.
         pool.done(w[0], &[given[0].1], 1, now).unwrap();
         assert_eq!(pool.assign(), [(w[0], vec![4])]);
-        assert_eq!((pool.room(), pool.gate()), (0, None));
+        assert_eq!(pool.room(), 0);
         // A worker may change its mind, up and down.
         pool.done(w[1], &[], 5, now).unwrap();
-        assert_eq!((pool.room(), pool.gate()), (3, Some(Gate::Open)));
+        assert_eq!(pool.room(), 3);
         pool.done(w[1], &[], 0, now).unwrap();
-        assert_eq!((pool.room(), pool.gate()), (0, Some(Gate::Paused)));
+        assert_eq!(pool.room(), 0);
     }
 
     #[test]
@@ -971,18 +952,18 @@ mod tests {
         pool.drain();
         assert_eq!(pool.room(), 0);
         // One still waits: nobody is told to finish before somebody has it.
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), []);
         pool.done(w[0], &[1], 1, now).unwrap();
         assert_eq!(pool.assign(), [(w[0], vec![3])]);
-        assert_eq!(pool.to_drain(now), w);
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), w);
+        assert_eq!(pool.whom_to_drain(now), []);
         // One dies with what it had not taken, when nobody else takes any more: one is started for it.
         assert_eq!(pool.ended(w[1], &[2], now).returned, [2]);
         assert_eq!(pool.due(now), Some(WorkerId(3)));
         assert_eq!(pool.due(now), None);
         pool.hello(WorkerId(3), 1, now).unwrap();
         assert_eq!(pool.assign(), [(WorkerId(3), vec![2])]);
-        assert_eq!(pool.to_drain(now), [WorkerId(3)]);
+        assert_eq!(pool.whom_to_drain(now), [WorkerId(3)]);
         pool.done(WorkerId(3), &[2], 1, now).unwrap();
         for worker in [w[0], WorkerId(3)] {
             assert!(!pool.is_over());
@@ -998,7 +979,7 @@ mod tests {
         let mut pool = Pool::new(settings(1), now);
         let worker = pool.due(now).unwrap();
         pool.drain();
-        assert_eq!(pool.to_drain(now), []);
+        assert_eq!(pool.whom_to_drain(now), []);
         assert_eq!(pool.cut_off_workers().collect::<Vec<_>>(), [worker]);
         pool.ended(worker, &[], now);
         assert!(pool.is_over());
@@ -1160,7 +1141,7 @@ mod tests {
             Act::Reload => drop(pool.replace_all(*now)),
             Act::Drain => {
                 pool.drain();
-                pool.to_drain(*now);
+                pool.whom_to_drain(*now);
             }
         }
     }
@@ -1248,7 +1229,7 @@ mod tests {
                 for (to, ids) in pool.assign() {
                     world.with.entry(to).or_default().extend(ids);
                 }
-                pool.to_drain(now);
+                pool.whom_to_drain(now);
                 if pool.loads().next().is_none() {
                     now = pool.wake_at().map_or(now, |at| at.max(now));
                 }

@@ -51,6 +51,9 @@ use crate::{exit, run};
 
 /// The most connections that are accepted at one listener before it is the others' turn.
 const BURST: usize = 64;
+/// A signal to end that comes so soon after the first is its echo: timeout(1) sends to its child, and
+/// again to the whole process group.
+const ECHO: Duration = Duration::from_millis(300);
 /// How often the service manager is told how things stand.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
@@ -127,7 +130,7 @@ fn open(
             ),
         ));
     }
-    let mut admin = settings.metrics.as_ref().map(Admin::open).transpose()?;
+    let admin = settings.metrics.as_ref().map(Admin::open).transpose()?;
     // The first time it is the policy that was read already: its warnings are said once.
     let first = RefCell::new(Some(policy.clone()));
     let load = || match first.borrow_mut().take() {
@@ -150,13 +153,8 @@ fn open(
         .iter()
         .filter_map(|listener| listener.made.as_ref());
     let files: Vec<_> = files.chain(admin.as_ref().and_then(Admin::file)).collect();
-    let keeper = Keeper::start(load, request, shape, &handed, &files)?;
-    Ok(Opened::All(Box::new((
-        listeners,
-        admin.take(),
-        manager,
-        keeper,
-    ))))
+    let keeper = Keeper::start_with_files(load, request, shape, &handed, &files)?;
+    Ok(Opened::All(Box::new((listeners, admin, manager, keeper))))
 }
 
 /// Where the broker stands.
@@ -199,6 +197,7 @@ struct Broker {
     status: u8,
     /// A reload was asked for while another was under way.
     reload_again: bool,
+    draining_since: Option<Instant>,
     signals: SignalFd,
     manager: Manager,
     admin: Option<Admin>,
@@ -245,6 +244,7 @@ impl Broker {
             state: State::Starting,
             status: 0,
             reload_again: false,
+            draining_since: None,
             signals,
             manager,
             admin,
@@ -258,6 +258,9 @@ impl Broker {
             self.house
                 .journal
                 .listening(&listener.name, &listener.address);
+        }
+        if let Some(admin) = &self.admin {
+            self.house.journal.listening("metrics", admin.address());
         }
         if let Some(interval) = self.manager.watchdog() {
             self.arm(Timer::Watchdog, interval);
@@ -289,6 +292,7 @@ impl Broker {
         if let Some(admin) = &mut self.admin {
             admin.expire(&self.house.reactor, self.house.now);
         }
+        self.step()?;
         match &mut self.staff {
             Staff::Crew(crew) => {
                 crew.tick(&mut self.house)?;
@@ -296,11 +300,14 @@ impl Broker {
             }
             Staff::Each(each) => each.tick(&mut self.house)?,
         }
-        self.step()?;
         if self.state == State::Over {
             return Ok(());
         }
         self.open_or_close();
+        if self.state == State::Draining && self.take_the_last()? {
+            // There is something to hand over, or nothing left to wait for.
+            return Ok(());
+        }
         let keeper = match self.house.keeper.has_unsent() {
             true => Interest::Both,
             false => Interest::Read,
@@ -348,7 +355,6 @@ impl Broker {
                 self.manager.tell(Told::Status(&self.in_a_line()));
                 self.arm(Timer::Status, STATUS_EVERY);
             }
-            Timer::Word => {}
             Timer::Descriptors => self.house.try_descriptors(),
             Timer::Launches => {
                 if let Staff::Each(each) = &mut self.staff {
@@ -465,13 +471,17 @@ impl Broker {
 
     /// Come to the end: at once, if that was asked for before.
     fn stop(&mut self, signal: Signal) -> Result<()> {
-        if matches!(self.state, State::Draining | State::Over) {
+        if let Some(since) = self.draining_since {
+            if self.house.now.saturating_duration_since(since) < ECHO {
+                return Ok(());
+            }
             self.status = exit::for_signal(signal as i32);
             self.state = State::Over;
             return Ok(());
         }
         let serves = self.state != State::Starting;
         self.state = State::Draining;
+        self.draining_since = Some(self.house.now);
         self.manager.tell(Told::Stopping(&self.in_a_line()));
         let (open, _) = self.house.open();
         self.house.journal.draining(signal.as_str(), open);
@@ -485,6 +495,11 @@ impl Broker {
 
     /// Go on to the next state, if it is time for that.
     fn step(&mut self) -> Result<()> {
+        if self.state == State::Starting
+            && let Some(reason) = self.house.last_failure.take()
+        {
+            return Err(Error::worker(reason));
+        }
         let ready = match &self.staff {
             Staff::Crew(crew) => crew.is_ready(&self.house.settings),
             Staff::Each(each) => {
@@ -575,9 +590,6 @@ impl Broker {
     }
 
     fn failed(&mut self, token: Token, message: &str) -> Result<()> {
-        if self.state == State::Starting {
-            return Err(Error::worker(message));
-        }
         match &mut self.staff {
             Staff::Crew(crew) => crew.failed(&mut self.house, WorkerId(token.number()), message),
             Staff::Each(each) => each.failed(&mut self.house, token, message),
@@ -630,9 +642,20 @@ impl Broker {
         Ok(())
     }
 
+    /// After the last call: let in who waits, and close where nobody does, which nothing else would
+    /// tell. Whether that changed anything.
+    fn take_the_last(&mut self) -> Result<bool> {
+        let before = (self.house.open_places(), self.house.open());
+        for place in &before.0 {
+            self.accept(*place)?;
+        }
+        Ok(before != (self.house.open_places(), self.house.open()))
+    }
+
     /// Let people in, or not, as things stand.
     fn open_or_close(&mut self) {
-        if self.house.settings.hand_over == HandOver::Listener || self.state == State::Starting {
+        let listens = self.house.settings.hand_over != HandOver::Listener;
+        if !listens || self.state == State::Starting || self.house.is_closed() {
             return;
         }
         let now = self.house.now;
@@ -683,6 +706,7 @@ impl Broker {
             hand_over: settings.hand_over.word(),
             state: self.state.word(),
             pid: getpid().as_raw(),
+            keeper: self.house.keeper.pid(),
             age: self.house.now.saturating_duration_since(self.began),
             listeners: &self.house.listeners,
             workers: self.workers(),

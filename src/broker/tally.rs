@@ -121,10 +121,6 @@ impl Tally {
     fn all_accepted(&self) -> u64 {
         self.accepted.iter().sum()
     }
-
-    fn all_closed(&self) -> u64 {
-        self.closed.iter().sum()
-    }
 }
 
 /// Where a worker stands.
@@ -204,6 +200,8 @@ pub(crate) struct View<'a> {
     /// `starting`, `running`, `reloading` or `draining`.
     pub(crate) state: &'static str,
     pub(crate) pid: i32,
+    /// The keeper's pid.
+    pub(crate) keeper: i32,
     pub(crate) age: Duration,
     pub(crate) listeners: &'a [ListenerView],
     pub(crate) workers: Vec<WorkerView>,
@@ -255,6 +253,7 @@ impl View<'_> {
             "hand_over": self.hand_over,
             "state": self.state,
             "pid": self.pid,
+            "keeper": self.keeper,
             "seconds": self.age.as_secs_f64(),
             "paused": self.gate.reasons().map(Pause::word).collect::<Vec<_>>(),
             "listeners": listeners,
@@ -586,6 +585,7 @@ mod tests {
             hand_over: "pool",
             state: "running",
             pid: 7,
+            keeper: 8,
             age: Duration::from_secs(60),
             listeners,
             workers: vec![WorkerView {

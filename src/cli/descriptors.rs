@@ -37,15 +37,16 @@ struct Flags {
     ///
     /// ADDRESS is tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH; an empty HOST
     /// means every address, of IPv4 and IPv6, and one in brackets is IPv6 alone; port 0 lets the
-    /// kernel choose. A socket file that nobody listens on is replaced. Opened before anything untrusted starts. NAME is "listen"
-    /// by default. The command can answer those that connect, and call nobody.
+    /// kernel choose. A name for HOST must be in /etc/hosts: DNS is not asked. A socket file that
+    /// nobody listens on is replaced. Opened before anything untrusted starts. NAME is "listen" by
+    /// default. The command can answer those that connect, and call nobody.
     #[arg(long, value_name = "[NAME=]ADDRESS", value_parser = listen())]
     listen: Vec<Passed>,
 
     /// Connect to ADDRESS outside and pass the socket, called NAME
     ///
-    /// ADDRESS as for --listen. The one connection that the command then has; if it fails, nothing
-    /// is run. NAME is "connect" by default.
+    /// ADDRESS as for --listen, but of one host and one port. The one connection that the command
+    /// then has; if it fails, nothing is run. NAME is "connect" by default.
     #[arg(long, value_name = "[NAME=]ADDRESS", value_parser = connect())]
     connect: Vec<Passed>,
 
@@ -81,7 +82,7 @@ fn listen() -> ValueParser {
 fn connect() -> ValueParser {
     OsStringValueParser::new()
         .try_map(|text| {
-            let (name, endpoint) = spec::named_endpoint(&text)?;
+            let (name, endpoint) = spec::named_peer(&text)?;
             Ok::<_, spec::Invalid>(passed(Source::Connect(endpoint), name, "connect"))
         })
         .into()

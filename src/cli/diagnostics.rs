@@ -21,8 +21,8 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "sandbox doctor names what blocks it and the line that lifts it; as root, --userns no does without a user namespace.",
         ),
         Step::JoinNetwork => (
-            "The namespace named by --net ns: is not one, or belongs to a user namespace in which the caller has no rights.",
-            "Check the name with ip netns list; joining a namespace of the host needs root.",
+            "The namespace named by --net ns: is not one, or belongs to a user namespace in which the caller has no rights: the host's, another user's, or one outside of that in which sandbox runs.",
+            "The hint names whose it is. Check the name with ip netns list; joining a namespace of the host needs root, one of another user that user or root.",
         ),
         Step::IdMaps => (
             "The kernel refused the map of user or group ids: the file system is mounted read-only, or a security module forbids it.",

@@ -20,8 +20,8 @@ use crate::step::Step;
 pub(crate) struct ManArgs {
     /// Write all pages into the directory DIR
     ///
-    /// sandbox.1 and sandbox-policy.5; files of these names are replaced. Without it, sandbox(1) is
-    /// printed.
+    /// sandbox.1, sandbox-serve.1 and sandbox-policy.5; files of these names are replaced. Without it,
+    /// sandbox(1) is printed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
@@ -38,6 +38,7 @@ impl ManArgs {
         };
         for (name, page) in [
             ("sandbox.1", sandbox_page()),
+            ("sandbox-serve.1", serve_page()),
             ("sandbox-policy.5", policy_page()),
         ] {
             let path = dir.join(name);
@@ -129,6 +130,31 @@ fn sandbox_page() -> String {
     page.fragment(include_str!("../../docs/man/requirements.roff"));
     page.fragment(include_str!("../../docs/man/security.roff"));
     page.fragment(include_str!("../../docs/man/see-also.roff"));
+    page.0
+}
+
+/// sandbox-serve(1).
+fn serve_page() -> String {
+    let mut command = super::command();
+    command.build();
+    let mut page = Page::new("SANDBOX-SERVE", 1);
+    page.section("NAME");
+    page.add(|roff| {
+        roff.text([roman(
+            "sandbox-serve - accept connections and hand them to sandboxed workers",
+        )]);
+    });
+    page.fragment(include_str!("../../docs/man/serve-description.roff"));
+    page.section("OPTIONS");
+    if let Some(serve) = command.find_subcommand("serve") {
+        options(&mut page, serve);
+    }
+    page.fragment(include_str!("../../docs/man/serve-signals.roff"));
+    page.section("EXIT STATUS");
+    for (status, meaning) in exit::SERVE_TABLE {
+        page.entry(vec![bold(*status)], &[&sentence(meaning)]);
+    }
+    page.fragment(include_str!("../../docs/man/serve-rest.roff"));
     page.0
 }
 
@@ -266,6 +292,7 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
     if takes_launch {
         let rest = match command.get_name() {
             "run" => "Takes the options above.",
+            "serve" => "Takes the options above and its own: see sandbox-serve(1).",
             _ => "Takes the options above that make a policy.",
         };
         page.add(|roff| {
@@ -276,7 +303,8 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
         roff.control("RS", []);
     });
     for argument in own {
-        if !takes_launch || argument.get_long() == Some("json") {
+        let own_page = command.get_name() == "serve";
+        if !takes_launch || (argument.get_long() == Some("json") && !own_page) {
             argument_entry(page, argument);
         }
     }

@@ -112,7 +112,9 @@ struct NetworkOptions {
     /// loopback: an empty network of its own, with 127.0.0.1 and ::1 (the default). none: the
     /// same without an interface that is up. fds: the same, and no way to make a socket; only
     /// descriptors given by --pass-fd, --listen, --connect or --receive-from. ns:NAME or ns:/PATH:
-    /// an existing network namespace, and whatever it reaches. host: no network isolation.
+    /// an existing network namespace, and whatever it reaches; root's to join, and its maker's: one
+    /// that belongs to a user namespace of the caller's own making is joined with that namespace,
+    /// and user and group ids are those there. host: no network isolation.
     /// Danger: with host and ns: the command reaches what that network reaches.
     #[arg(long, value_name = "MODE", value_parser = bytes(spec::network))]
     net: Option<Network>,
@@ -147,7 +149,8 @@ struct NetworkOptions {
 struct NamespaceOptions {
     /// Whether to use a user namespace: auto, yes or no
     ///
-    /// auto makes one, except for root on a host that has none (the default). no needs root:
+    /// auto makes one, except for root on a host that has none, and for a joined network (the
+    /// default). no needs root:
     /// the other namespaces are then made with root's rights and belong to the host's user namespace.
     /// User and group ids inside are the caller's own either way.
     #[arg(long, value_name = "WHEN", hide_possible_values = true, value_parser = word(&["auto", "yes", "no"], spec::user_namespace))]

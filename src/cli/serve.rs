@@ -14,6 +14,7 @@ use crate::broker::listen::PortSharing;
 use crate::broker::settings::{Asked, HandOver};
 use crate::broker::{admin, serve, tally};
 use crate::error::{Error, Result};
+use crate::exit;
 use crate::policy::spec;
 use crate::request::{Endpoint, Request, Source};
 
@@ -27,8 +28,18 @@ IPv6 alone; port 0 lets the kernel choose. A socket file that nobody listens on 
 is \"listen\" by default; workers are told it. Sockets inherited by the systemd protocol \
 (LISTEN_FDS) are used as well, and suffice. All are opened before anything untrusted starts.";
 
-/// The help's end.
-const AFTER: &str = "Examples:
+/// The help's end: exit statuses and examples.
+fn after_help() -> String {
+    let mut text = String::from("Exit status:\n");
+    for (status, meaning) in exit::SERVE_TABLE {
+        text.push_str(&format!("  {status:<7}{meaning}\n"));
+    }
+    text.push_str(EXAMPLES);
+    text
+}
+
+const EXAMPLES: &str = "
+Examples:
   An unmodified server that answers and can call nobody:
       sandbox serve --listen http=tcp::8080 -- ./server
   Four workers that get connections over a channel, at most 20 from one address:
@@ -36,13 +47,15 @@ const AFTER: &str = "Examples:
   A fresh sandbox for each connection, inetd style, three of them made ahead:
       sandbox serve --listen tcp::7000 --hand-over connection --spare 3 -- ./handler
   See how a broker with --metrics unix:/run/web.sock does:
-      sandbox serve --status unix:/run/web.sock";
+      sandbox serve --status unix:/run/web.sock
+
+See sandbox-serve(1) for all of it.";
 
 /// A broker: where it listens, to whom it hands over, within which limits; and the launch.
 #[derive(Debug, Args)]
 #[command(
     override_usage = "sandbox serve [OPTIONS] -- WORKER [ARG]...\n       sandbox serve --status ADDRESS [--json]",
-    after_long_help = AFTER,
+    after_long_help = after_help(),
     mut_arg("listen", |listen| listen.help(LISTEN_HELP).long_help(LISTEN_LONG_HELP))
 )]
 pub(crate) struct ServeArgs {
@@ -183,11 +196,8 @@ fn hand_over() -> ValueParser {
     let words = HandOver::ALL.map(HandOver::word);
     PossibleValuesParser::new(words)
         .map(|word| {
-            let known = HandOver::ALL.into_iter();
-            known
-                .filter(|mode| mode.word() == word)
-                .next_back()
-                .unwrap_or_default()
+            let mut known = HandOver::ALL.into_iter();
+            known.rfind(|mode| mode.word() == word).unwrap_or_default()
         })
         .into()
 }

@@ -3,8 +3,11 @@
 //! Runs in the launcher after a launch has failed, so it may take its time: it first asks what the
 //! host says about itself, and where that does not explain the failure, the table [`ADVICE`].
 
+use std::path::Path;
+
 use nix::errno::Errno;
 
+use crate::owner;
 use crate::probe::acts::{Act, Failure, Stage};
 use crate::probe::{self, Around, Id, Readings, attempt};
 use crate::step::Step;
@@ -13,8 +16,12 @@ use crate::step::Step;
 /// fit to stand behind "hint: ".
 #[must_use]
 pub fn hint(step: Step, object: &str, errno: Errno) -> Option<String> {
-    let object = if object.is_empty() { "it" } else { object };
-    advise(step, errno, || cause(step, errno)).map(|advice| advice.replace("{object}", object))
+    let cause = || match (step, errno) {
+        (Step::JoinNetwork, Errno::EPERM) => owner::hint(Path::new(object)),
+        _ => cause(step, errno),
+    };
+    let shown = if object.is_empty() { "it" } else { object };
+    advise(step, errno, cause).map(|advice| advice.replace("{object}", shown))
 }
 
 /// The host's own reason first, then the table.
@@ -167,6 +174,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::ParentDeath, &[Errno::ESRCH], "the launcher ended while the sandbox was being made"),
     (Step::ParentDeath, &[], "a filter around sandbox refuses prctl; run it outside of that filter"),
     (Step::Init, &[], "--as-pid-1 runs the command without the init"),
+    (Step::Receive, &[Errno::EMFILE], "the limit on open files leaves no room for the connection: raise --limit nofile"),
+    (Step::Receive, &[], "only a connected socket can be served, and a broker sends nothing else: report this"),
     (Step::Seccomp, &[Errno::ENOMEM], "the filters installed around sandbox leave no room for another (32,768 instructions in all)"),
     (Step::Seccomp, &[Errno::EACCES], "no_new_privs is not set: a filter around sandbox refuses prctl"),
     (Step::Seccomp, &[Errno::EBUSY], "another filter with a listener is already installed around sandbox"),

@@ -63,7 +63,7 @@ struct Flow {
 #[derive(Debug)]
 enum State {
     /// With what is to be sent then.
-    LookingUp(Asking, Vec<Vec<u8>>),
+    LookingUp(Box<Asking>, Vec<Vec<u8>>),
     Open(UdpSocket),
 }
 
@@ -205,7 +205,7 @@ impl Datagrams {
             Some(name) => {
                 let known = around.resolution.hosts.addresses(name.name());
                 let asking = Asking::new(name, &around.resolution.settings, known);
-                (State::LookingUp(asking, Vec::new()), None)
+                (State::LookingUp(Box::new(asking), Vec::new()), None)
             }
             None => {
                 let opened = open(&[ends.destination], number, around.epoll);

@@ -144,7 +144,7 @@ enum State {
     Inspecting(TcpStream, Target),
     /// Waits until fewer dials are under way.
     Queued(TcpStream, Target),
-    LookingUp(TcpStream, Asking),
+    LookingUp(TcpStream, Box<Asking>),
     Dialling(TcpStream, Dial),
     Joined(Join),
 }
@@ -529,7 +529,7 @@ impl Engine {
                     Target::Name(name) => {
                         let known = self.resolution.hosts.addresses(name.name());
                         let settings = &self.resolution.settings;
-                        State::LookingUp(stream, Asking::new(&name, settings, known))
+                        State::LookingUp(stream, Box::new(Asking::new(&name, settings, known)))
                     }
                 };
                 self.dials += 1;

@@ -154,7 +154,7 @@ impl Names {
             rules,
             &mut self.synthetic,
         );
-        Some((peer, self.to_reply(heard, rules)))
+        Some((peer, self.reply(heard, rules)))
     }
 
     pub(super) fn answer_datagram(&self, place: u64, peer: SockaddrStorage, message: &[u8]) {
@@ -196,7 +196,7 @@ impl Names {
                 Framed::Message(message, end) => {
                     let heard = dns::hear(message, rules, &mut self.synthetic);
                     talk.heard.drain(..end);
-                    return Some(self.to_reply(heard, rules));
+                    return Some(self.reply(heard, rules));
                 }
                 Framed::More => {}
             }
@@ -227,7 +227,7 @@ impl Names {
         }
     }
 
-    fn to_reply(&mut self, heard: Heard, rules: &Rules) -> Reply {
+    fn reply(&mut self, heard: Heard, rules: &Rules) -> Reply {
         let mut message = heard.reply.unwrap_or_default();
         let mut sockets = Vec::new();
         if let Some(name) = &heard.asked {

@@ -29,7 +29,11 @@ const VALUES: &[(&str, u64)] = &[
     ("AF_UNIX", 1), ("AF_INET", 2), ("AF_INET6", 10), ("AF_NETLINK", 16), ("AF_PACKET", 17),
     ("SOCK_STREAM", 1), ("SOCK_DGRAM", 2), ("SOCK_RAW", 3), ("SOCK_FLAGS", 0x80800),
     ("IPPROTO_IP", 0), ("IPPROTO_TCP", 6), ("IPPROTO_UDP", 17), ("NETLINK_ROUTE", 0),
-    ("TCP_ULP", 31), ("MSG_FASTOPEN", 0x2000_0000),
+    ("TCP_ULP", 31), ("MSG_FASTOPEN", 0x2000_0000), ("IPPROTO_IPV6", 41),
+    // setsockopt(2): socket(7), ip(7), ipv6(7)
+    ("SOL_SOCKET", 1), ("SO_BINDTODEVICE", 25), ("SO_MARK", 36), ("SO_BINDTOIFINDEX", 62),
+    ("IP_OPTIONS", 4), ("IP_UNICAST_IF", 50), ("IPV6_2292PKTOPTIONS", 6), ("IPV6_PKTINFO", 50),
+    ("IPV6_RTHDR", 57), ("IPV6_UNICAST_IF", 76),
     // clone(2): the low byte is the signal there, so that CLONE_NEWTIME is for unshare(2) only
     ("CLONE_NEW_ANY", 0x7e02_0000), ("CLONE_NEWTIME", 0x80),
     // ioctl_tty(2), ioctl_console(2)
@@ -180,6 +184,14 @@ mod tests {
             ("IPPROTO_TCP", libc::IPPROTO_TCP.into()),
             ("IPPROTO_UDP", libc::IPPROTO_UDP.into()),
             ("NETLINK_ROUTE", libc::NETLINK_ROUTE.into()),
+            ("IPPROTO_IPV6", libc::IPPROTO_IPV6.into()),
+            ("SOL_SOCKET", libc::SOL_SOCKET.into()),
+            ("SO_BINDTODEVICE", libc::SO_BINDTODEVICE.into()),
+            ("SO_MARK", libc::SO_MARK.into()),
+            ("SO_BINDTOIFINDEX", libc::SO_BINDTOIFINDEX.into()),
+            ("IP_OPTIONS", libc::IP_OPTIONS.into()),
+            ("IPV6_PKTINFO", libc::IPV6_PKTINFO.into()),
+            ("IPV6_RTHDR", libc::IPV6_RTHDR.into()),
             ("TCP_ULP", libc::TCP_ULP.into()),
             ("MSG_FASTOPEN", libc::MSG_FASTOPEN.into()),
             (

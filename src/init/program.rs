@@ -2,8 +2,9 @@
 //!
 //! Executed by the child from a sealed memfd ([`crate::init`]) with no capability and no
 //! environment. Descriptor 0 is a `SOCK_SEQPACKET` socket to the supervisor, on which it reports what
-//! becomes of the command (pid 2); its end of file means that the supervisor is gone. Descriptor 1 is
-//! the pipe on which it lets the command go, once it is confined itself.
+//! becomes of the command (pid 2) and is told to let a stopped command go on; its end of file means that
+//! the supervisor is gone. Descriptor 1 is the pipe on which it lets the command go, once it is confined
+//! itself.
 //!
 //! It reaps, forwards signals that come from outside to the command, and ends when the command ends,
 //! whereupon the kernel ends everything else in the pid namespace (pid_namespaces(7)).
@@ -26,6 +27,10 @@ const ENDED: i32 = 1;
 const STOPPED: i32 = 2;
 /// The init itself could not go on; the value is a negated errno.
 const FAILED: i32 = 3;
+
+/// The same on both architectures (signal(7)).
+const SIGCHLD: i32 = 17;
+const SIGCONT: i32 = 18;
 
 mod call {
     //! System call numbers, which differ between the architectures.
@@ -104,10 +109,36 @@ extern "C" fn main() -> ! {
     let go = 1_u8;
     syscall(call::WRITE, GO, &raw const go as usize, 1, 0, 0);
     syscall(call::CLOSE, GO, 0, 0, 0, 0);
+    let mut command = Command { stopped: false, stops: 0 };
     loop {
-        wait_for_news(signal_fd);
+        let mut fds = [PollFd::new(signal_fd), PollFd::new(SUPERVISOR)];
+        syscall(call::PPOLL, &raw mut fds as usize, 2, 0, 0, 8);
+        if fds[1].revents != 0 {
+            take_answer(&mut command);
+        }
         take_signals(signal_fd);
-        reap();
+        reap(&mut command);
+    }
+}
+
+/// The command, as far as wait4(2) has told.
+struct Command {
+    stopped: bool,
+    /// How often it was stopped: the number of its last stop, as the supervisor counts them too.
+    stops: u32,
+}
+
+#[repr(C)]
+struct PollFd {
+    fd: i32,
+    events: i16,
+    revents: i16,
+}
+
+impl PollFd {
+    fn new(fd: usize) -> Self {
+        const POLLIN: i16 = 1;
+        Self { fd: fd as i32, events: POLLIN, revents: 0 }
     }
 }
 
@@ -116,34 +147,30 @@ extern "C" fn main() -> ! {
 fn confine_self() {
     const PR_SET_DUMPABLE: usize = 4;
     const PR_SET_NAME: usize = 15;
-    const SIGCHLD: usize = 17;
     if syscall(call::PRCTL, PR_SET_DUMPABLE, 0, 0, 0, 0) != 0 {
         end(FAILED, -1);
     }
     syscall(call::PRCTL, PR_SET_NAME, c"sandbox-init".as_ptr() as usize, 0, 0, 0);
     let default = [0_usize; 4];
-    syscall(call::SIGACTION, SIGCHLD, &raw const default as usize, 0, 8, 0);
+    syscall(call::SIGACTION, SIGCHLD as usize, &raw const default as usize, 0, 8, 0);
     let all = u64::MAX;
     syscall(call::SIGPROCMASK, 2, &raw const all as usize, 0, 8, 0);
 }
 
-/// Wait until a signal is pending, or the supervisor is gone: then end, and everything with it.
-fn wait_for_news(signal_fd: usize) {
-    #[repr(C)]
-    struct PollFd {
-        fd: i32,
-        events: i16,
-        revents: i16,
-    }
-    const POLLIN: i16 = 1;
-    let mut fds = [
-        PollFd { fd: signal_fd as i32, events: POLLIN, revents: 0 },
-        PollFd { fd: SUPERVISOR as i32, events: POLLIN, revents: 0 },
-    ];
-    syscall(call::PPOLL, &raw mut fds as usize, 2, 0, 0, 8);
-    // The supervisor never writes, so anything at all on its socket is its end.
-    if fds[1].revents != 0 {
+/// The supervisor's word that the command may go on from the stop with this number, or 0 for any; at its
+/// end of file this process ends, and everything with it.
+///
+/// A number, because the answer to one stop may come when the command has gone on already, with its
+/// process group, and was stopped again: that stop is not the one meant.
+fn take_answer(command: &mut Command) {
+    let mut stop = 0_u32;
+    let size = size_of::<u32>();
+    if syscall(call::READ, SUPERVISOR, &raw mut stop as usize, size, 0, 0) != size as isize {
         syscall(call::EXIT_GROUP, 137, 0, 0, 0, 0);
+    }
+    reap(command);
+    if command.stopped && (stop == 0 || stop == command.stops) {
+        syscall(call::KILL, COMMAND, SIGCONT as usize, 0, 0, 0);
     }
 }
 
@@ -163,36 +190,47 @@ fn take_signals(signal_fd: usize) {
     // SAFETY: the read has filled all 128 bytes.
     let info = unsafe { info.assume_init_ref() };
     let (signal, code, sender) = (info[0], info[2], info[3]);
-    const SIGCHLD: i32 = 17;
     // SI_USER is 0, SI_QUEUE -1, SI_TKILL -6; the kernel's own codes are positive.
-    if signal != SIGCHLD && code <= 0 && sender == 0 {
-        syscall(call::KILL, COMMAND, signal as usize, 0, 0, 0);
+    if signal == SIGCHLD || code > 0 || sender != 0 {
+        return;
     }
+    // A shell resumes a whole process group, this process with it. The command is resumed when the
+    // supervisor says so, once it has given it the terminal.
+    if signal == SIGCONT {
+        return;
+    }
+    syscall(call::KILL, COMMAND, signal as usize, 0, 0, 0);
 }
 
-/// Collect every process that has ended or stopped. The command's fate is the supervisor's to know.
-fn reap() {
+/// Collect every process that has ended, stopped or gone on. The command's fate is the supervisor's to
+/// know.
+fn reap(command: &mut Command) {
     const WNOHANG: usize = 1;
     const WUNTRACED: usize = 2;
+    const WCONTINUED: usize = 8;
+    const CONTINUED: i32 = 0xffff;
     loop {
         let mut status = 0_i32;
         let pid = syscall(
             call::WAIT4,
             usize::MAX,
             &raw mut status as usize,
-            WNOHANG | WUNTRACED,
+            WNOHANG | WUNTRACED | WCONTINUED,
             0,
             0,
         );
         if pid <= 0 {
             return;
         }
-        if pid == COMMAND as isize {
-            if status & 0xff == 0x7f {
-                tell(STOPPED, status);
-            } else {
-                end(ENDED, status);
-            }
+        if pid != COMMAND as isize {
+            continue;
+        }
+        command.stopped = status & 0xff == 0x7f;
+        if command.stopped {
+            command.stops = command.stops.wrapping_add(1);
+            tell(STOPPED, status);
+        } else if status != CONTINUED {
+            end(ENDED, status);
         }
     }
 }

@@ -423,7 +423,7 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
         (
             !namespaces.mount,
             "namespaces.mount",
-            "no mount namespace: nothing of the host's files and Unix sockets is hidden",
+            "no mount namespace: nothing of the host's files and Unix sockets is hidden, and root may write the kernel's settings in /proc/sys and /sys",
         ),
         (
             !namespaces.ipc,

@@ -599,6 +599,19 @@ pub fn named_endpoint(text: &OsStr) -> Parsed<(Option<String>, Endpoint)> {
     Ok((None, endpoint(text)?))
 }
 
+/// `[NAME=]ENDPOINT`, of one that can be connected to.
+///
+/// # Errors
+/// As [`named_endpoint`]; and for every address, or any port.
+pub fn named_peer(text: &OsStr) -> Parsed<(Option<String>, Endpoint)> {
+    match named_endpoint(text)? {
+        (_, Endpoint::Tcp { host, port }) if host.is_empty() || port == 0 => {
+            invalid("say whom to connect to: a host, and a port from 1 to 65535")
+        }
+        peer => Ok(peer),
+    }
+}
+
 /// The path of a Unix socket, with or without `unix:` before it.
 ///
 /// # Errors
@@ -995,6 +1008,24 @@ mod tests {
             assert_eq!(usize::from(known.index()), number, "{name}");
         }
         assert_eq!(CAPABILITIES.len(), caps::all().len());
+    }
+
+    #[test]
+    fn a_peer_is_one_host_and_one_port() {
+        let whom = Err("say whom to connect to: a host, and a port from 1 to 65535");
+        check(
+            |text| named_peer(OsStr::new(text)),
+            |(name, endpoint)| format!("{name:?} {endpoint:?}"),
+            &[
+                ("tcp::80", whom),
+                ("tcp:localhost:0", whom),
+                ("db=tcp:[::1]:0", whom),
+                (
+                    "db=unix:/run/x.sock",
+                    Ok("Some(\"db\") Unix(\"/run/x.sock\")"),
+                ),
+            ],
+        );
     }
 
     #[test]

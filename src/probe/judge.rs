@@ -6,7 +6,7 @@
 use nix::errno::Errno;
 
 use super::acts::{Failure, Stage};
-use super::{CAP_SYS_ADMIN, Feature, Id, Readings};
+use super::{CAP_SYS_ADMIN, Feature, Id, Readings, SANDBOX};
 
 /// How a feature stands on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -115,7 +115,8 @@ impl Cause {
 /// Why `failure` befell the feature `id`, where the readings tell; the surest reason first.
 pub(crate) fn explain(id: Id, failure: Failure, readings: &Readings) -> Option<Cause> {
     let refused = matches!(failure.errno, Errno::EPERM | Errno::EACCES);
-    missing_from_kernel(id, failure, readings)
+    inside_a_sandbox(failure, readings)
+        .or_else(|| missing_from_kernel(id, failure, readings))
         .or_else(|| namespace_limit(id, failure, readings))
         .or_else(|| setting_of_its_own(id, failure, readings))
         .or_else(|| refused.then(|| covered(id, readings)).flatten())
@@ -132,6 +133,21 @@ pub(crate) fn explain(id: Id, failure: Failure, readings: &Readings) -> Option<C
                 .then(|| missing_capability(failure, readings))
                 .flatten()
         })
+}
+
+/// A sandbox of ours refuses all that another would need.
+fn inside_a_sandbox(failure: Failure, readings: &Readings) -> Option<Cause> {
+    let by_a_wall = matches!(
+        failure.errno,
+        Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::ENOSPC | Errno::EROFS
+    ) || failure.stage == Stage::Killed;
+    let inside = readings.container.as_deref() == Some(SANDBOX);
+    (by_a_wall && inside).then(|| {
+        Cause::blocked(
+            "this runs inside a sandbox already, which refuses it",
+            "leave the inner sandbox out (what it would run is confined as it is), or start it outside of the other one",
+        )
+    })
 }
 
 /// The errno says that the kernel does not know the call, and its version or make bears that out.
@@ -428,6 +444,13 @@ mod tests {
             ..host()
         };
         docker.support.filtered = true;
+        let mut sandbox = Readings {
+            container: Some(SANDBOX.to_owned()),
+            ..docker.clone()
+        };
+        sandbox
+            .sysctls
+            .insert("user.max_user_namespaces".to_owned(), 0);
         let mut service = host();
         service.support.filtered = true;
         let mut old = host();
@@ -518,6 +541,20 @@ mod tests {
                 at(Stage::Act, Errno::EPERM),
                 "/proc/acpi and 1 more",
                 "--proc host",
+            ),
+            (
+                &sandbox,
+                Id::Clone3,
+                at(Stage::Clone, Errno::ENOSYS),
+                "inside a sandbox already",
+                "leave the inner sandbox out",
+            ),
+            (
+                &sandbox,
+                Id::UserNamespace,
+                at(Stage::Clone, Errno::ENOSPC),
+                "inside a sandbox already",
+                "outside of the other one",
             ),
             (
                 &service,

@@ -37,6 +37,9 @@ pub struct Cgroups {
     pub version1: Vec<String>,
 }
 
+/// [`Readings::container`] inside a sandbox of ours.
+pub(crate) const SANDBOX: &str = "sandbox";
+
 /// What the host says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -53,7 +56,7 @@ pub struct Readings {
     pub apparmor: bool,
     /// SELinux is enforcing.
     pub selinux: bool,
-    /// The kind of container this runs in, where one can be told.
+    /// The kind of container this runs in, where one can be told; [`SANDBOX`] for a sandbox of ours.
     pub container: Option<String>,
     /// This process is not in the first user namespace.
     pub nested: bool,
@@ -88,14 +91,23 @@ impl Readings {
         let nested = is_nested(&read("/proc/self/uid_map"));
         // A machine whose image was made from a container's keeps the marks of one.
         let is_fenced = support.filtered || nested || !proc_covers.is_empty();
+        let sysctls = read_sysctls();
+        let is_sandbox = is_sandbox(
+            read("/proc/1/comm").trim_end(),
+            support,
+            caps::read(None, caps::CapSet::Bounding).is_ok_and(|set| set.is_empty()),
+            sysctls.get("user.max_user_namespaces").copied(),
+        );
         Self {
             support,
             release,
             machine,
-            sysctls: read_sysctls(),
+            sysctls,
             apparmor: read("/sys/module/apparmor/parameters/enabled").starts_with('Y'),
             selinux: read("/sys/fs/selinux/enforce").starts_with('1'),
-            container: is_fenced.then(container).flatten(),
+            container: is_sandbox
+                .then(|| SANDBOX.to_owned())
+                .or_else(|| is_fenced.then(container).flatten()),
             nested,
             chrooted: !mounts.is_empty() && mounts.iter().all(|mount| mount.on != "/"),
             proc_covers,
@@ -244,6 +256,21 @@ fn is_nested(uid_map: &str) -> bool {
     !words.is_empty() && words != ["0", "0", "4294967295"]
 }
 
+/// Whether this runs in a sandbox of ours: by its init's name, or by the walls that no container has all
+/// of, where the command is process 1 itself.
+fn is_sandbox(
+    first_process: &str,
+    support: Support,
+    bounding_set_is_empty: bool,
+    max_user_namespaces: Option<i64>,
+) -> bool {
+    let walls = support.filtered
+        && support.no_new_privs
+        && bounding_set_is_empty
+        && max_user_namespaces == Some(0);
+    first_process == "sandbox-init" || walls
+}
+
 fn container() -> Option<String> {
     if Path::new("/run/.containerenv").exists() {
         return Some("podman".to_owned());
@@ -291,6 +318,34 @@ mod tests {
         assert!(!is_nested("         0          0 4294967295\n"));
         assert!(is_nested("         0          0          1\n"));
         assert!(is_nested("0 100000 65536\n"));
+    }
+
+    #[test]
+    fn a_sandbox_is_known_by_its_init_or_by_all_its_walls() {
+        let walled = Support {
+            filtered: true,
+            no_new_privs: true,
+            ..Support::default()
+        };
+        let container = Support {
+            no_new_privs: false,
+            ..walled
+        };
+        for (first_process, support, empty, limit, expected) in [
+            ("sandbox-init", Support::default(), false, Some(9), true),
+            ("sh", walled, true, Some(0), true),
+            ("sh", walled, true, Some(9), false),
+            ("sh", walled, true, None, false),
+            ("sh", walled, false, Some(0), false),
+            ("sh", container, true, Some(0), false),
+            ("systemd", Support::default(), false, Some(0), false),
+        ] {
+            assert_eq!(
+                is_sandbox(first_process, support, empty, limit),
+                expected,
+                "{first_process} {support:?} {empty} {limit:?}"
+            );
+        }
     }
 
     #[test]

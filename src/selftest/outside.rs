@@ -105,8 +105,6 @@ pub(crate) struct SetUserId {
     pub(crate) path: PathBuf,
     /// What makes it wait.
     pub(crate) arguments: Vec<String>,
-    /// Whom it runs as.
-    pub(crate) owner: u32,
 }
 
 /// What the attempts aim at, as the inside is told.
@@ -538,7 +536,6 @@ fn set_user_id(program: &Path, beside: Option<&Path>) -> Option<SetUserId> {
         return Some(SetUserId {
             path,
             arguments: vec!["__victim".into()],
-            owner: NOBODY,
         });
     }
     let path = SET_USER_ID.iter().map(PathBuf::from).find(|path| {
@@ -547,7 +544,6 @@ fn set_user_id(program: &Path, beside: Option<&Path>) -> Option<SetUserId> {
     Some(SetUserId {
         path,
         arguments: Vec::new(),
-        owner: 0,
     })
 }
 

@@ -111,9 +111,11 @@ pub(crate) fn nested(policy: &Policy) -> Promised {
 
 /// `user.max_user_namespaces` is 0 inside.
 pub(crate) fn nested_limit(policy: &Policy) -> Promised {
+    let own = policy.user_namespace != UserNamespace::No
+        && !matches!(policy.network, Network::Namespace(_));
     Promised::when(
-        policy.user_namespace != UserNamespace::No && policy.filesystem.proc == View::Own,
-        "there is no user namespace, or /proc is the host's",
+        own && policy.filesystem.proc == View::Own,
+        "there is no user namespace of its own, or /proc is the host's",
     )
 }
 

@@ -393,6 +393,12 @@ pub(crate) fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
     }
 }
 
+/// setns(2) on a namespace of the kind `kind` (`CLONE_NEW*`).
+pub(crate) fn setns(namespace: RawFd, kind: i32) -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_setns, [int(namespace), int(kind), 0, 0, 0, 0]) }.map(drop)
+}
+
 /// chdir(2).
 pub(crate) fn chdir(path: &CStr) -> Result<(), Errno> {
     // SAFETY: `path` ends with a NUL and lives over the call.
@@ -586,10 +592,23 @@ pub(crate) fn set_signal_mask(mask: u64) -> Result<(), Errno> {
     unsafe { syscall6(libc::SYS_rt_sigprocmask, arguments) }.map(drop)
 }
 
-/// rt_sigaction(2): `signal` back to its default action.
-pub(crate) fn reset_signal(signal: i32) -> Result<(), Errno> {
-    // struct kernel_sigaction: handler, flags, (restorer,) mask. All zero is SIG_DFL.
-    let action = [0_usize; 4];
+/// What a signal does to a program that has no handler for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Disposition {
+    /// Its default action.
+    Default,
+    /// Nothing.
+    Ignored,
+}
+
+/// rt_sigaction(2): what `signal` does.
+pub(crate) fn set_disposition(signal: i32, disposition: Disposition) -> Result<(), Errno> {
+    let handler = match disposition {
+        Disposition::Default => libc::SIG_DFL,
+        Disposition::Ignored => libc::SIG_IGN,
+    };
+    // struct kernel_sigaction: handler, flags, (restorer,) mask.
+    let action = [handler, 0, 0, 0];
     let arguments = [int(signal), &raw const action as usize, 0, 8, 0, 0];
     // SAFETY: `action` is as long as the longest form of the structure; a null old action is allowed.
     unsafe { syscall6(libc::SYS_rt_sigaction, arguments) }.map(drop)

@@ -12,11 +12,14 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
-use super::raw;
+use super::{child, raw};
 
 /// Bytes of one child's stack. The deepest child path of a debug build uses a tenth of it.
 const STACK: usize = 128 * 1024;
@@ -73,6 +76,26 @@ pub(crate) struct Flags {
     pub(crate) namespaces: u64,
     /// An open version 2 control group to start in.
     pub(crate) cgroup: Option<RawFd>,
+    /// Namespaces to start in.
+    pub(crate) join: Option<Join>,
+}
+
+/// Existing namespaces that the first process is made in.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Join {
+    /// The user namespace that owns the network, where that gives the right to join it.
+    pub(crate) owner: Option<RawFd>,
+    /// The network namespace.
+    pub(crate) network: RawFd,
+}
+
+/// Why there is no first process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotStarted {
+    /// A namespace could not be joined.
+    Join(Errno),
+    /// The clone failed.
+    Clone(Errno),
 }
 
 /// What children on shared memory use: the value and their stacks, and the pipe whose end of file
@@ -111,11 +134,11 @@ impl<T: Sync + 'static> Guests<T> {
         report: OwnedFd,
         flags: Flags,
         entry: fn(&'static Shared<T>) -> !,
-    ) -> Result<(Self, OwnedFd, i32), Errno> {
+    ) -> Result<(Self, OwnedFd, i32), NotStarted> {
         let shared = Box::new(Shared {
             value,
-            first: Stack::new()?,
-            second: Stack::new()?,
+            first: Stack::new().map_err(NotStarted::Clone)?,
+            second: Stack::new().map_err(NotStarted::Clone)?,
         });
         let mut pidfd: RawFd = -1;
         let mut arguments = arguments(&shared.first, flags);
@@ -125,8 +148,13 @@ impl<T: Sync + 'static> Guests<T> {
         // SAFETY: the box's content stays where it is until `Drop` has seen the children gone, so a
         // reference to it may be given to them as if for ever.
         let seen: &'static Shared<T> = unsafe { &*pointer };
-        // SAFETY: `first` is a stack that nothing else uses, and `seen` outlives the child.
-        let pid = unsafe { clone3(&arguments, entry, seen) }?;
+        let pid = match flags.join {
+            None => {
+                // SAFETY: `first` is a stack that nothing else uses, and `seen` outlives the child.
+                unsafe { clone3(&arguments, entry, seen) }.map_err(NotStarted::Clone)?
+            }
+            Some(join) => start_within(join, arguments, entry, seen)?,
+        };
         let guests = Self {
             shared: ManuallyDrop::new(shared),
             report: std::fs::File::from(report),
@@ -201,6 +229,83 @@ impl<T: Sync + 'static> Shared<T> {
     }
 }
 
+/// What the process that joins is to do, and what came of it.
+struct Errand<T: Sync + 'static> {
+    join: Join,
+    arguments: libc::clone_args,
+    entry: fn(&'static T) -> !,
+    value: &'static T,
+    /// The clone's result, as the system call gives it; 0 where it was not made.
+    made: AtomicI32,
+    /// Why it was not made: the errno of the join.
+    refused: AtomicI32,
+}
+
+/// Clone the first process from inside other namespaces: a process that does nothing else joins them,
+/// and the calling thread never leaves its own. The one made is the caller's child all the same.
+///
+/// Joining a user namespace cannot be undone, nor done at all in a program with threads (setns(2)).
+fn start_within<T: Sync>(
+    join: Join,
+    mut arguments: libc::clone_args,
+    entry: fn(&'static T) -> !,
+    value: &'static T,
+) -> Result<i32, NotStarted> {
+    arguments.flags |= libc::CLONE_PARENT as u64;
+    let errand = Errand {
+        join,
+        arguments,
+        entry,
+        value,
+        made: AtomicI32::new(0),
+        refused: AtomicI32::new(0),
+    };
+    let stack = Stack::new().map_err(NotStarted::Clone)?;
+    let mut own = self::arguments(&stack, Flags::default());
+    // Its descriptors are ours, so that the pidfd is.
+    own.flags |= (libc::CLONE_VFORK | libc::CLONE_FILES) as u64;
+    let pointer = &raw const errand;
+    // SAFETY: with CLONE_VFORK, this thread goes on only once that process is gone; until then
+    // `errand` and `stack` stay where they are.
+    let seen: &'static Errand<T> = unsafe { &*pointer };
+    // SAFETY: as above; `stack` is that process's alone.
+    let pid = unsafe { clone3(&own, run_errand::<T>, seen) }.map_err(NotStarted::Clone)?;
+    // It has ended: this takes it off the process table, and cannot fail but for that.
+    let _ = waitid(
+        Id::Pid(Pid::from_raw(pid)),
+        WaitPidFlag::WEXITED | WaitPidFlag::__WALL,
+    );
+    match (
+        errand.made.load(Ordering::Relaxed),
+        errand.refused.load(Ordering::Relaxed),
+    ) {
+        (0, 0) => Err(NotStarted::Clone(Errno::ECHILD)),
+        (0, errno) => Err(NotStarted::Join(Errno::from_raw(errno))),
+        (pid, _) if pid > 0 => Ok(pid),
+        (errno, _) => Err(NotStarted::Clone(Errno::from_raw(errno.wrapping_neg()))),
+    }
+}
+
+/// Async-signal-safe: system calls and stores.
+fn run_errand<T: Sync>(errand: &'static Errand<T>) -> ! {
+    let Join { owner, network } = errand.join;
+    let joined = match owner {
+        Some(owner) => child::setns(owner, libc::CLONE_NEWUSER),
+        None => Ok(()),
+    }
+    .and_then(|()| child::setns(network, libc::CLONE_NEWNET));
+    match joined {
+        Err(errno) => errand.refused.store(errno as i32, Ordering::Relaxed),
+        Ok(()) => {
+            // SAFETY: as in `Guests::start`, whose stack and value these are.
+            let made = unsafe { clone3(&errand.arguments, errand.entry, errand.value) };
+            let made = made.unwrap_or_else(|errno| (errno as i32).wrapping_neg());
+            errand.made.store(made, Ordering::Relaxed);
+        }
+    }
+    child::exit_now(0)
+}
+
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
 fn arguments(stack: &Stack, flags: Flags) -> libc::clone_args {
@@ -210,7 +315,7 @@ fn arguments(stack: &Stack, flags: Flags) -> libc::clone_args {
     arguments.stack = stack.base();
     arguments.stack_size = STACK as u64;
     // Exit signal 0: no SIGCHLD to a program that did not expect one, and no reaping behind our
-    // back where the caller ignores SIGCHLD.
+    // back where it ignores SIGCHLD. Until execve(2), which makes the exit signal SIGCHLD.
     arguments.exit_signal = 0;
     if let Some(cgroup) = flags.cgroup {
         arguments.flags |= CLONE_INTO_CGROUP;

@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 
+use super::child::Disposition;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, socket,
@@ -73,6 +74,45 @@ pub(crate) fn swap_signal_mask(mask: u64) -> Result<u64, Errno> {
         )
     };
     Errno::result(result).map(|_| old)
+}
+
+/// sigaction(2): `signal` gets its default action in this process; what it had.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn take_disposition(signal: i32) -> Result<Disposition, Errno> {
+    // SAFETY: `sigaction` is numbers and a set of bits; all zero is SIG_DFL without flags.
+    let default: libc::sigaction = unsafe { std::mem::zeroed() };
+    let mut old = default;
+    // SAFETY: both structures live over the call, and no handler is installed.
+    let result = unsafe { libc::sigaction(signal, &raw const default, &raw mut old) };
+    Errno::result(result).map(|_| match old.sa_sigaction {
+        libc::SIG_IGN => Disposition::Ignored,
+        _ => Disposition::Default,
+    })
+}
+
+/// ioctl(2) `NS_GET_USERNS`: the user namespace that owns `namespace`, or of a user namespace its
+/// parent. Since Linux 4.9.
+///
+/// EPERM where that is not the caller's own, nor below it (ioctl_ns(2)).
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn namespace_owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    // SAFETY: takes no further argument.
+    let owner = unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_USERNS) };
+    // SAFETY: ioctl succeeded, so `owner` is a new descriptor that nothing else owns.
+    Errno::result(owner).map(|owner| unsafe { OwnedFd::from_raw_fd(owner) })
+}
+
+/// ioctl(2) `NS_GET_OWNER_UID`: who made the user namespace `namespace`. Since Linux 4.11.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn user_namespace_maker(namespace: BorrowedFd<'_>) -> Result<libc::uid_t, Errno> {
+    let mut uid = 0;
+    // SAFETY: the kernel writes one `uid_t` there.
+    let result =
+        unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_OWNER_UID, &raw mut uid) };
+    Errno::result(result).map(|_| uid)
 }
 
 /// pidfd_send_signal(2). Since Linux 5.1.

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 
+pub(crate) mod broker;
+pub(crate) mod pool;
 pub(crate) mod report;
+pub(crate) mod terminal;
 
 /// The ordinary user that root's tests make where there is none.
 const TEST_USER: &str = "sbxtest";
@@ -317,4 +320,35 @@ pub(crate) fn inside(name: &str, options: &[&str], body: fn()) {
         let printed = success(user, &launch.output().expect("the binary can be started"));
         assert!(printed.contains("1 passed"), "as {}: {printed}", user.name);
     });
+}
+
+/// The example called `name`, built, in a place where every user can execute it.
+pub(crate) fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let binary = Path::new(env!("CARGO_BIN_EXE_sandbox"));
+    let profile = binary.parent().expect("it lies in a directory");
+    BUILT.get_or_init(|| {
+        // `cargo test` builds them, `cargo test --test NAME` does not.
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--offline", "--examples"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if cfg!(feature = "tokio") {
+            build.args(["--features", "tokio"]);
+        }
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        assert!(
+            build.status().is_ok_and(|status| status.success()),
+            "the examples cannot be built"
+        );
+    });
+    copy_of(&profile.join("examples").join(name), name)
+}
+
+/// The file at `path` of the repository, in a place where every user can read it.
+pub(crate) fn shared_file(path: &str) -> PathBuf {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    let name = file.file_name().and_then(|name| name.to_str());
+    copy_of(&file, name.expect("a file has a name"))
 }

@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{Uid, setsid};
 use tracing::{debug, error, info};
@@ -38,6 +39,7 @@ use crate::log::{Printable, chain};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::spawn::{self, Launch, Spawned};
+use crate::sys::child::Disposition;
 use crate::sys::packet::{self, Cut};
 use crate::sys::parent;
 
@@ -117,6 +119,9 @@ fn keep(
     load: &dyn Fn() -> Result<Policy>,
 ) -> Stop {
     let new = || -> std::result::Result<_, Stop> {
+        // A descriptor or two for each sandbox.
+        let (_, most) = order.open_files;
+        setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
         prctl::set_name(c"sandbox-keeper")?;
         // A process that was just forked leads no group: this cannot fail. The broker's terminal is
         // not the sandboxes'.
@@ -129,10 +134,11 @@ fn keep(
         }
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         poll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, SOCKET))?;
-        Ok(poll)
+        // As in `crate::run`: an ignored one would take the sandboxes' status with it.
+        Ok((poll, parent::take_disposition(libc::SIGCHLD)?))
     };
-    let poll = match new() {
-        Ok(poll) => poll,
+    let (poll, sigchld) = match new() {
+        Ok(new) => new,
         Err(stop) => return stop,
     };
     let mut process = Process {
@@ -142,6 +148,7 @@ fn keep(
         blueprint,
         order,
         signal_mask,
+        sigchld,
         load,
         sandboxes: HashMap::new(),
         under_way: 0,
@@ -175,6 +182,8 @@ struct Process<'a> {
     blueprint: Blueprint,
     order: Order,
     signal_mask: u64,
+    /// What a command gets back of it.
+    sigchld: Disposition,
     load: &'a dyn Fn() -> Result<Policy>,
     sandboxes: HashMap<Token, Sandbox>,
     under_way: usize,
@@ -402,7 +411,7 @@ impl Process<'_> {
         sources.extend(&self.order.open);
         let order = || spawn::Order {
             descriptors: sources.clone(),
-            reset_signals: Vec::new(),
+            dispositions: vec![(libc::SIGCHLD, self.sigchld)],
             signal_mask: Some(self.signal_mask),
             cgroup: group.as_ref().map(Group::directory),
             timing: false,

@@ -14,7 +14,8 @@ use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socket
 use nix::unistd::{Pid, Uid};
 
 use super::*;
-use crate::broker::connection::{Address, Credentials, UnixName};
+use crate::broker::channel::{Address, UnixName};
+use crate::broker::connection::Credentials;
 use crate::init::Record;
 use crate::testing::alone;
 
@@ -231,6 +232,30 @@ fn the_command_finds_its_connection_on_0_1_and_3_and_no_other_descriptor() {
 }
 
 #[test]
+fn descriptors_of_the_request_follow_the_connection() {
+    use crate::request::{Passed, Source};
+    alone(|| {
+        let directory = Directory::new();
+        let file = directory.0.join("file");
+        fs::write(&file, "passed\n").unwrap();
+        let opened = File::open(&file).unwrap();
+        let request = Request {
+            descriptors: vec![Passed {
+                source: Source::Inherited(opened.as_raw_fd()),
+                name: "extra".to_owned(),
+            }],
+            ..shell("echo $LISTEN_FDNAMES; exec cat <&4")
+        };
+        let mut keeper =
+            Keeper::start(connection_policy, &request, Shape::Connection, &[]).unwrap();
+        let waiting = spare(&mut keeper, 1);
+        let (client, server, connection) = dialled();
+        waiting.give(server, &connection);
+        assert_eq!(all_of(client), "connection:extra\npassed\n");
+    });
+}
+
+#[test]
 fn the_environment_tells_of_the_connection_and_of_no_other() {
     alone(|| {
         // As if the broker's caller had them, served by another such server.
@@ -259,8 +284,8 @@ fn the_environment_tells_of_the_connection_and_of_no_other() {
         let (client, server) = UnixStream::pair().unwrap();
         let connection = Connection {
             listener: "local".to_owned(),
-            peer: Address::Unix(UnixName(Vec::new())),
-            local: Address::Unix(UnixName(b"/run/x".to_vec())),
+            peer: Address::Unix(UnixName::default()),
+            local: Address::Unix(UnixName::new(b"/run/x").unwrap()),
             credentials: Some(Credentials {
                 uid: 1,
                 gid: 2,
@@ -368,6 +393,83 @@ fn a_keeper_whose_broker_is_gone_ends_with_all_its_sandboxes() {
         assert!(!Path::new(&format!("/proc/{pid}")).exists());
         readable(spare.pidfd.as_fd());
         readable(running.pidfd.as_fd());
+    });
+}
+
+#[test]
+fn a_keeper_has_nothing_of_its_brokers() {
+    alone(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut keeper = keeper("echo ran");
+        let waiting = spare(&mut keeper, 1);
+        TcpStream::connect(address).expect("the control");
+        drop(listener);
+        let refused = TcpStream::connect(address).unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
+        drop(waiting);
+    });
+}
+
+#[test]
+fn signals_that_a_terminal_or_a_service_manager_sends_are_not_the_keepers() {
+    alone(|| {
+        let mut keeper = keeper("echo ran");
+        let pid = Pid::from_raw(keeper.pid());
+        for signal in [
+            Signal::SIGINT,
+            Signal::SIGTERM,
+            Signal::SIGHUP,
+            Signal::SIGQUIT,
+            Signal::SIGPIPE,
+        ] {
+            kill(pid, signal).unwrap();
+        }
+        let (client, server, connection) = dialled();
+        let waiting = spare(&mut keeper, 1);
+        waiting.give(server, &connection);
+        assert_eq!(all_of(client), "ran\n");
+        assert_eq!(nix::unistd::getsid(Some(pid)), Ok(pid), "no terminal");
+    });
+}
+
+#[test]
+fn commands_have_the_signal_mask_of_the_brokers_caller() {
+    alone(|| {
+        let script = "exec grep -E '^(SigBlk|SigIgn)' /proc/self/status";
+        let own = fs::read_to_string("/proc/thread-self/status").unwrap();
+        let expected: Vec<_> = own
+            .lines()
+            .filter(|line| line.starts_with("SigBlk") || line.starts_with("SigIgn"))
+            .collect();
+        let mut keeper = keeper(script);
+        let (client, server, connection) = dialled();
+        let waiting = spare(&mut keeper, 1);
+        waiting.give(server, &connection);
+        assert_eq!(all_of(client).lines().collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
+fn the_keeper_may_open_more_files_than_a_command() {
+    use nix::sys::resource::setrlimit;
+    alone(|| {
+        let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, 100, hard).unwrap();
+        let load = || Policy::built_in("default");
+        let request = shell("ulimit -Sn; ulimit -Hn");
+        let mut keeper = Keeper::start(load, &request, Shape::Connection, &[]).unwrap();
+        let (client, server, connection) = dialled();
+        let waiting = spare(&mut keeper, 1);
+        waiting.give(server, &connection);
+        assert_eq!(all_of(client), format!("100\n{hard}\n"));
+        let limits = fs::read_to_string(format!("/proc/{}/limits", keeper.pid())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"));
+        let words: Vec<_> = line.unwrap().split_whitespace().collect();
+        let hard = hard.to_string();
+        assert_eq!(words[3..5], [&*hard, &*hard]);
     });
 }
 
@@ -556,7 +658,8 @@ fn a_spare_takes_nothing_but_one_connection() {
                 panic!("{reason}");
             };
             assert_eq!(failed, token(number));
-            assert_eq!(message, format!("cannot receive the connection: {reason}"));
+            let expected = format!("cannot receive the connection: {reason}; hint: ");
+            assert!(message.starts_with(&expected), "{message}");
         }
         // The control: the same values with the connection.
         let spare = spare(&mut keeper, 99);
@@ -580,7 +683,8 @@ fn a_connection_that_the_kernel_does_not_give_is_said() {
                 panic!("it cannot receive");
             };
             let reason = "Math argument out of domain of func";
-            assert_eq!(message, format!("cannot receive the connection: {reason}"));
+            let expected = format!("cannot receive the connection: {reason}; hint: ");
+            assert!(message.starts_with(&expected), "{message}");
             assert_eq!(all_of(client), "", "it is closed");
         }
     });
@@ -839,14 +943,18 @@ fn a_sandbox_ends_when_its_time_is_over() {
 fn what_comes_and_goes_on_the_host_stops_no_launch() {
     alone(|| {
         let directory = Directory::new();
-        let path = directory.0.join("socket");
+        let (early, late) = (directory.0.join("early"), directory.0.join("late"));
         let load = || {
             let mut policy = Policy::built_in("default")?;
             policy.filesystem.dev = crate::policy::View::Host;
             Ok(policy)
         };
-        let listener = UnixListener::bind(&path).unwrap();
-        let script = format!("test -S {0} && echo seen || echo hidden", path.display());
+        let listener = UnixListener::bind(&early).unwrap();
+        let script = format!(
+            "for path in {} {}; do test -S $path && echo seen; test -c $path && echo hidden; done",
+            early.display(),
+            late.display()
+        );
         let mut keeper = Keeper::start(load, &shell(&script), Shape::Connection, &[]).unwrap();
         let mut ask = |number| {
             let (client, server, connection) = dialled();
@@ -859,9 +967,9 @@ fn what_comes_and_goes_on_the_host_stops_no_launch() {
         };
         assert_eq!(ask(1), "hidden\n");
         drop(listener);
-        fs::remove_file(&path).unwrap();
-        assert_eq!(ask(2), "hidden\n", "there is none");
-        let _listener = UnixListener::bind(&path).unwrap();
+        fs::remove_file(&early).unwrap();
+        assert_eq!(ask(2), "", "there is none");
+        let _listener = UnixListener::bind(&late).unwrap();
         assert_eq!(ask(3), "hidden\n", "one that came after the keeper");
     });
 }

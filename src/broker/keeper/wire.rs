@@ -194,14 +194,15 @@ fn text(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::broker::connection::{Address, Connection, UnixName};
+    use crate::broker::channel::{Address, UnixName};
+    use crate::broker::connection::Connection;
 
     fn token(number: u64) -> Token {
         Token::new(number).unwrap()
     }
 
     fn values() -> Vec<u8> {
-        let address = Address::Unix(UnixName(b"/run/x".to_vec()));
+        let address = Address::Unix(UnixName::new(b"/run/x").unwrap());
         let connection = Connection {
             listener: "x".to_owned(),
             peer: address.clone(),
