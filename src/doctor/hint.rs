@@ -54,7 +54,7 @@ fn suspect(step: Step, errno: Errno, readings: &Readings) -> Option<(Id, Failure
     };
     let id = match step {
         Step::IdMaps => Id::UserNamespace,
-        Step::Network | Step::Loopback => Id::NetworkNamespace,
+        Step::Network | Step::Loopback | Step::Egress => Id::NetworkNamespace,
         Step::PrivateMounts => Id::MountNamespace,
         Step::Proc => Id::FreshProc,
         Step::Sys => Id::FreshSys,
