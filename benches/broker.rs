@@ -624,6 +624,11 @@ fn connection() {
             Server::start(name, Place::Tcp(address), command)
         };
         servers.push((tcpserver("tcpserver, no isolation", &[]), FEW));
+        if let Some(unshare) = installed("unshare") {
+            // What the kernel asks for a network namespace, and no isolation besides.
+            let words = [unshare.to_str().expect("text"), "--net", "--"];
+            servers.push((tcpserver("tcpserver + unshare --net", &words), FEW));
+        }
         if let Some(bwrap) = installed("bwrap") {
             let bwrap = bwrap.to_str().expect("text").to_owned();
             let words = [
