@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{User, each_user, have, say, success, text};
+use support::{User, each_user, have, say, skip, success, text};
 
 /// Where a server gives up waiting for its client, and a client for its server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -675,5 +675,37 @@ fn chromium_prints_a_local_page() {
         success(user, &shell(user, &place, &["--policy", "browser"], script));
         let printed = fs::read(place.join("page.pdf")).expect("it was printed");
         assert!(printed.starts_with(b"%PDF-"), "as {}", user.name);
+    });
+}
+
+#[test]
+fn firefox_makes_the_picture_that_it_makes_outside() {
+    if !have("firefox") || !heavy("firefox") {
+        return;
+    }
+    each_user(|user| {
+        let place = workplace(user, "firefox");
+        file(user, &place.join("page.html"), "<h1>printed</h1>");
+        let script = |name: &str| {
+            format!(
+                "export HOME=$PWD; mkdir data-{name} && firefox --headless --no-remote \
+                 --profile $PWD/data-{name} --screenshot $PWD/{name}.png file://$PWD/page.html"
+            )
+        };
+        let picture = |name: &str| fs::read(place.join(format!("{name}.png")));
+        let mut outside = user.command("/bin/bash");
+        outside.args(["-c", &script("outside")]).current_dir(&place);
+        let output = outside.output().expect("there is a shell");
+        let Ok(expected) = picture("outside") else {
+            return skip(
+                "firefox",
+                &format!("it makes no picture outside: {output:?}"),
+            );
+        };
+        let options = ["--policy", "browser"];
+        success(user, &shell(user, &place, &options, &script("inside")));
+        let made = picture("inside").expect("it was made");
+        assert!(made.starts_with(b"\x89PNG"), "as {}", user.name);
+        assert!(made == expected, "as {}: {} bytes", user.name, made.len());
     });
 }

@@ -433,6 +433,8 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
 mod tests {
     use std::path::Path;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     fn unix(path: &Path) -> Endpoint {
@@ -492,6 +494,27 @@ mod tests {
         for length in 0..whole.len() {
             let beginning = &whole.as_bytes()[..length];
             assert_eq!(parse(beginning, Hosts::Any), Request::Partial, "{length}");
+        }
+    }
+
+    proptest! {
+        /// Whatever comes is waited for, answered or refused, and a request that is whole stays so.
+        #[test]
+        fn no_bytes_are_too_strange(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..LONGEST_REQUEST),
+                "(GET|HEAD|POST) /(status|metrics|x)? HTTP/1.[01]\r\n(Host: [a-z\\[\\]:.0-9]{0,12}\r\n){0,3}\r\n"
+                    .prop_map(String::into_bytes),
+            ],
+            more in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            for hosts in [Hosts::Any, Hosts::Loopback] {
+                let said = parse(&bytes, hosts);
+                let longer = parse(&[bytes.as_slice(), &more].concat(), hosts);
+                if matches!(said, Request::Whole(..)) {
+                    prop_assert_eq!(said, longer);
+                }
+            }
         }
     }
 
