@@ -475,13 +475,16 @@ fn quantile(values: &mut [f64], part: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
+/// Of each turn the rate, the median and the 99th percentile; and all failures.
+type Figures = (Vec<f64>, Vec<f64>, Vec<f64>, usize);
+
 /// All of `servers` by turns, and a table with ratios to the first.
 fn compare(title: &str, servers: &[(Server, usize)], clients: usize, pause: Duration) {
     let rounds: usize = env::var("SANDBOX_BENCH_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(ROUNDS);
-    let mut all: Vec<(Vec<f64>, Vec<f64>, Vec<f64>, usize)> = Vec::new();
+    let mut all: Vec<Figures> = Vec::new();
     all.resize_with(servers.len(), Default::default);
     for round in 0..=rounds {
         for ((server, total), (rates, medians, tails, failures)) in servers.iter().zip(&mut all) {
