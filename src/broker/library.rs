@@ -29,7 +29,7 @@ use crate::sandbox::{Child, Sandbox};
 /// What workers give back is read when this many connections were sent since the last time, …
 const READ_AFTER: u32 = 16;
 /// … or so long ago, …
-const READ_WITHIN: Duration = Duration::from_millis(1);
+const READ_WITHIN: Duration = Duration::from_millis(10);
 /// … and while more are out than this, every message of theirs is: they must not fill the channel.
 const MANY: usize = 64;
 /// When to try again what the kernel had no room for.
@@ -46,6 +46,7 @@ pub struct Accepted {
     socket: OwnedFd,
     listener: Option<ListenerName>,
     peer: Option<Address>,
+    local: Option<Address>,
     deadline: Option<Duration>,
     accepted: SystemTime,
 }
@@ -57,6 +58,7 @@ impl Accepted {
             socket: socket.into(),
             listener: None,
             peer: None,
+            local: None,
             deadline: None,
             accepted: SystemTime::now(),
         }
@@ -73,6 +75,14 @@ impl Accepted {
     #[must_use]
     pub fn peer(mut self, peer: impl Into<Address>) -> Self {
         self.peer = Some(peer.into());
+        self
+    }
+
+    /// Say where the client connected to, instead of asking the kernel: for a listener that is bound to one
+    /// address, it is that one.
+    #[must_use]
+    pub fn local(mut self, local: impl Into<Address>) -> Self {
+        self.local = Some(local.into());
         self
     }
 
@@ -393,6 +403,41 @@ impl Broker {
         &mut self,
         connection: impl Into<Accepted>,
     ) -> std::result::Result<u64, SendError> {
+        let id = self.queue(connection)?;
+        if let Err(error) = self.flush()
+            && let Some(parcel) = self.forget(id)
+        {
+            return Err(SendError {
+                connection: Box::new(back(parcel)),
+                reason: Unsent::Failed(error),
+            });
+        }
+        Ok(id)
+    }
+
+    /// Take a connection if some worker has credit, and send it with others at the next
+    /// [`Broker::flush`]: one message for several, which costs much less than one for each. Its number.
+    ///
+    /// ```no_run
+    /// # fn turn(broker: &mut sandbox::Broker, listener: std::net::TcpListener) -> Result<(), Box<dyn std::error::Error>> {
+    /// // One turn of an accept loop; the listener does not block.
+    /// broker.wait_for(&listener)?;
+    /// while broker.has_credit()
+    ///     && let Ok(connection) = listener.accept()
+    /// {
+    ///     broker.queue(connection)?;
+    /// }
+    /// broker.flush()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When no worker has credit, or the kernel refuses. The connection comes back.
+    pub fn queue(
+        &mut self,
+        connection: impl Into<Accepted>,
+    ) -> std::result::Result<u64, SendError> {
         let connection = connection.into();
         let unsent = |connection, reason| {
             let connection = Box::new(connection);
@@ -408,19 +453,24 @@ impl Broker {
         if self.pool.room() == 0 {
             return unsent(connection, Unsent::Full);
         }
-        let id = match self.admit(connection) {
-            Ok(id) => id,
-            Err(failed) => {
-                let (connection, error) = *failed;
-                return unsent(connection, Unsent::Failed(error));
-            }
-        };
-        if let Err(error) = self.deliver()
-            && let Some(parcel) = self.forget(id)
-        {
-            return unsent(back(parcel), Unsent::Failed(error));
-        }
-        Ok(id)
+        self.admit(connection).or_else(|failed| {
+            let (connection, error) = *failed;
+            unsent(connection, Unsent::Failed(error))
+        })
+    }
+
+    /// Send what was queued.
+    ///
+    /// # Errors
+    /// When the kernel refuses. What was not sent waits, and [`Broker::take_back`] gives it back.
+    pub fn flush(&mut self) -> Result<()> {
+        self.deliver()
+    }
+
+    /// Whether some worker has credit, by what was last read from them.
+    #[must_use]
+    pub fn has_credit(&self) -> bool {
+        self.pool.room() > 0
     }
 
     /// How many connections the workers would take now.
@@ -588,14 +638,7 @@ impl Broker {
     }
 
     fn admit(&mut self, connection: Accepted) -> std::result::Result<u64, Box<(Accepted, Error)>> {
-        let addresses = address::local_of(connection.as_fd()).and_then(|local| {
-            let peer = match &connection.peer {
-                Some(peer) => peer.clone(),
-                None => address::peer_of(connection.as_fd(), &local)?,
-            };
-            Ok((peer, local))
-        });
-        let (peer, local) = match addresses {
+        let (peer, local) = match addresses(&connection) {
             Ok(addresses) => addresses,
             Err(errno) => {
                 let error = Error::host("hand over", "this descriptor", errno);
@@ -855,12 +898,26 @@ fn timeout_until(wake: Option<Instant>) -> PollTimeout {
     PollTimeout::try_from(left.saturating_add(1).min(60_000)).unwrap_or(PollTimeout::MAX)
 }
 
+/// Both ends of it; what was not said, the kernel is asked.
+fn addresses(connection: &Accepted) -> std::result::Result<(Address, Address), Errno> {
+    let local = match &connection.local {
+        Some(local) => local.clone(),
+        None => address::local_of(connection.as_fd())?,
+    };
+    let peer = match &connection.peer {
+        Some(peer) => peer.clone(),
+        None => address::peer_of(connection.as_fd(), &local)?,
+    };
+    Ok((peer, local))
+}
+
 fn back(parcel: Parcel) -> Accepted {
     let Parcel { delivery, socket } = parcel;
     Accepted {
         socket,
         listener: Some(delivery.listener),
         peer: Some(delivery.peer),
+        local: Some(delivery.local),
         deadline: delivery.deadline,
         accepted: delivery.accepted,
     }

@@ -198,6 +198,7 @@ struct Broker {
     /// A reload was asked for while another was under way.
     reload_again: bool,
     draining_since: Option<Instant>,
+    keeper_interest: Interest,
     signals: SignalFd,
     manager: Manager,
     admin: Option<Admin>,
@@ -245,6 +246,7 @@ impl Broker {
             status: 0,
             reload_again: false,
             draining_since: None,
+            keeper_interest: Interest::Read,
             signals,
             manager,
             admin,
@@ -308,13 +310,7 @@ impl Broker {
             // There is something to hand over, or nothing left to wait for.
             return Ok(());
         }
-        let keeper = match self.house.keeper.has_unsent() {
-            true => Interest::Both,
-            false => Interest::Read,
-        };
-        self.house
-            .reactor
-            .change(self.house.keeper.as_fd(), Key::Keeper, keeper);
+        self.watch_keeper();
         let patience = self
             .next_deadline()
             .map(|at| at.saturating_duration_since(Instant::now()));
@@ -324,6 +320,20 @@ impl Broker {
             self.take(key)?;
         }
         Ok(())
+    }
+
+    /// Requests that had no room are sent when it has some.
+    fn watch_keeper(&mut self) {
+        let interest = match self.house.keeper.has_unsent() {
+            true => Interest::Both,
+            false => Interest::Read,
+        };
+        if interest != self.keeper_interest {
+            self.keeper_interest = interest;
+            self.house
+                .reactor
+                .change(self.house.keeper.as_fd(), Key::Keeper, interest);
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
