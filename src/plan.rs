@@ -278,11 +278,9 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
         return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
     let rules = sets::rules(egress)?;
-    if let Some(path) = rules.unix_sockets().next() {
-        return Err(Error::usage(
-            format!("--allow unix:{}", path.display()),
-            "Unix sockets cannot be let through yet",
-        ));
+    // Unix sockets are let through by the mounts: nothing has to be carried for them.
+    if !rules.allow_hosts() {
+        return Ok(None);
     }
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
@@ -633,6 +631,7 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         resolved.dedup();
         Ok(resolved)
     };
+    let let_through = sockets_let_through(policy)?;
     let mut mounts = Vec::new();
     let mut read_only = resolve("--read-only", &filesystem.read_only)?;
     // The kernel lets uid 0 write there without any capability; others may own a control group.
@@ -689,10 +688,100 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         covered.extend(replaced.map(|(_, folder)| PathBuf::from(folder)));
         let gone = |path: &PathBuf| covered.iter().any(|above| path.starts_with(above));
         let sockets = host_sockets().into_iter();
-        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path));
+        let allowed = |path: &PathBuf| let_through.iter().any(|one| one.socket == *path);
+        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path) && !allowed(path));
         mounts.extend(sockets.map(Mount::HideSocket));
     }
+    show_sockets(let_through, &mut mounts)?;
     Ok(mounts)
+}
+
+/// A Unix socket of the host that is allowed by its path.
+struct LetThrough {
+    /// The rule's path, without links but for its last part.
+    path: PathBuf,
+    /// What it leads to.
+    socket: PathBuf,
+}
+
+/// The Unix sockets that the rules allow.
+fn sockets_let_through(policy: &Policy) -> Result<Vec<LetThrough>> {
+    if policy.egress.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rules = sets::rules(&policy.egress)?;
+    let mut sockets = Vec::new();
+    for path in rules.unix_sockets() {
+        let refuse =
+            |reason: &str| Error::usage(format!("--allow unix:{}", path.display()), reason);
+        let found = fs::canonicalize(path).map_err(|error| refuse(errno_of(&error).desc()))?;
+        if !fs::metadata(&found).is_ok_and(|found| found.file_type().is_socket()) {
+            return Err(refuse("this is no Unix socket"));
+        }
+        let place = path.parent().zip(path.file_name());
+        let (parent, name) = place.ok_or_else(|| refuse("this is no Unix socket"))?;
+        let parent = fs::canonicalize(parent).map_err(|error| refuse(errno_of(&error).desc()))?;
+        sockets.push(LetThrough {
+            path: parent.join(name),
+            socket: found,
+        });
+    }
+    Ok(sockets)
+}
+
+/// Take the allowed sockets that `mounts` cover before it does, and put them back after.
+fn show_sockets(sockets: Vec<LetThrough>, mounts: &mut Vec<Mount>) -> Result<()> {
+    let mut kept = Vec::new();
+    let mut shown = Vec::new();
+    let mut made: BTreeSet<PathBuf> = BTreeSet::new();
+    for LetThrough { path, socket } in sockets {
+        let refuse =
+            |reason: &str| Error::usage(format!("--allow unix:{}", path.display()), reason);
+        let mut above = None;
+        for mount in mounts.iter() {
+            match mount {
+                Mount::HideDirectory(cover) | Mount::PrivateTmp(cover)
+                    if path.starts_with(cover) =>
+                {
+                    above = Some(cover.clone());
+                }
+                Mount::HideFile(hidden) if *hidden == path || *hidden == socket => {
+                    return Err(refuse(
+                        "--hide, or hide of the policy, names this very socket",
+                    ));
+                }
+                Mount::Dev { .. } if path.starts_with("/dev") => {
+                    return Err(refuse(
+                        "it is not in a /dev of its own; that needs --dev host",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        let Some(cover) = above else {
+            continue;
+        };
+        if kept.len() == crate::mounts::MOST_KEPT {
+            return Err(refuse("too many sockets below hidden directories"));
+        }
+        let mut directories: Vec<PathBuf> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| **folder != *cover)
+            .filter(|folder| made.insert(folder.to_path_buf()))
+            .map(Path::to_path_buf)
+            .collect();
+        directories.reverse();
+        shown.push(Mount::ShowSocket {
+            path,
+            kept: kept.len(),
+            directories,
+        });
+        kept.push(Mount::KeepSocket(socket));
+    }
+    mounts.splice(0..0, kept);
+    mounts.extend(shown);
+    Ok(())
 }
 
 /// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all. Which

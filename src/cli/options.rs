@@ -122,8 +122,8 @@ struct NetworkOptions {
     /// Let the command reach DEST outside
     ///
     /// HOST:PORT, *.HOST:PORT (every name below HOST), IP:PORT, IP/BITS:PORT or [IPv6]:PORT; PORT may
-    /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. The command stays in its
-    /// empty network: this program makes each connection for it, and refuses all others at once. Needs
+    /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. Or unix:PATH, a Unix socket of
+    /// the host; or @SET, what the file of that name lists. The command stays in its empty network: this program makes each connection for it, and refuses all others at once. Needs
     /// --net loopback. May be given several times. Danger: what is reached may pass anything on.
     #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
     allow: Vec<Destination>,

@@ -388,7 +388,7 @@ impl Lookup {
                 State::Ready | State::Waits { .. } => late = true,
             }
         }
-        if late && !(patience_over && !all.is_empty()) {
+        if late && (!patience_over || all.is_empty()) {
             return None;
         }
         match all.is_empty() {

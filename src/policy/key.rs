@@ -181,7 +181,7 @@ keys! {
     }
     ["egress"] {
         "allow": Kind::Texts, "--allow DEST", "[\"api.example.com:443\"]",
-            "Destinations that may be reached: HOST:PORT, *.HOST:PORT, IP[/BITS]:PORT, after udp:// by UDP",
+            "Destinations that may be reached: HOST:PORT, *.HOST:PORT, IP[/BITS]:PORT, after udp:// by UDP; unix:PATH; @SET",
             read |layer, item| { layer.egress.allow = item.list(spec::destination)?; Ok(()) },
             value |layer| Value::list(layer.egress.allow.iter().map(|dest| dest.to_string().into()));
         "deny": Kind::Texts, "--deny DEST", "[\"10.0.0.0/8:1-65535\"]",
