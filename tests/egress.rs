@@ -836,3 +836,147 @@ fn the_known_escapes_are_held_with_ways_out_as_well() {
         assert!(last.contains(" 0 open"), "as {}: {page}", user.name);
     });
 }
+
+#[test]
+fn no_trick_with_a_socket_leads_elsewhere() {
+    in_lab(|lab, user| {
+        let script = r#"
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def told(act):
+    try:
+        return act() or "done"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+# An established connection, dissolved and aimed again: the new aim is decided like any other.
+s = dial("11.1.0.2", 7)
+s.sendall(b"x"); s.recv(1)
+unspec = struct.pack("H14x", socket.AF_UNSPEC)
+assert libc.connect(s.fileno(), unspec, 16) == 0
+print(told(lambda: s.connect(("11.1.0.3", 7))))
+# It can listen, but only inside.
+s = dial("11.1.0.2", 7)
+libc.connect(s.fileno(), unspec, 16)
+s.bind(("0.0.0.0", 5555)); s.listen()
+print(dial("11.1.0.2", 5555).getpeername())
+# Fast open dials as connect does.
+f = socket.socket()
+print(told(lambda: f.sendto(b"x", 0x20000000, ("11.1.0.3", 7)) and f.recv(1) and "sent"))
+# A datagram socket, connected to what is allowed, sends elsewhere.
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.settimeout(1)
+u.connect(("11.1.0.2", 7)); u.send(b"a"); assert u.recv(9) == b"A"
+u.sendto(b"b", ("11.1.0.3", 7))
+print(told(lambda: u.recv(9)))
+# Other protocols, devices, the namespace behind a socket.
+print(told(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)))
+print(told(lambda: dial("11.1.0.2", 7).setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"outside\0")))
+import fcntl
+print(told(lambda: fcntl.ioctl(dial("11.1.0.2", 7), 0x894C) > 2 and "namespace"))
+print(sorted(name for _, name in socket.if_nameindex()))
+# A wish for another source address is granted inside, and means nothing outside.
+b = socket.socket(); b.bind(("11.1.0.9", 0)); b.connect(("11.1.0.2", 80))
+b.sendall(b"GET / HTTP/1.0\r\n\r\n")
+print(b.makefile().read().split(" from ")[-1])
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7,80",
+            "--allow",
+            "udp://11.1.0.2:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let expected = [
+            "ECONNREFUSED",
+            "('11.1.0.2', 5555)",
+            "ECONNREFUSED",
+            "timed out",
+        ];
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[..4], expected, "as {}: {out}", user.name);
+        assert!(
+            lines[4].starts_with("EPROTONOSUPPORT") || lines[4].starts_with("EPERM"),
+            "{out}"
+        );
+        assert!(["EPERM", "ENODEV"].contains(&lines[5]), "{out}");
+        assert_eq!(lines[6], "EPERM", "{out}");
+        assert_eq!(lines[7], "['lo']", "{out}");
+        assert_eq!(lines[8], "11.1.0.1", "{out}");
+    });
+}
+
+#[test]
+fn floods_leave_the_supervisor_small_and_others_served() {
+    in_lab(|lab, user| {
+        let script = r#"
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+print("up", flush=True)
+sys.stdin.readline()
+# Refused connections and names, dials without an answer, half a DNS message, datagrams, flows.
+for n in range(3000):
+    attempt("11.1.0.3", 1 + n % 60000, 1)
+def hang(n):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(("11.1.0.99", 7)); return s
+hanging = [hang(n) for n in range(600)]
+resolver = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")][0]
+def half():
+    s = dial(resolver, 53); s.sendall(b"\xff"); return s
+halves = [half() for _ in range(200)]
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(5000):
+    try:
+        u.sendto(os.urandom(300), (resolver, 53))
+    except OSError:
+        pass
+flows = []
+for n in range(700):
+    f = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    f.sendto(b"x" * 1000, ("11.1.0.2", 7)); flows.append(f)
+print(attempt("11.1.0.2", 7), attempt("web.test.example", 7), flush=True)
+sys.stdin.readline()
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7",
+            "--allow",
+            "11.1.0.99:7",
+            "--allow",
+            "web.test.example:7",
+            "--allow",
+            "udp://11.1.0.2:7",
+        ];
+        let mut child = lab
+            .python(user, &allow, script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        };
+        let resident = || -> u64 {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("VmRSS"))
+                .unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        assert_eq!(line(), "up");
+        let before = resident();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "x x", "as {}", user.name);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 * 1024, "as {}: grew by {grown} KiB", user.name);
+        drop(input);
+        child.wait().unwrap();
+    });
+}

@@ -47,7 +47,9 @@ use crate::policy::Inspect;
 use crate::sys::parent;
 
 /// How many dials, with the look-ups before them, are under way at a time.
-const MOST_DIALS: usize = 256;
+const MOST_DIALS: usize = 512;
+/// How many of these are for one destination: one that does not answer must not hold up others.
+const MOST_DIALS_TO_ONE: usize = 64;
 /// The most connections at a time, where descriptors suffice.
 const MOST_FLOWS: usize = 16_384;
 /// Pipes lent at a time.
@@ -156,6 +158,13 @@ enum Target {
     Name(Permitted),
 }
 
+/// What is under way to one destination, and what waits for that.
+#[derive(Debug, Default)]
+struct Dials {
+    under_way: usize,
+    parked: VecDeque<u64>,
+}
+
 /// Whether listeners are watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Accepting {
@@ -183,6 +192,8 @@ pub(crate) struct Engine {
     /// Connections that wait for their dial, in the order in which they came.
     queue: VecDeque<u64>,
     dials: usize,
+    /// The same for each destination that has dials under way.
+    destinations: HashMap<(Asked, u16), Dials>,
     /// When a dial is to be looked at again.
     timers: BTreeSet<(Instant, u64)>,
     /// Joined connections that go on without an event.
@@ -254,6 +265,7 @@ impl Engine {
             most_flows,
             queue: VecDeque::new(),
             dials: 0,
+            destinations: HashMap::new(),
             timers: BTreeSet::new(),
             ready: VecDeque::new(),
             starved: VecDeque::new(),
@@ -524,6 +536,15 @@ impl Engine {
                 continue;
             };
             if let State::Queued(stream, target) = flow.state {
+                let destination = (flow.wish.asked.clone(), flow.wish.port);
+                let dials = self.destinations.entry(destination).or_default();
+                if dials.under_way >= MOST_DIALS_TO_ONE {
+                    dials.parked.push_back(number);
+                    flow.state = State::Queued(stream, target);
+                    self.flows.insert(number, flow);
+                    continue;
+                }
+                dials.under_way += 1;
                 flow.state = match target {
                     Target::Address(address) => State::Dialling(stream, Dial::new(&[address], now)),
                     Target::Name(name) => {
@@ -538,6 +559,26 @@ impl Engine {
             } else {
                 self.flows.insert(number, flow);
             }
+        }
+    }
+
+    /// A dial to `wish` is over: the next one that waits for that may be started.
+    fn dial_is_over(&mut self, wish: &Wish) {
+        self.dials = self.dials.saturating_sub(1);
+        let destination = (wish.asked.clone(), wish.port);
+        let Some(dials) = self.destinations.get_mut(&destination) else {
+            return;
+        };
+        dials.under_way = dials.under_way.saturating_sub(1);
+        while let Some(next) = dials.parked.pop_front() {
+            // It may have been given up meanwhile.
+            if self.flows.contains_key(&next) {
+                self.queue.push_front(next);
+                break;
+            }
+        }
+        if dials.under_way == 0 && dials.parked.is_empty() {
+            self.destinations.remove(&destination);
         }
     }
 
@@ -643,11 +684,11 @@ impl Engine {
                 self.end(number, relay::Outcome::Reset, Some(errno.desc().to_owned()));
             }
             Progress::Connected(outside, address) => {
-                self.dials = self.dials.saturating_sub(1);
                 self.set_timer(number, None);
                 let Some(mut flow) = self.flows.remove(&number) else {
                     return;
                 };
+                self.dial_is_over(&flow.wish);
                 if let State::Dialling(inside, _) = flow.state {
                     flow.address = Some(address);
                     flow.state = State::Joined(Join::new(inside, outside));
@@ -701,7 +742,7 @@ impl Engine {
                 (0, 0)
             }
             State::LookingUp(stream, _) | State::Dialling(stream, _) => {
-                self.dials = self.dials.saturating_sub(1);
+                self.dial_is_over(&flow.wish);
                 relay::reset(stream);
                 (0, 0)
             }

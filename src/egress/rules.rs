@@ -457,6 +457,9 @@ pub(super) mod tests {
         rules.decide(protocol, &asked, port.parse().unwrap())
     }
 
+    /// The rule, or the reason with the flag.
+    type Expected = Result<&'static str, (&'static str, Option<&'static str>)>;
+
     #[test]
     fn the_verdict_comes_with_rule_or_reason_and_flag() {
         let rules = rules(
@@ -470,7 +473,7 @@ pub(super) mod tests {
             ],
             &["bad.example.org:1-65535", "10.1.2.3:5432", "9.9.9.9:22"],
         );
-        let table: &[(&str, Result<&str, (&str, Option<&str>)>)] = &[
+        let table: &[(&str, Expected)] = &[
             ("api.example.com:443", Ok("api.example.com:443")),
             ("API.EXAMPLE.COM.:443", Ok("api.example.com:443")),
             (
