@@ -11,18 +11,6 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, socket,
 };
 
-/// Own the descriptors of one received `SCM_RIGHTS` message (unix(7)).
-///
-/// The caller hands over what recvmsg(2) returned, once.
-///
-/// Async-signal-safe: a conversion.
-pub(crate) fn own_received(descriptors: Vec<RawFd>) -> impl Iterator<Item = OwnedFd> {
-    descriptors.into_iter().map(|fd| {
-        // SAFETY: recvmsg(2) made these descriptors for this process, and nothing else owns them.
-        unsafe { OwnedFd::from_raw_fd(fd) }
-    })
-}
-
 /// Look at a descriptor by number, open or not, for as long as `look` takes.
 ///
 /// Async-signal-safe if `look` is: a conversion.
