@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use tracing::debug;
 
 use super::listen::{Listener, Options, SocketFile, shown};
@@ -399,6 +400,11 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
     };
     let odd = || Error::usage(shown(endpoint), "what answers there is no broker");
     let fd = descriptor::connect(endpoint)?;
+    // It answers at once, or not at all.
+    let patience = TimeVal::seconds(10);
+    setsockopt(&fd, sockopt::ReceiveTimeout, &patience)
+        .and_then(|()| setsockopt(&fd, sockopt::SendTimeout, &patience))
+        .map_err(|errno| Error::host("ask the broker at", shown(endpoint), errno))?;
     let mut stream = std::fs::File::from(fd);
     let request = "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).map_err(failed)?;
