@@ -129,6 +129,8 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Network, &[Errno::ENOSPC, Errno::EUSERS], "the limit user.max_net_namespaces is reached; see 'sysctl user'"),
     (Step::Network, &[], "'sandbox doctor' tries a network namespace alone"),
     (Step::Loopback, &[], "--net none leaves lo down"),
+    (Step::Egress, &[Errno::EMFILE, Errno::ENFILE], "fewer ports need fewer sockets: name them one by one, or raise the limit nofile"),
+    (Step::Egress, &[], "'sandbox doctor' tries a network namespace alone; without --allow nothing of this is needed"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Proc, &[Errno::EPERM, Errno::EACCES], "this host refuses a fresh /proc, as containers do; --proc host accepts the host's"),
     (Step::Proc, &[], "--proc host accepts the host's /proc"),
