@@ -475,13 +475,16 @@ fn quantile(values: &mut [f64], part: f64) -> f64 {
         .unwrap_or(f64::NAN)
 }
 
+/// Of each turn the rate, the median and the 99th percentile; and all failures.
+type Figures = (Vec<f64>, Vec<f64>, Vec<f64>, usize);
+
 /// All of `servers` by turns, and a table with ratios to the first.
 fn compare(title: &str, servers: &[(Server, usize)], clients: usize, pause: Duration) {
     let rounds: usize = env::var("SANDBOX_BENCH_ROUNDS")
         .ok()
         .and_then(|rounds| rounds.parse().ok())
         .unwrap_or(ROUNDS);
-    let mut all: Vec<(Vec<f64>, Vec<f64>, Vec<f64>, usize)> = Vec::new();
+    let mut all: Vec<Figures> = Vec::new();
     all.resize_with(servers.len(), Default::default);
     for round in 0..=rounds {
         for ((server, total), (rates, medians, tails, failures)) in servers.iter().zip(&mut all) {
@@ -624,6 +627,11 @@ fn connection() {
             Server::start(name, Place::Tcp(address), command)
         };
         servers.push((tcpserver("tcpserver, no isolation", &[]), FEW));
+        if let Some(unshare) = installed("unshare") {
+            // What the kernel asks for a network namespace, and no isolation besides.
+            let words = [unshare.to_str().expect("text"), "--net", "--"];
+            servers.push((tcpserver("tcpserver + unshare --net", &words), FEW));
+        }
         if let Some(bwrap) = installed("bwrap") {
             let bwrap = bwrap.to_str().expect("text").to_owned();
             let words = [

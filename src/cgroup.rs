@@ -82,6 +82,11 @@ impl Group {
             .then_some(Capability::CAP_DAC_OVERRIDE)
     }
 
+    /// The directory that it is made in and removed from.
+    pub(crate) fn parent(&self) -> &Path {
+        self.path.parent().unwrap_or(&self.path)
+    }
+
     /// For `CLONE_INTO_CGROUP`.
     pub(crate) fn directory(&self) -> BorrowedFd<'_> {
         self.directory.as_fd()

@@ -16,8 +16,9 @@ use std::convert::Infallible;
 use nix::errno::Errno;
 
 use crate::broker::connection;
+use crate::egress::setup::{Listens, Opening};
 use crate::exit;
-use crate::prepare::{Init, Loopback, NetworkOrigin, Prepared};
+use crate::prepare::{Egress, Init, Loopback, NetworkOrigin, Prepared};
 use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child as sys;
@@ -77,6 +78,7 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
         prepared.at(Step::Network, hand_over_new_network(init.go_writer))?;
     }
     bring_up_loopback(prepared)?;
+    open_ways_out(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
     // A signal that the terminal sent to the launcher's group would be pending here as well, and what
@@ -103,6 +105,7 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
 fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.init.is_none() {
         bring_up_loopback(prepared)?;
+        open_ways_out(prepared)?;
     }
     wait_for_release(prepared)?;
     if prepared.forbids_user_namespaces {
@@ -248,6 +251,51 @@ fn bring_up_loopback(prepared: &Prepared) -> Result<(), Failure> {
         Loopback::Up => prepared.at(Step::Loopback, sys::bring_up_loopback()),
         Loopback::Untouched => Ok(()),
     }
+}
+
+/// Every address becomes this namespace's own, and the supervisor gets the sockets at those that are
+/// allowed. A failure tells which socket it was.
+fn open_ways_out(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(egress) = &prepared.egress else {
+        return Ok(());
+    };
+    // No socket has this number, so that none is named.
+    let none = usize::MAX;
+    let failed = |index| move |errno| Failure::with_object(Step::Egress, index, errno);
+    for &family in &egress.families {
+        sys::make_every_address_local(family).map_err(failed(none))?;
+    }
+    let mut index = 0;
+    for openings in egress.openings.chunks(sys::DESCRIPTORS_A_MESSAGE) {
+        let mut sockets = [-1; sys::DESCRIPTORS_A_MESSAGE];
+        for (socket, opening) in sockets.iter_mut().zip(openings) {
+            *socket = open_socket(opening).map_err(failed(index))?;
+            index = index.saturating_add(1);
+        }
+        let made = sockets.get(..openings.len()).unwrap_or_default();
+        hand_out(egress, made).map_err(failed(none))?;
+    }
+    prepared.mark(Step::Egress);
+    Ok(())
+}
+
+fn open_socket(opening: &Opening) -> Result<i32, Errno> {
+    let socket = sys::make_socket(opening.family, opening.kind, opening.protocol)?;
+    for &(level, option, value) in opening.options {
+        sys::set_socket_option(socket, level, option, value)?;
+    }
+    if !opening.address.is_empty() {
+        sys::bind_socket(socket, &opening.address)?;
+    }
+    if opening.listens == Listens::Yes {
+        sys::listen_on(socket)?;
+    }
+    Ok(socket)
+}
+
+fn hand_out(egress: &Egress, sockets: &[i32]) -> Result<(), Errno> {
+    sys::send_descriptors(egress.channel, sockets)?;
+    sockets.iter().try_for_each(|&socket| sys::close(socket))
 }
 
 /// Where the launcher writes the maps: one byte a process says that they are there.

@@ -8,10 +8,15 @@
 use std::collections::{BTreeMap, HashSet};
 
 use caps::{CapSet, Capability};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, NetPort, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreatedAttr,
+};
 use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::unistd::geteuid;
-use seccompiler::SeccompRule;
+use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
+use tracing::debug;
 
 use crate::cgroup::Group;
 use crate::error::{Error, Result};
@@ -78,15 +83,38 @@ const SUPERVISOR: &[libc::c_long] = &[
     libc::SYS_rmdir,
 ];
 
-/// The answer to any other: EPERM.
-const REFUSED: Verdict = Verdict::Errno(1);
+/// What it uses besides where it makes connections for the command ([`crate::egress::engine`]).
+const EGRESS: &[libc::c_long] = &[
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_accept4,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_connect,
+    libc::SYS_shutdown,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_recvmsg,
+    libc::SYS_pipe2,
+    libc::SYS_splice,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+];
+
+/// The newest Landlock whose rights we know by name: Linux 6.12.
+const LANDLOCK: ABI = ABI::V6;
+/// With more ports than this, Landlock is not told of them one by one.
+const MOST_PORTS: usize = 4096;
 
 /// Give up everything that watching, and removing `group` afterwards, does not need.
 ///
 /// # Errors
 /// When something cannot be given up: the command is ended then.
 pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
-    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     // A command of another user, without a user namespace of ours, is only root's to kill.
     let other_user = plan
         .identity
@@ -97,9 +125,69 @@ pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
         .into_iter()
         .chain(group.and_then(Group::needs).filter(|_| geteuid().is_root()))
         .collect();
+    let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     limit_capabilities(&kept).map_err(failed)?;
     close_to_others().map_err(failed)?;
-    install(plainly(SUPERVISOR)).map_err(failed)
+    let mut calls = plainly(SUPERVISOR);
+    if let Some(egress) = &plan.egress {
+        enter_landlock(&egress.ports(), group).map_err(failed)?;
+        calls.extend(plainly(EGRESS));
+        calls.insert(libc::SYS_socket, sockets().map_err(failed)?);
+    }
+    install(calls).map_err(failed)
+}
+
+/// Internet sockets of streams and datagrams.
+fn sockets() -> std::result::Result<Vec<SeccompRule>, Errno> {
+    /// What is not SOCK_NONBLOCK or SOCK_CLOEXEC.
+    const TYPE: u64 = 0xf;
+    let int = |value: i32| u64::try_from(value).map_err(|_| Errno::EINVAL);
+    let condition = |argument, operation, value| {
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operation, value)
+            .map_err(|_| Errno::EINVAL)
+    };
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for kind in [libc::SOCK_STREAM, libc::SOCK_DGRAM] {
+            let conditions = vec![
+                condition(0, SeccompCmpOp::Eq, int(family)?)?,
+                condition(1, SeccompCmpOp::MaskedEq(TYPE), int(kind)?)?,
+                condition(2, SeccompCmpOp::Eq, 0)?,
+            ];
+            rules.push(SeccompRule::new(conditions).map_err(|_| Errno::EINVAL)?);
+        }
+    }
+    Ok(rules)
+}
+
+/// A domain without a right to any file, in which only `ports` can be connected to by TCP; as much of
+/// that as the kernel has. It is a second wall: the filter lets no file be opened either.
+fn enter_landlock(ports: &[u16], group: Option<&Group>) -> std::result::Result<(), Errno> {
+    let refused = |_| Errno::EPERM;
+    let mut ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))
+        .map_err(refused)?;
+    if ports.len() <= MOST_PORTS {
+        ruleset = ruleset
+            .handle_access(AccessNet::ConnectTcp)
+            .map_err(refused)?;
+    }
+    let mut created = ruleset.create().map_err(refused)?;
+    if ports.len() <= MOST_PORTS {
+        let ports = ports.iter().map(|&port| {
+            Ok::<_, landlock::RulesetError>(NetPort::new(port, AccessNet::ConnectTcp))
+        });
+        created = created.add_rules(ports).map_err(refused)?;
+    }
+    if let Some(group) = group {
+        let directory = PathFd::new(group.parent()).map_err(|_| Errno::ENOENT)?;
+        let rule = PathBeneath::new(directory, AccessFs::RemoveDir);
+        created = created.add_rule(rule).map_err(refused)?;
+    }
+    let entered = created.restrict_self().map_err(refused)?;
+    debug!(landlock = ?entered.ruleset, "the supervisor has entered its domain");
+    Ok(())
 }
 
 /// Keep the capabilities `kept` alone.
@@ -121,6 +209,9 @@ pub(crate) fn close_to_others() -> std::result::Result<(), Errno> {
 pub(crate) fn plainly(calls: &[libc::c_long]) -> Calls {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
+
+/// The answer to any other: EPERM.
+const REFUSED: Verdict = Verdict::Errno(1);
 
 /// Refuse every system call but `calls` and what any program needs. Refused, not deadly: whatever it
 /// was for, the loop goes on. After `no_new_privs`.
@@ -144,8 +235,8 @@ mod tests {
         let program = program(plainly(SUPERVISOR)).unwrap();
         let native = Arch::native().audit_word();
         for number in (0..600).chain([0x4000_0000, u32::MAX]) {
-            let number_of = libc::c_long::from(number);
-            let expected = match BASE.contains(&number_of) || SUPERVISOR.contains(&number_of) {
+            let call = libc::c_long::from(number);
+            let expected = match BASE.contains(&call) || SUPERVISOR.contains(&call) {
                 true => Verdict::Allow,
                 false => REFUSED,
             };

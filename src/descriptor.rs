@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::io::IoSliceMut;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -17,8 +16,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockType, SockaddrLike, SockaddrStorage,
-    getsockname, getsockopt, recvmsg, sockopt,
+    AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt,
+    sockopt,
 };
 use nix::sys::stat::{SFlag, fstat};
 use nix::sys::statfs::{FsType, fstatfs};
@@ -27,12 +26,10 @@ use crate::broker::listen::{self, SocketFile, shown};
 use crate::error::{Error, Result};
 use crate::plan::{Handed, errno_of};
 use crate::request::{Endpoint, Request, Source};
-use crate::sys::parent;
+use crate::sys::{message, parent};
 
 /// How long a `--connect` may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// The kernel's own limit of descriptors in one message (SCM_MAX_FD, unix(7)).
-const MOST_DESCRIPTORS: usize = 253;
 
 /// What a descriptor is, as far as it matters to a sandbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -307,22 +304,14 @@ fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
         )
     };
     let socket = parent::connect_unix(path).map_err(failed)?;
-    let mut byte = [0_u8; 4096];
-    let mut space = nix::cmsg_space!([RawFd; MOST_DESCRIPTORS]);
-    let mut buffers = [IoSliceMut::new(&mut byte)];
-    let message = loop {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        match recvmsg::<()>(socket.as_raw_fd(), &mut buffers, Some(&mut space), flags) {
-            Err(Errno::EINTR) => {}
-            other => break other.map_err(failed)?,
-        }
-    };
-    let mut received = Vec::new();
-    for control in message.cmsgs().map_err(failed)? {
-        if let ControlMessageOwned::ScmRights(descriptors) = control {
-            received.extend(parent::own_received(descriptors));
-        }
+    let mut bytes = [0_u8; 4096];
+    let message =
+        message::receive(socket.as_fd(), &mut bytes, MsgFlags::empty()).map_err(failed)?;
+    if message.flags.contains(MsgFlags::MSG_CTRUNC) {
+        // Some were dropped: the command would miss them, or take one for another.
+        return Err(failed(Errno::EMFILE));
     }
+    let received = message.descriptors;
     if received.is_empty() {
         return Err(Error::usage(
             format!("--receive-from unix:{}", path.display()),

@@ -209,6 +209,8 @@ fn mount_words(mount: &Mount) -> String {
         | Mount::HideDirectory(_)
         | Mount::HideFile(_)
         | Mount::HideSocket(_) => "hidden",
+        Mount::KeepSocket(path) => return format!("kept for later {}", path.display()),
+        Mount::ShowSocket { path, .. } => return format!("shown again {}", path.display()),
         Mount::PrivateTmp(_) => "private",
     };
     format!("{verb} {}", mount.object())

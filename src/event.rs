@@ -52,6 +52,16 @@ impl Events {
         Ok(Self(file))
     }
 
+    /// The same target again, for who tells besides.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    pub(crate) fn again(&self) -> Result<Self> {
+        let copy = self.0.as_ref().map(File::try_clone).transpose();
+        copy.map(Self)
+            .map_err(|error| Error::host("write events", "", errno_of(&error)))
+    }
+
     /// The sandbox is up and its command runs.
     pub(crate) fn started(&mut self, plan: &Plan, pid: i32) {
         self.write(

@@ -9,6 +9,7 @@ mod confine;
 pub mod descriptor;
 pub mod doctor;
 pub mod dry_run;
+pub mod egress;
 pub mod error;
 mod event;
 pub mod exit;

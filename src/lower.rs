@@ -76,6 +76,7 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
             // Nothing can be unshared: the filter, no_new_privs and Landlock are what is left.
             *network_namespace = false;
             without_namespaces(policy);
+            without_egress(policy, losses);
             return;
         }
     }
@@ -113,6 +114,15 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
     }
     if !policy.namespaces.mount {
         without_mounts(policy);
+    }
+    if policy.network != Network::Loopback {
+        without_egress(policy, losses);
+    }
+}
+
+fn without_egress(policy: &mut Policy, losses: &mut Vec<String>) {
+    if !std::mem::take(&mut policy.egress).is_empty() {
+        losses.push("egress: needs a network namespace; no destination is reached".to_owned());
     }
 }
 

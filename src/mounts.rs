@@ -55,7 +55,21 @@ pub enum Mount {
     HideFile(PathBuf),
     /// A Unix socket that was there when the plan was made, covered likewise if it still is.
     HideSocket(PathBuf),
+    /// A Unix socket that is allowed, taken before a directory above it is covered.
+    KeepSocket(PathBuf),
+    /// The same socket put back at this path, below what covers it.
+    ShowSocket {
+        /// Where.
+        path: PathBuf,
+        /// Which of the kept ones.
+        kept: usize,
+        /// What has to be made of the way to it.
+        directories: Vec<PathBuf>,
+    },
 }
+
+/// The most allowed sockets that may stand below covered directories.
+pub(crate) const MOST_KEPT: usize = 8;
 
 impl Mount {
     /// The step that does it.
@@ -69,7 +83,11 @@ impl Mount {
             Self::Sys => Step::Sys,
             Self::Dev { .. } => Step::Dev,
             Self::PrivateTmp(_) => Step::PrivateTmp,
-            Self::HideDirectory(_) | Self::HideFile(_) | Self::HideSocket(_) => Step::Hide,
+            Self::HideDirectory(_)
+            | Self::HideFile(_)
+            | Self::HideSocket(_)
+            | Self::KeepSocket(_)
+            | Self::ShowSocket { .. } => Step::Hide,
         }
     }
 
@@ -86,6 +104,9 @@ impl Mount {
             | Self::HideDirectory(path)
             | Self::HideFile(path)
             | Self::HideSocket(path) => path.display().to_string(),
+            Self::KeepSocket(path) | Self::ShowSocket { path, .. } => {
+                format!("around {}", path.display())
+            }
         }
     }
 }
@@ -96,8 +117,10 @@ pub const DEVICE_NODES: &[&str] = &["null", "zero", "full", "random", "urandom",
 /// In the place of a tree that is not there; no descriptor.
 const NO_TREE: RawFd = -1;
 
-/// Detached trees that one list of mounts may hold at a time.
-const SLOTS: usize = 8;
+/// Detached trees that one line may hold at a time.
+const OWN_SLOTS: usize = 8;
+/// Those, and the ones held from one line to another.
+const SLOTS: usize = OWN_SLOTS + MOST_KEPT;
 
 /// The child's system calls for a list of mounts.
 #[derive(Default)]
@@ -106,6 +129,8 @@ pub(crate) struct Mounts {
     /// Those from here on need the sandbox's own network namespace: a fresh `/sys` shows that of
     /// whoever mounts it.
     in_network: usize,
+    /// Sockets kept so far.
+    kept: usize,
 }
 
 struct Operation {
@@ -202,6 +227,21 @@ impl Mounts {
                 let data = Some(c"mode=755,size=16m");
                 self.fresh(step, line, c"tmpfs", &c_path(path)?, QUIET, data);
             }
+            Mount::KeepSocket(path) => {
+                let slot = OWN_SLOTS + self.kept;
+                self.kept += 1;
+                self.push(step, line, Call::Copy(c_path(path)?, Depth::One, slot));
+            }
+            Mount::ShowSocket {
+                path,
+                kept,
+                directories,
+            } => {
+                for directory in directories {
+                    self.push(step, line, Call::Directory(c_path(directory)?));
+                }
+                self.push(step, line, Call::Node(OWN_SLOTS + kept, c_path(path)?));
+            }
             Mount::HideFile(path) => {
                 let call = Call::Mount {
                     source: DEV_NULL.into(),
@@ -260,8 +300,10 @@ impl Mounts {
         let node = |name: &str| c_path(&Path::new("/dev").join(name));
         let sources = nodes.iter().map(|&name| Ok((node(name)?, node(name)?)));
         let terminal = console.map(|path| Ok((c_path(path)?, node("console")?)));
-        let pairs: Vec<(CString, CString)> =
-            sources.chain(terminal).take(SLOTS).collect::<Result<_>>()?;
+        let pairs: Vec<(CString, CString)> = sources
+            .chain(terminal)
+            .take(OWN_SLOTS)
+            .collect::<Result<_>>()?;
         for (slot, (source, _)) in pairs.iter().enumerate() {
             self.push(step, line, Call::CopyNode(source.clone(), slot));
         }
@@ -316,16 +358,20 @@ impl Mounts {
             .operations
             .split_at_checked(self.in_network)
             .unwrap_or((&self.operations, &[]));
-        perform(before, &done)?;
+        let mut trees = [NO_TREE; SLOTS];
+        perform(before, &mut trees, &done)?;
         enter_network()?;
-        perform(after, &done)
+        perform(after, &mut trees, &done)
     }
 }
 
-fn perform(operations: &[Operation], done: impl Fn(Step)) -> std::result::Result<(), Failure> {
-    let mut trees = [NO_TREE; SLOTS];
+fn perform(
+    operations: &[Operation],
+    trees: &mut [RawFd; SLOTS],
+    done: impl Fn(Step),
+) -> std::result::Result<(), Failure> {
     for Operation { step, line, call } in operations {
-        call.perform(&mut trees)
+        call.perform(trees)
             .map_err(|errno| Failure::with_object(*step, *line, errno))?;
         done(*step);
     }

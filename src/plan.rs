@@ -20,22 +20,29 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
+use crate::egress::destination::Protocol;
+use crate::egress::setup::{Place, Setup};
+use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
 use crate::filter::{self, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
+use crate::policy::merge;
 use crate::policy::{
     Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
 };
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
 use crate::proc_file;
+use crate::sys::child::Family;
 
 /// CAP_SETGID, CAP_SETUID (capabilities(7)).
 const CAP_SETGID: u8 = 6;
 const CAP_SETUID: u8 = 7;
 /// The first Landlock ABI with scopes for signals and abstract sockets: Linux 6.12.
 const LANDLOCK_SCOPES: u32 = 6;
+/// Below this, binding needs CAP_NET_BIND_SERVICE (ip(7), `ip_unprivileged_port_start`).
+const FIRST_OPEN_PORT: u16 = 1024;
 /// Where commands are looked up if the environment has no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -102,6 +109,8 @@ pub struct Plan {
     pub id_maps: IdMaps,
     /// Bring `lo` up.
     pub loopback_up: bool,
+    /// How allowed destinations are reached; `None` where nothing is allowed.
+    pub(crate) egress: Option<Setup>,
     /// No user namespaces below this one.
     pub forbids_user_namespaces: bool,
     /// Changes to the file system's view, in order.
@@ -224,6 +233,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
+        egress: decide_egress(policy, user_namespace)?,
         forbids_user_namespaces: user_namespace,
         mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
@@ -256,6 +266,41 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         kill_after: process.kill_after,
         losses: Vec::new(),
     })
+}
+
+/// What has to be set up for the destinations that are allowed.
+fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>> {
+    let egress = &policy.egress;
+    if egress.is_empty() {
+        return Ok(None);
+    }
+    if policy.network != Network::Loopback {
+        return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
+    }
+    let rules = sets::rules(egress)?;
+    // Unix sockets are let through by the mounts: nothing has to be carried for them.
+    if !rules.allow_hosts() {
+        return Ok(None);
+    }
+    let mut families = vec![Family::V4];
+    if Path::new("/proc/net/if_inet6").exists() {
+        families.push(Family::V6);
+    }
+    let low = |port: u16| port < FIRST_OPEN_PORT;
+    if !user_namespace && rules.ports_below(Protocol::Tcp).iter().any(low) {
+        return Err(Error::usage(
+            "egress.allow",
+            format!(
+                "names that are not known beforehand (*.HOST), with ports below {FIRST_OPEN_PORT}, need a user namespace"
+            ),
+        ));
+    }
+    let (settings, hosts) = asking::host_files(&rules);
+    let place = match fs::canonicalize("/etc/resolv.conf") {
+        Ok(path) if path.starts_with("/etc") => Place::Etc,
+        _ => Place::Elsewhere,
+    };
+    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect).map(Some)
 }
 
 /// Who has made the user namespace that owns the network has every capability over both from outside,
@@ -586,6 +631,7 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         resolved.dedup();
         Ok(resolved)
     };
+    let let_through = sockets_let_through(policy)?;
     let mut mounts = Vec::new();
     let mut read_only = resolve("--read-only", &filesystem.read_only)?;
     // The kernel lets uid 0 write there without any capability; others may own a control group.
@@ -642,10 +688,100 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         covered.extend(replaced.map(|(_, folder)| PathBuf::from(folder)));
         let gone = |path: &PathBuf| covered.iter().any(|above| path.starts_with(above));
         let sockets = host_sockets().into_iter();
-        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path));
+        let allowed = |path: &PathBuf| let_through.iter().any(|one| one.socket == *path);
+        let sockets = sockets.filter(|path| !gone(path) && !named.contains(path) && !allowed(path));
         mounts.extend(sockets.map(Mount::HideSocket));
     }
+    show_sockets(let_through, &mut mounts)?;
     Ok(mounts)
+}
+
+/// A Unix socket of the host that is allowed by its path.
+struct LetThrough {
+    /// The rule's path, without links but for its last part.
+    path: PathBuf,
+    /// What it leads to.
+    socket: PathBuf,
+}
+
+/// The Unix sockets that the rules allow.
+fn sockets_let_through(policy: &Policy) -> Result<Vec<LetThrough>> {
+    if policy.egress.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rules = sets::rules(&policy.egress)?;
+    let mut sockets = Vec::new();
+    for path in rules.unix_sockets() {
+        let refuse =
+            |reason: &str| Error::usage(format!("--allow unix:{}", path.display()), reason);
+        let found = fs::canonicalize(path).map_err(|error| refuse(errno_of(&error).desc()))?;
+        if !fs::metadata(&found).is_ok_and(|found| found.file_type().is_socket()) {
+            return Err(refuse("this is no Unix socket"));
+        }
+        let place = path.parent().zip(path.file_name());
+        let (parent, name) = place.ok_or_else(|| refuse("this is no Unix socket"))?;
+        let parent = fs::canonicalize(parent).map_err(|error| refuse(errno_of(&error).desc()))?;
+        sockets.push(LetThrough {
+            path: parent.join(name),
+            socket: found,
+        });
+    }
+    Ok(sockets)
+}
+
+/// Take the allowed sockets that `mounts` cover before it does, and put them back after.
+fn show_sockets(sockets: Vec<LetThrough>, mounts: &mut Vec<Mount>) -> Result<()> {
+    let mut kept = Vec::new();
+    let mut shown = Vec::new();
+    let mut made: BTreeSet<PathBuf> = BTreeSet::new();
+    for LetThrough { path, socket } in sockets {
+        let refuse =
+            |reason: &str| Error::usage(format!("--allow unix:{}", path.display()), reason);
+        let mut above = None;
+        for mount in mounts.iter() {
+            match mount {
+                Mount::HideDirectory(cover) | Mount::PrivateTmp(cover)
+                    if path.starts_with(cover) =>
+                {
+                    above = Some(cover.clone());
+                }
+                Mount::HideFile(hidden) if *hidden == path || *hidden == socket => {
+                    return Err(refuse(
+                        "--hide, or hide of the policy, names this very socket",
+                    ));
+                }
+                Mount::Dev { .. } if path.starts_with("/dev") => {
+                    return Err(refuse(
+                        "it is not in a /dev of its own; that needs --dev host",
+                    ));
+                }
+                _ => {}
+            }
+        }
+        let Some(cover) = above else {
+            continue;
+        };
+        if kept.len() == crate::mounts::MOST_KEPT {
+            return Err(refuse("too many sockets below hidden directories"));
+        }
+        let mut directories: Vec<PathBuf> = path
+            .ancestors()
+            .skip(1)
+            .take_while(|folder| **folder != *cover)
+            .filter(|folder| made.insert(folder.to_path_buf()))
+            .map(Path::to_path_buf)
+            .collect();
+        directories.reverse();
+        shown.push(Mount::ShowSocket {
+            path,
+            kept: kept.len(),
+            directories,
+        });
+        kept.push(Mount::KeepSocket(socket));
+    }
+    mounts.splice(0..0, kept);
+    mounts.extend(shown);
+    Ok(())
 }
 
 /// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all. Which

@@ -11,11 +11,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use libc::sock_filter;
 
 use crate::broker::connection;
+use crate::egress::setup::Opening;
 use crate::error::{Error, Result};
 use crate::mounts::Mounts;
 use crate::plan::{IdMaps, Plan};
 use crate::step::Step;
-use crate::sys::child::{Disposition, Strings};
+use crate::sys::child::{Disposition, Family, Strings};
 
 /// Whether the child brings `lo` up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,16 @@ pub(crate) enum NetworkOrigin {
     Unshared,
     /// Nobody any more: the clone made it, or it is one that exists already.
     Given,
+}
+
+/// How allowed destinations are reached: done by whoever brings `lo` up.
+pub(crate) struct Egress {
+    /// Where the sockets are sent.
+    pub(crate) channel: RawFd,
+    /// Every address of these is made local.
+    pub(crate) families: Vec<Family>,
+    /// The sockets, in order.
+    pub(crate) openings: Vec<Opening>,
 }
 
 /// The lines for the id-map files that a process writes for itself.
@@ -85,6 +96,8 @@ pub(crate) struct Channels {
     pub(crate) launcher_ends: Vec<RawFd>,
     /// Landlock ruleset.
     pub(crate) landlock: Option<RawFd>,
+    /// Where sockets for the supervisor are sent.
+    pub(crate) egress: Option<RawFd>,
     /// What becomes descriptor 0, 1, 2 and so on.
     pub(crate) descriptors: Vec<RawFd>,
 }
@@ -99,6 +112,7 @@ pub(crate) struct Prepared {
     pub(crate) own_id_maps: Option<OwnIdMaps>,
     pub(crate) network: NetworkOrigin,
     pub(crate) loopback: Loopback,
+    pub(crate) egress: Option<Egress>,
     pub(crate) forbids_user_namespaces: bool,
     pub(crate) mounts: Option<Mounts>,
     pub(crate) hostname: Option<Vec<u8>>,
@@ -211,6 +225,15 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         } else {
             Loopback::Untouched
         },
+        egress: plan
+            .egress
+            .as_ref()
+            .zip(channels.egress)
+            .map(|(setup, channel)| Egress {
+                channel,
+                families: setup.families.clone(),
+                openings: setup.ways.iter().map(|way| way.to_opening()).collect(),
+            }),
         forbids_user_namespaces: plan.forbids_user_namespaces,
         mounts: if plan.namespaces.mount {
             Some(Mounts::prepare(&plan.mounts)?)

@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
+use crate::egress::engine::Engine;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
 use crate::plan::{Plan, Situation, errno_of};
@@ -79,7 +80,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         awaits_connection: false,
     };
     let terminal = Terminal::open();
-    let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
+    let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
     if request.timing {
@@ -92,7 +93,17 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         timeout: plan.timeout,
         kill_after: plan.kill_after,
     };
-    let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session)?;
+    let egress = match &plan.egress {
+        None => None,
+        Some(setup) => {
+            // Only now: the command was started with the caller's limit.
+            parent::raise_descriptor_limit()
+                .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
+            let ways = std::mem::take(&mut spawned.ways);
+            Some(Engine::new(setup, ways, events.again()?)?)
+        }
+    };
+    let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
     confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;
     let status = event::status(ending);

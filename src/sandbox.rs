@@ -25,7 +25,11 @@ use nix::unistd::pipe2;
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
+use crate::egress::destination::Destination;
+use crate::egress::engine::Engine;
+use crate::egress::service::Service;
 use crate::error::{Error, Result};
+use crate::event::Events;
 use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of};
 use crate::policy::{Limit, Network, Policy, spec};
@@ -94,6 +98,8 @@ enum Change {
     ReadOnly(PathBuf),
     ReadWrite(PathBuf),
     PrivateTmp,
+    Allow(Destination),
+    Deny(Destination),
     Limit(Limit),
     Timeout(Duration),
     Hostname(String),
@@ -159,6 +165,26 @@ impl Sandbox {
     /// A `/tmp` and `/var/tmp` of its own.
     pub fn private_tmp(&mut self) -> &mut Self {
         self.change(Change::PrivateTmp)
+    }
+
+    /// Let the command reach a destination outside, written as for `--allow`: `api.example.com:443`,
+    /// `*.example.com:443`, `10.0.0.0/8:5432`, `udp://192.0.2.1:123`. Nothing else can be reached.
+    ///
+    /// The connections are made by a thread of this process, from its own network, until the [`Child`]
+    /// is waited for or dropped.
+    ///
+    /// # Errors
+    /// When it is no destination.
+    pub fn allow(&mut self, destination: &str) -> Result<&mut Self> {
+        Ok(self.change(Change::Allow(parse_destination("allow", destination)?)))
+    }
+
+    /// Refuse a destination, whatever is allowed.
+    ///
+    /// # Errors
+    /// When it is no destination.
+    pub fn deny(&mut self, destination: &str) -> Result<&mut Self> {
+        Ok(self.change(Change::Deny(parse_destination("deny", destination)?)))
     }
 
     /// A resource limit (prlimit(2)): its name in lower case without `RLIMIT_`, and the value as
@@ -283,7 +309,18 @@ impl Sandbox {
             timing: false,
             awaits_connection: false,
         };
-        let (plan, spawned) = launch::launch(&lowered, &situation, plan, order)?;
+        let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
+        let egress = match &plan.egress {
+            None => None,
+            Some(setup) => {
+                let ways = std::mem::take(&mut spawned.ways);
+                Some(Service::start(Engine::new(
+                    setup,
+                    ways,
+                    Events::default(),
+                )?)?)
+            }
+        };
         Ok(Child {
             stdin: ends.stdin.map(ChildStdin::from),
             stdout: ends.stdout.map(ChildStdout::from),
@@ -296,6 +333,7 @@ impl Sandbox {
             ended: None,
             status: None,
             spawned,
+            _egress: egress,
             _group: group,
         })
     }
@@ -398,6 +436,8 @@ impl Sandbox {
                 Change::ReadOnly(path) => files.read_only.push(path.clone()),
                 Change::ReadWrite(path) => files.read_write.push(path.clone()),
                 Change::PrivateTmp => files.private_tmp = true,
+                Change::Allow(destination) => policy.egress.allow.push(destination.clone()),
+                Change::Deny(destination) => policy.egress.deny.push(destination.clone()),
                 Change::Limit(limit) => {
                     policy
                         .limits
@@ -467,6 +507,11 @@ impl Sandbox {
     }
 }
 
+fn parse_destination(what: &str, text: &str) -> Result<Destination> {
+    text.parse()
+        .map_err(|reason: spec::Invalid| Error::usage(format!("{what} {text}"), reason.to_string()))
+}
+
 fn no_directory(error: std::io::Error) -> Error {
     Error::host("find", "the working directory", errno_of(&error))
 }
@@ -531,6 +576,8 @@ pub struct Child {
     ended: Option<i32>,
     status: Option<ExitStatus>,
     spawned: Spawned,
+    /// Makes the connections that the policy allows, until the sandbox is gone.
+    _egress: Option<Service>,
     /// Removed after the sandbox is gone: fields are dropped in this order.
     _group: Option<Group>,
 }

@@ -41,6 +41,7 @@ use crate::report::{Failure, READY};
 use crate::step::Step;
 use crate::sys::child::Disposition;
 use crate::sys::clone::{Flags, Guests, Join, NotStarted};
+use crate::sys::message;
 use crate::sys::parent;
 use crate::{child, doctor, init};
 
@@ -53,6 +54,8 @@ pub(crate) struct Spawned {
     pub(crate) pid: i32,
     /// The init's reports, if there is one; closing it ends the sandbox.
     pub(crate) status: Option<OwnedFd>,
+    /// The sockets of the plan's egress, in its order.
+    pub(crate) ways: Vec<OwnedFd>,
     /// When each step was done, in nanoseconds of `CLOCK_MONOTONIC`, if that was asked for.
     pub(crate) marks: Vec<(Step, u64)>,
 }
@@ -91,6 +94,8 @@ pub(crate) struct Launch {
     pid: i32,
     status: Option<OwnedFd>,
     guests: Guests<Prepared>,
+    /// Where the sockets of the plan's egress come from.
+    egress: Option<OwnedFd>,
     /// What the children have said so far.
     said: Vec<u8>,
     released: std::result::Result<(), Errno>,
@@ -164,6 +169,17 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     } else {
         None
     };
+    let egress = if plan.egress.is_some() {
+        let kind = SockType::SeqPacket;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
+            .map_err(on(Step::Egress))?;
+        Some((
+            lift(ours, least).map_err(on(Step::Egress))?,
+            lift(theirs, least).map_err(on(Step::Egress))?,
+        ))
+    } else {
+        None
+    };
     let init = if plan.init {
         Some(init_channels(least)?)
     } else {
@@ -180,8 +196,10 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
             .iter()
             .map(|(_, writer)| writer.as_raw_fd())
             .chain(init.iter().map(|init| init.supervisor.as_raw_fd()))
+            .chain(egress.iter().map(|(ours, _)| ours.as_raw_fd()))
             .collect(),
         landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
+        egress: egress.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         descriptors,
     };
     let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
@@ -214,6 +232,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         pid,
         status: init.map(InitChannels::keep_status),
         guests,
+        egress: egress.map(|(ours, _)| ours),
         said: Vec::new(),
         released: Ok(()),
         _sharing: sharing,
@@ -291,6 +310,10 @@ impl Launch {
                 errno,
             ));
         }
+        let ways = match &self.egress {
+            None => Vec::new(),
+            Some(channel) => receive_ways(plan, channel)?,
+        };
         let clock = self.guests.value().clock.as_ref();
         let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
         debug!(pid = self.pid, "the command runs");
@@ -299,9 +322,26 @@ impl Launch {
             pidfd,
             pid: self.pid,
             status: self.status.take(),
+            ways,
             marks,
         })
     }
+}
+
+/// The sockets of `plan`'s egress. The child has sent them all before it let the command run.
+fn receive_ways(plan: &Plan, channel: &OwnedFd) -> Result<Vec<OwnedFd>> {
+    let failed = |errno| Error::step(Step::Egress, "", errno);
+    let expected = plan.egress.as_ref().map_or(0, |setup| setup.ways.len());
+    let mut ways = Vec::with_capacity(expected);
+    while ways.len() < expected {
+        let received = message::receive(channel.as_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+        let received = received.map_err(failed)?;
+        if received.descriptors.is_empty() || received.flags.contains(MsgFlags::MSG_CTRUNC) {
+            return Err(failed(Errno::EMFILE));
+        }
+        ways.extend(received.descriptors);
+    }
+    Ok(ways)
 }
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.
@@ -497,6 +537,10 @@ fn failed(plan: &Plan, failure: Failure) -> Error {
         Step::Exec => return not_executed(plan, errno),
         Step::Limits => plan.limits.get(index).map(|limit| limit.name.to_owned()),
         Step::Chdir => Some(plan.directory.display().to_string()),
+        Step::Egress => plan
+            .egress
+            .as_ref()
+            .and_then(|setup| setup.ways.get(index).map(ToString::to_string)),
         _ => plan
             .mounts
             .get(index)

@@ -40,6 +40,8 @@ steps! {
     Network = "create the network namespace",
     /// `lo` up, read back.
     Loopback = "bring up the loopback interface",
+    /// Routes, and sockets for the supervisor, by which allowed destinations are reached.
+    Egress = "open the ways out",
     /// `user.max_user_namespaces` = 0 inside.
     ForbidUserNamespaces = "forbid nested user namespaces",
     /// Make every mount private to the new mount namespace.

@@ -21,6 +21,7 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
 use tracing::{debug, info};
 
+use crate::egress::engine::Engine;
 use crate::error::{Error, Result};
 use crate::init::{self, Record, Stop};
 use crate::spawn::Spawned;
@@ -84,6 +85,8 @@ pub(crate) struct Supervisor {
     /// How often the command was stopped, as far as the init has said.
     stops: u32,
     ended: Option<i32>,
+    /// Makes the connections that the policy allows.
+    egress: Option<Engine>,
 }
 
 impl Supervisor {
@@ -94,6 +97,7 @@ impl Supervisor {
         terminal: Option<Terminal>,
         limit: TimeLimit,
         own_session: bool,
+        egress: Option<Engine>,
     ) -> Result<Self> {
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&SigSet::all(), flags)
@@ -112,6 +116,7 @@ impl Supervisor {
             resumed: false,
             stops: 0,
             ended: None,
+            egress,
         })
     }
 
@@ -119,6 +124,9 @@ impl Supervisor {
     pub(crate) fn run(mut self) -> Result<Ending> {
         let waited = loop {
             self.wait_for_news()?;
+            if let Some(egress) = &mut self.egress {
+                egress.turn();
+            }
             self.take_signals();
             self.take_reports();
             if std::mem::take(&mut self.resumed) {
@@ -130,6 +138,9 @@ impl Supervisor {
         };
         // What the init wrote last may have come with its end.
         self.take_reports();
+        if let Some(egress) = self.egress.take() {
+            egress.finish();
+        }
         if let Some(terminal) = &self.terminal {
             terminal.take_back();
         }
@@ -159,12 +170,16 @@ impl Supervisor {
         if let Some(status) = self.spawned.status.as_ref().filter(|_| listens) {
             watched.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
-        let timeout = match self.deadline {
+        if let Some(egress) = &self.egress {
+            watched.push(PollFd::new(egress.descriptor(), PollFlags::POLLIN));
+        }
+        let egress = self.egress.as_ref().and_then(Engine::next);
+        let timeout = match [self.deadline, egress].into_iter().flatten().min() {
             None => PollTimeout::NONE,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
                 // Rounded up, so that the loop does not spin through the last millisecond.
-                let left = left.as_millis().saturating_add(1).min(60_000);
+                let left = left.as_nanos().div_ceil(1_000_000).min(60_000);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             }
         };

@@ -470,3 +470,45 @@ fn is_channel(fd: BorrowedFd<'_>) -> bool {
     let kind = getsockopt(&fd, sockopt::SockType);
     family == Some(AddressFamily::Unix) && kind == Ok(SockType::SeqPacket)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channel_is_found_by_its_variable_or_its_name() {
+        let found = |variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            number_from(variable, 7).map_err(|error| error.to_string())
+        };
+        assert_eq!(found(&[("SANDBOX_CHANNEL", "9")]), Ok(9));
+        let names = ("LISTEN_FDNAMES", "web:channel:log");
+        assert_eq!(found(&[names, ("LISTEN_PID", "7")]), Ok(4));
+        for wrong in ["", "x", "-1", "99999999999"] {
+            let error = found(&[("SANDBOX_CHANNEL", wrong)]).unwrap_err();
+            assert!(error.contains("is no descriptor number"), "{error}");
+        }
+        // Another process's descriptors, or none of that name.
+        for none in [
+            &[names, ("LISTEN_PID", "8")][..],
+            &[("LISTEN_FDNAMES", "web"), ("LISTEN_PID", "7")],
+            &[],
+        ] {
+            assert!(found(none).unwrap_err().contains("is not set"));
+        }
+    }
+
+    #[test]
+    fn only_a_unix_socket_of_packets_is_a_channel() {
+        let (_channel, end) = transport::pair().unwrap();
+        assert!(is_channel(end.as_fd()));
+        let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!is_channel(stream.as_fd()));
+        assert!(!is_channel(
+            std::fs::File::open("/dev/null").unwrap().as_fd()
+        ));
+    }
+}

@@ -186,7 +186,7 @@ fn subcommands_stand_first_and_names_to_come_are_kept() {
 fn a_subcommands_own_words_are_checked() {
     assert_refused(
         &["policy"],
-        "no subcommand given: use one of list, show, check, explain, diff",
+        "no subcommand given: use one of list, show, check, explain, test, diff",
     );
     assert_refused(
         &["policy", "shw"],
@@ -385,6 +385,41 @@ fn policies_can_be_listed_shown_and_explained() {
         assert_eq!((status, err.as_str()), (Some(0), ""), "{arguments:?}");
         serde_json::from_str::<serde_json::Value>(&out).unwrap();
     }
+}
+
+#[test]
+fn a_destination_can_be_tested_without_running_anything() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("fetch.toml");
+    let policy = "# For: a test.\n[egress]\nallow = [\"api.example.com:443\", \"@example\"]\n";
+    std::fs::write(&file, policy).unwrap();
+    let file = file.to_str().unwrap();
+    for (destination, status, line) in [
+        (
+            "api.example.com:443",
+            0,
+            "api.example.com:443  allowed  by api.example.com:443\n",
+        ),
+        (
+            "a.files.example.com:443",
+            0,
+            "a.files.example.com:443  allowed  by *.files.example.com:443 of @example\n",
+        ),
+        (
+            "api.example.com.evil:443",
+            1,
+            "api.example.com.evil:443  refused  no rule allows it; \
+             --allow api.example.com.evil:443 would allow it\n",
+        ),
+    ] {
+        let (got, out, err) = said(&["policy", "test", file, destination]);
+        assert_eq!((got, out.as_str(), err.as_str()), (Some(status), line, ""));
+    }
+    let (status, out, err) = said(&["policy", "test", file, "example.com"]);
+    assert_eq!((status, out.as_str()), (Some(125), ""));
+    assert!(err.contains("has no port"), "{err}");
+    let (status, ..) = said(&["policy", "test", "default", "api.example.com:443"]);
+    assert_eq!(status, Some(1), "the control");
 }
 
 #[test]

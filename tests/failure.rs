@@ -125,11 +125,14 @@ macro_rules! steps {
 const NOSUID: u64 = libc::MS_NOSUID;
 const NODEV: u64 = libc::MS_NODEV;
 const NOEXEC: u64 = libc::MS_NOEXEC;
+const STREAM: u64 = (libc::SOCK_STREAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK) as u64;
 
 #[rustfmt::skip]
 steps! {
     no_network: Network "" [], refuse_when(libc::SYS_unshare, 0, libc::CLONE_NEWNET as u64);
     no_loopback: Loopback "" [], refuse_when(libc::SYS_ioctl, 1, libc::SIOCSIFFLAGS);
+    no_way_out: Egress "tcp://192.0.2.1:443" ["--allow", "192.0.2.1:443"], refuse_when(libc::SYS_socket, 1, STREAM);
+    no_route_out: Egress "" ["--allow", "192.0.2.1:443"], refuse_when(libc::SYS_socket, 0, libc::AF_NETLINK as u64);
     mounts_not_private: PrivateMounts "" [], refuse_when(libc::SYS_mount, 3, libc::MS_REC | libc::MS_PRIVATE);
     not_read_only: ReadOnly "/etc" ["--read-only", "/etc"], refuse(libc::SYS_mount_setattr);
     not_writable: ReadWrite "/etc" ["--read-write", "/etc"], refuse(libc::SYS_open_tree);

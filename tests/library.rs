@@ -309,3 +309,37 @@ fn the_pidfd_tells_the_end() {
     );
     assert!(child.try_wait().unwrap().is_some());
 }
+
+#[test]
+fn an_allowed_destination_is_reached_through_a_thread_of_this_process() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = std::thread::spawn(move || {
+        use std::io::{Read, Write};
+        let (mut connection, _) = listener.accept().unwrap();
+        let mut asked = [0; 4];
+        connection.read_exact(&mut asked).unwrap();
+        connection.write_all(b"pong").unwrap();
+        asked
+    });
+    let script = format!(
+        "exec 3<>/dev/tcp/127.0.0.1/{}; printf ping >&3; head -c 4 <&3",
+        address.port()
+    );
+    let mut sandbox = Sandbox::new("bash");
+    sandbox.args(["-c", &script]);
+    // Control: it is what is allowed that makes the difference.
+    let output = sandbox.output().unwrap();
+    assert!(!output.status.success());
+    assert!(output.stdout.is_empty());
+    let output = sandbox
+        .allow(&address.to_string())
+        .unwrap()
+        .output()
+        .unwrap();
+    assert_eq!(output.stdout, b"pong", "{output:?}");
+    assert_eq!(server.join().unwrap(), *b"ping");
+    assert!(sandbox.allow("no destination").is_err());
+    let error = sandbox.net(Net::None).spawn().unwrap_err();
+    assert!(error.to_string().contains("egress.allow"), "{error}");
+}

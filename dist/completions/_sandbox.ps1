@@ -24,6 +24,9 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
+            [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
+            [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
+            [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
             [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
             [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
             [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')
@@ -82,6 +85,9 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
+            [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
+            [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
+            [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
             [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
             [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
             [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')
@@ -143,6 +149,9 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
+            [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
+            [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
+            [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
             [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
             [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
             [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')
@@ -201,6 +210,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Print a policy with all its layers merged')
             [CompletionResult]::new('check', 'check', [CompletionResultType]::ParameterValue, 'Say whether a policy is valid, and what it widens')
             [CompletionResult]::new('explain', 'explain', [CompletionResultType]::ParameterValue, 'Say each key''s value, its meaning and where it came from')
+            [CompletionResult]::new('test', 'test', [CompletionResultType]::ParameterValue, 'Say whether a policy lets a command reach a destination; the status is 1 if not')
             [CompletionResult]::new('diff', 'diff', [CompletionResultType]::ParameterValue, 'Say what a policy has otherwise than another')
             break
         }
@@ -248,6 +258,17 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
             break
         }
+        'sandbox;policy;test' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
         'sandbox;policy;diff' {
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
@@ -274,6 +295,9 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
+            [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
+            [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
+            [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
             [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
             [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
             [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')

@@ -52,6 +52,9 @@ _sandbox() {
             sandbox__subcmd__policy,show)
                 cmd="sandbox__subcmd__policy__subcmd__show"
                 ;;
+            sandbox__subcmd__policy,test)
+                cmd="sandbox__subcmd__policy__subcmd__test"
+                ;;
             *)
                 ;;
         esac
@@ -59,7 +62,7 @@ _sandbox() {
 
     case "${cmd}" in
         sandbox)
-            opts="-v -q -h -V --policy --require --best-effort --net --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help --version run serve policy doctor selftest completions man"
+            opts="-v -q -h -V --policy --require --best-effort --net --allow --deny --inspect --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help --version run serve policy doctor selftest completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -86,6 +89,18 @@ _sandbox() {
                     ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inspect)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;
                 --userns)
@@ -325,7 +340,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy)
-            opts="-v -q -h --json --verbose --quiet --log-format --help list show check explain diff"
+            opts="-v -q -h --json --verbose --quiet --log-format --help list show check explain test diff"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -432,8 +447,26 @@ _sandbox() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        sandbox__subcmd__policy__subcmd__test)
+            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --log-format)
+                    COMPREPLY=($(compgen -W "text json" -- "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         sandbox__subcmd__run)
-            opts="-v -q -h --policy --require --best-effort --net --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help"
+            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -460,6 +493,18 @@ _sandbox() {
                     ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inspect)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;
                 --userns)
@@ -638,7 +683,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__selftest)
-            opts="-v -q -h --policy --require --best-effort --net --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -665,6 +710,18 @@ _sandbox() {
                     ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inspect)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;
                 --userns)
@@ -797,7 +854,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__serve)
-            opts="-v -q -h --hand-over --workers --spare --backlog --reuse-port --stop-signal --max-connections --max-per-source --idle-timeout --total-timeout --drain-timeout --metrics --status --json --policy --require --best-effort --net --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --connect --receive-from --allow-unsafe-fd --events --dry-run --listen --verbose --quiet --log-format --help"
+            opts="-v -q -h --hand-over --workers --spare --backlog --reuse-port --stop-signal --max-connections --max-per-source --idle-timeout --total-timeout --drain-timeout --metrics --status --json --policy --require --best-effort --net --allow --deny --inspect --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --connect --receive-from --allow-unsafe-fd --events --dry-run --listen --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -872,6 +929,18 @@ _sandbox() {
                     ;;
                 --net)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --deny)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --inspect)
+                    COMPREPLY=($(compgen -W "yes no" -- "${cur}"))
                     return 0
                     ;;
                 --userns)

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sandbox_global_optspecs
-    string join \n policy= require= best-effort net= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
+    string join \n policy= require= best-effort net= allow= deny= inspect= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
 end
 
 function __fish_sandbox_needs_command
@@ -29,6 +29,10 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -l require -d 'Demand prot
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -94,6 +98,10 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l require -d 'Dema
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -165,6 +173,10 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l require -d 'De
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -217,17 +229,18 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow-unsafe-f
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -l json -d 'Print JSON'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -s q -l quiet -d 'Leave warnings out'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -f -a "list" -d 'List the policies that can be named, and where each comes from'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -f -a "show" -d 'Print a policy with all its layers merged'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -f -a "check" -d 'Say whether a policy is valid, and what it widens'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -f -a "explain" -d 'Say each key\'s value, its meaning and where it came from'
-complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain diff" -f -a "diff" -d 'Say what a policy has otherwise than another'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "list" -d 'List the policies that can be named, and where each comes from'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "show" -d 'Print a policy with all its layers merged'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "check" -d 'Say whether a policy is valid, and what it widens'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "explain" -d 'Say each key\'s value, its meaning and where it came from'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "test" -d 'Say whether a policy lets a command reach a destination; the status is 1 if not'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -f -a "diff" -d 'Say what a policy has otherwise than another'
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from list" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
@@ -252,6 +265,12 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from explain" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from explain" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from test" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from test" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from test" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from test" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from test" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from diff" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and __fish_seen_subcommand_from diff" -l json -d 'Print JSON'
@@ -269,6 +288,10 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l require -d 
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"

@@ -40,6 +40,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "The network namespace was made, but its loopback interface stayed down; some hosts take capabilities from unprivileged user namespaces at this point.",
             "sandbox doctor names the security module; --net none needs no interface.",
         ),
+        Step::Egress => (
+            "A route or a socket that --allow needs could not be made inside: a limit of descriptors (--limit nofile), or the host takes capabilities from unprivileged user namespaces.",
+            "Name fewer ports; sandbox doctor names the security module; as root, --userns no.",
+        ),
         Step::PrivateMounts => (
             "The mount namespace cannot be cut from the host's: the host takes capabilities from unprivileged user namespaces.",
             "sandbox doctor; --share mount does without one and loses all that hides files.",

@@ -13,10 +13,12 @@ use clap::builder::{
 };
 use clap::{Args, ValueHint};
 
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
-use crate::policy::layer::Layer;
+use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
-    Cgroup, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge, spec,
+    Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge,
+    spec,
 };
 
 /// A parser of options whose value is text.
@@ -116,6 +118,30 @@ struct NetworkOptions {
     /// Danger: with host and ns: the command reaches what that network reaches.
     #[arg(long, value_name = "MODE", value_parser = bytes(spec::network))]
     net: Option<Network>,
+
+    /// Let the command reach DEST outside
+    ///
+    /// HOST:PORT, *.HOST:PORT (every name below HOST), IP:PORT, IP/BITS:PORT or [IPv6]:PORT; PORT may
+    /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. Or unix:PATH, a Unix socket of
+    /// the host; or @SET, what the file of that name lists. The command stays in its empty network: this program makes each connection for it, and refuses all others at once. Needs
+    /// --net loopback. May be given several times. Danger: what is reached may pass anything on.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    allow: Vec<Destination>,
+
+    /// Refuse DEST, whatever --allow and the policy allow
+    ///
+    /// Written as for --allow. May be given several times. Default: what is not allowed is refused.
+    #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
+    deny: Vec<Destination>,
+
+    /// Refuse what is sent to an allowed name without naming it
+    ///
+    /// Of each TCP connection to a name of --allow the first bytes must be a TLS hello or an HTTP
+    /// request for that very name, so that no other host at the same address is reached. Nothing is
+    /// decrypted. Off by default. Danger: protocols in which the server speaks first, such as SSH,
+    /// do not work with it.
+    #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
+    inspect: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -374,6 +400,14 @@ impl PolicyOptions {
         let mut layer = Layer {
             require,
             network: self.network.net,
+            egress: EgressLayer {
+                allow: self.network.allow,
+                deny: self.network.deny,
+                inspect: self.network.inspect.map(|inspect| match inspect {
+                    true => Inspect::Yes,
+                    false => Inspect::No,
+                }),
+            },
             ..Layer::default()
         };
         self.namespaces.lay(&mut layer);

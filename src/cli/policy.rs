@@ -47,6 +47,15 @@ enum Verb {
         #[arg(value_name = "KEY")]
         key: Option<String>,
     },
+    /// Say whether a policy lets a command reach a destination; the status is 1 if not
+    Test {
+        /// The policy, by name or file
+        #[arg(value_name = "NAME|FILE", value_hint = ValueHint::FilePath)]
+        policy: OsString,
+        /// HOST:PORT, IP:PORT or [IPv6]:PORT, after udp:// by UDP, or unix:PATH
+        #[arg(value_name = "DEST", value_hint = ValueHint::Hostname)]
+        destination: OsString,
+    },
     /// Say what a policy has otherwise than another
     Diff {
         /// The policy to compare with, by name or file
@@ -69,14 +78,22 @@ impl PolicyArgs {
         } else {
             Format::Text
         };
+        let mut status = 0;
         let text = match self.verb {
             Verb::List => describe::list(format),
             Verb::Show { policy } => describe::show(&policy, format),
             Verb::Check { policy } => describe::check(&policy, format),
             Verb::Explain { policy, key } => describe::explain(&policy, key.as_deref(), format),
+            Verb::Test {
+                policy,
+                destination,
+            } => describe::test(&policy, &destination, format).map(|(text, answer)| {
+                status = u8::from(answer == describe::Answer::Refused);
+                text
+            }),
             Verb::Diff { old, new } => describe::diff(&old, &new, format),
         }?;
         super::print(&text)?;
-        Ok(0)
+        Ok(status)
     }
 }

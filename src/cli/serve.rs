@@ -293,7 +293,19 @@ impl ServeArgs {
             timing: false,
         };
         let options = self.policy;
-        let policy = move || options.clone().into_policy_from(hand_over.default_policy());
+        let policy = move || {
+            let policy = options
+                .clone()
+                .into_policy_from(hand_over.default_policy())?;
+            // A worker that found nothing where its policy allows something would be a riddle.
+            match policy.egress.is_empty() {
+                true => Ok(policy),
+                false => Err(Error::usage(
+                    "egress.allow",
+                    "the broker gives its workers no way out yet; leave it out, or run the server alone",
+                )),
+            }
+        };
         serve::serve(policy, &request, settings)
     }
 }

@@ -54,7 +54,7 @@ fn suspect(step: Step, errno: Errno, readings: &Readings) -> Option<(Id, Failure
     };
     let id = match step {
         Step::IdMaps => Id::UserNamespace,
-        Step::Network | Step::Loopback => Id::NetworkNamespace,
+        Step::Network | Step::Loopback | Step::Egress => Id::NetworkNamespace,
         Step::PrivateMounts => Id::MountNamespace,
         Step::Proc => Id::FreshProc,
         Step::Sys => Id::FreshSys,
@@ -128,6 +128,9 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::CloneCommand, &[], "the limits set leave no room for the command's process: raise --limit or --cgroup"),
     (Step::Network, &[Errno::ENOSPC, Errno::EUSERS], "the limit user.max_net_namespaces is reached; see 'sysctl user'"),
     (Step::Network, &[], "'sandbox doctor' tries a network namespace alone"),
+    (Step::Egress, &[Errno::EMFILE, Errno::ENFILE, Errno::ETOOMANYREFS], "the limit on descriptors is too low for the sockets that --allow needs; see 'ulimit -n', or name fewer ports"),
+    (Step::Egress, &[Errno::EADDRINUSE], "two rules of --allow ask for the same address and port, of which one is a network's"),
+    (Step::Egress, &[], "the kernel refuses a route or a socket that --allow needs; without --allow it is not asked"),
     (Step::Loopback, &[], "--net none leaves lo down"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Proc, &[Errno::EPERM, Errno::EACCES], "this host refuses a fresh /proc, as containers do; --proc host accepts the host's"),

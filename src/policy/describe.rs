@@ -1,4 +1,4 @@
-//! What `sandbox policy` says: list, show, check, explain, diff, for people and for programs.
+//! What `sandbox policy` says: list, show, check, explain, diff, test, for people and for programs.
 //!
 //! Each function reads the policies that it is asked for and returns the text; printing is the
 //! command line's. Text for people ends with a newline; JSON is one value, with a newline.
@@ -11,7 +11,10 @@ use super::find::{self, BUILT_IN, Purpose};
 use super::key::{self, KEYS};
 use super::merge::{self, Explained, Source, combine, widenings};
 use super::value::{Value, printable, quoted};
-use super::{Layer, Origin, Policy, Seccomp, spec};
+use super::{Layer, Network, Origin, Policy, Seccomp, spec};
+use crate::egress::destination::{Destination, Ports};
+use crate::egress::rules::Verdict;
+use crate::egress::sets;
 use crate::error::{Error, Result};
 use crate::request::Format;
 
@@ -85,6 +88,7 @@ pub fn check(policy: &OsStr, format: Format) -> Result<String> {
     if let Seccomp::Profile(name) = &merged.process.seccomp {
         crate::filter::load(name)?;
     }
+    sets::rules(&merged.egress)?;
     let wider = widenings(&merged);
     if format == Format::Json {
         let wider: Vec<_> = wider
@@ -107,6 +111,119 @@ pub fn check(policy: &OsStr, format: Format) -> Result<String> {
         text.push_str(&format!("  wider  {}: {}\n", wider.key, wider.consequence));
     }
     Ok(text)
+}
+
+/// Whether the policy lets a command reach `destination`, with the rule or the reason; and that as one
+/// answer for all its ports.
+///
+/// # Errors
+/// When the policy or the destination is not valid, or the policy's network is not one of rules.
+pub fn test(policy: &OsStr, destination: &OsStr, format: Format) -> Result<(String, Answer)> {
+    let policy = combine(&find::load(policy, Purpose::Explain)?)?;
+    test_policy(&policy, destination, format)
+}
+
+/// Whether everything that was asked for is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// All of it.
+    Allowed,
+    /// Not all of it.
+    Refused,
+}
+
+/// As [`test`], of a policy at hand.
+///
+/// # Errors
+/// As [`test`].
+pub fn test_policy(
+    policy: &Policy,
+    destination: &OsStr,
+    format: Format,
+) -> Result<(String, Answer)> {
+    let shown = destination.to_string_lossy().into_owned();
+    let what = || format!("destination \"{}\"", shown.escape_debug());
+    let parsed = spec::destination(destination)
+        .map_err(|reason| Error::usage(what(), reason.to_string()))?;
+    match &policy.network {
+        Network::Loopback | Network::None | Network::Fds => {}
+        other => {
+            return Err(Error::usage(
+                format!("policy \"{}\"", policy.name.escape_debug()),
+                format!(
+                    "its network mode is {}, of which no rule decides what can be reached",
+                    spec::show_network(other).to_string_lossy()
+                ),
+            ));
+        }
+    }
+    let rules = sets::rules(&policy.egress)?;
+    let single = "test one host by name or address, or one Unix socket";
+    let verdicts: Vec<(String, Verdict)> = match parsed {
+        Destination::Network {
+            protocol,
+            hosts,
+            ports,
+        } => {
+            let asked = hosts.one().ok_or_else(|| Error::usage(what(), single))?;
+            if ports.count() > MOST_TESTED {
+                let reason = format!("test {MOST_TESTED} ports at most at once");
+                return Err(Error::usage(what(), reason));
+            }
+            let decide = |port| {
+                let one = Destination::Network {
+                    protocol,
+                    hosts: hosts.clone(),
+                    ports: Ports::one(port),
+                };
+                (one.to_string(), rules.decide(protocol, &asked, port))
+            };
+            ports.iter().map(decide).collect()
+        }
+        Destination::Unix(path) => {
+            vec![(format!("unix:{}", path.display()), rules.decide_unix(&path))]
+        }
+        Destination::Set(_) => return Err(Error::usage(what(), single)),
+    };
+    let answer = match verdicts.iter().all(|(_, verdict)| verdict.is_ok()) {
+        true => Answer::Allowed,
+        false => Answer::Refused,
+    };
+    if format == Format::Json {
+        return Ok((pretty(&verdicts.iter().map(verdict_json).collect()), answer));
+    }
+    Ok((verdicts.iter().map(verdict_text).collect(), answer))
+}
+
+/// The most ports that one test goes through.
+const MOST_TESTED: usize = 1024;
+
+fn verdict_json((destination, verdict): &(String, Verdict)) -> Json {
+    match verdict {
+        Ok(allowed) => json!({
+            "destination": destination, "verdict": "allowed", "rule": &*allowed.rule,
+        }),
+        Err(refusal) => json!({
+            "destination": destination, "verdict": "refused", "reason": refusal.to_string(),
+            "flag": refusal.flag(),
+        }),
+    }
+}
+
+fn verdict_text((destination, verdict): &(String, Verdict)) -> String {
+    let destination = printable(destination);
+    match verdict {
+        Ok(allowed) => format!("{destination}  allowed  by {}\n", printable(&allowed.rule)),
+        Err(refusal) => {
+            let flag = refusal.flag().map_or_else(String::new, |flag| {
+                format!("; {} would allow it", printable(&flag))
+            });
+            format!(
+                "{destination}  refused  {}{flag}\n",
+                printable(&refusal.to_string())
+            )
+        }
+    }
 }
 
 /// Each key's value and meaning, whose word it is, and the flag that changes it; only of the key
@@ -349,4 +466,104 @@ fn shipped(name: &str) -> String {
 
 fn pretty(json: &Json) -> String {
     format!("{json:#}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let mut policy = Policy::nothing();
+        policy.egress.allow = vec![
+            "api.example.com:443".parse().unwrap(),
+            "*.example.org:80-82".parse().unwrap(),
+            "10.0.0.0/8:5432".parse().unwrap(),
+            "unix:/run/a".parse().unwrap(),
+        ];
+        policy.egress.deny = vec!["no.example.org:80".parse().unwrap()];
+        policy
+    }
+
+    fn said(policy: &Policy, destination: &str) -> std::result::Result<(String, Answer), String> {
+        test_policy(policy, OsStr::new(destination), Format::Text)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_destination_is_allowed_by_a_rule_or_refused_for_a_reason() {
+        for (destination, answer, line) in [
+            (
+                "API.example.com.:443",
+                Answer::Allowed,
+                "api.example.com:443  allowed  by api.example.com:443\n",
+            ),
+            (
+                "api.example.com:80",
+                Answer::Refused,
+                "api.example.com:80  refused  only tcp port 443 allowed there; --allow api.example.com:80 would allow it\n",
+            ),
+            (
+                "no.example.org:80-81",
+                Answer::Refused,
+                "no.example.org:80  refused  denied by no.example.org:80\n\
+                 no.example.org:81  allowed  by *.example.org:80-82\n",
+            ),
+            (
+                "10.1.2.3:5432",
+                Answer::Allowed,
+                "10.1.2.3:5432  allowed  by 10.0.0.0/8:5432\n",
+            ),
+            (
+                "udp://[::1]:53",
+                Answer::Refused,
+                "udp://[::1]:53  refused  ::1 is the host's own loopback; --allow udp://[::1]:53 would allow it\n",
+            ),
+            (
+                "unix:/run/a",
+                Answer::Allowed,
+                "unix:/run/a  allowed  by unix:/run/a\n",
+            ),
+            (
+                "unix:/run/b",
+                Answer::Refused,
+                "unix:/run/b  refused  no rule allows it; --allow unix:/run/b would allow it\n",
+            ),
+        ] {
+            let expected = (line.to_owned(), answer);
+            assert_eq!(said(&policy(), destination), Ok(expected), "{destination}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_one_destination_cannot_be_tested() {
+        let single = "test one host by name or address, or one Unix socket";
+        for destination in ["*.example.org:80", "10.0.0.0/8:1", "@example"] {
+            let expected = format!("destination \"{destination}\": {single}");
+            assert_eq!(said(&policy(), destination), Err(expected));
+        }
+        let many = said(&policy(), "a.example:1-65535").unwrap_err();
+        assert!(many.ends_with("test 1024 ports at most at once"), "{many}");
+        let mut host = policy();
+        host.network = Network::Host;
+        let error = said(&host, "api.example.com:443").unwrap_err();
+        assert!(error.contains("network mode is host"), "{error}");
+    }
+
+    #[test]
+    fn programs_are_told_the_same() {
+        let both = OsStr::new("no.example.org:80-81");
+        let (text, answer) = test_policy(&policy(), both, Format::Json).unwrap();
+        let json: Json = serde_json::from_str(&text).unwrap();
+        let expected = json!([
+            {
+                "destination": "no.example.org:80", "verdict": "refused",
+                "reason": "denied by no.example.org:80", "flag": null,
+            },
+            {
+                "destination": "no.example.org:81", "verdict": "allowed",
+                "rule": "*.example.org:80-82",
+            },
+        ]);
+        assert_eq!((json, answer), (expected, Answer::Refused));
+    }
 }

@@ -327,7 +327,7 @@ fn is_name(text: &str) -> bool {
 }
 
 /// A policy file's contents.
-fn read(path: &Path) -> Result<String> {
+pub(crate) fn read(path: &Path) -> Result<String> {
     let shown = path.display().to_string();
     let fail = |error: &std::io::Error| Error::host("read policy", &shown, errno_of(error));
     let file = File::open(path).map_err(|error| fail(&error))?;

@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use super::parse::{Fault, Item};
 use super::spec;
 use super::value::Value;
-use super::{Layer, Policy, Seccomp, Strictness, UserNamespace, View};
+use super::{Inspect, Layer, Policy, Seccomp, Strictness, UserNamespace, View};
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +178,20 @@ keys! {
             "What there is of the network: loopback, none, fds (only passed descriptors), ns:NAME, ns:/PATH, or host (no isolation)",
             read |layer, item| { layer.network = Some(item.text(|t| spec::network(OsStr::new(t)))?); Ok(()) },
             value |layer| layer.network.as_ref().map(|mode| Value::Text(spec::show_network(mode)));
+    }
+    ["egress"] {
+        "allow": Kind::Texts, "--allow DEST", "[\"api.example.com:443\"]",
+            "Destinations that may be reached: HOST:PORT, *.HOST:PORT, IP[/BITS]:PORT, after udp:// by UDP; unix:PATH; @SET",
+            read |layer, item| { layer.egress.allow = item.list(spec::destination)?; Ok(()) },
+            value |layer| Value::list(layer.egress.allow.iter().map(|dest| dest.to_string().into()));
+        "deny": Kind::Texts, "--deny DEST", "[\"10.0.0.0/8:1-65535\"]",
+            "Destinations that may not be reached, whatever is allowed",
+            read |layer, item| { layer.egress.deny = item.list(spec::destination)?; Ok(()) },
+            value |layer| Value::list(layer.egress.deny.iter().map(|dest| dest.to_string().into()));
+        "inspect": Kind::Flag, "--inspect", "true",
+            "What is sent by TCP to an allowed name must be TLS or HTTP and name it; nothing is decrypted",
+            read |layer, item| { layer.egress.inspect = Some(inspect(item.flag()?)); Ok(()) },
+            value |layer| layer.egress.inspect.map(|inspect| Value::Flag(inspect == Inspect::Yes));
     }
     ["namespaces"] {
         "user": Kind::Choice(&["auto", "yes", "no"]), "--userns WHEN", "\"yes\"",
@@ -366,6 +380,13 @@ keys! {
             "Processors of the whole sandbox (cpu.max)",
             read |layer, item| { layer.cgroup.cpu = Some(item.number(spec::cgroup_cpu)?); Ok(()) },
             value |layer| layer.cgroup.cpu.map(Value::Number);
+    }
+}
+
+fn inspect(flag: bool) -> Inspect {
+    match flag {
+        true => Inspect::Yes,
+        false => Inspect::No,
     }
 }
 

@@ -9,7 +9,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cgroup, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use super::{Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 
 /// Where a layer came from, lowest first.
@@ -61,6 +62,8 @@ pub struct Layer {
     pub require: Option<Strictness>,
     /// `network.mode`.
     pub network: Option<Network>,
+    /// `[egress]`.
+    pub egress: EgressLayer,
     /// `[namespaces]`.
     pub namespaces: NamespacesLayer,
     /// `[filesystem]`.
@@ -78,6 +81,17 @@ pub struct Layer {
     /// Line and column of `extends` in its file: what is wrong with the policy that it names is
     /// reported there.
     pub(crate) extends_at: Option<(usize, usize)>,
+}
+
+/// `[egress]` of a layer. Lists add to those of the layers below.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EgressLayer {
+    /// Destinations that may be reached.
+    pub allow: Vec<Destination>,
+    /// Destinations that may not.
+    pub deny: Vec<Destination>,
+    /// What is sent to a name must name it.
+    pub inspect: Option<Inspect>,
 }
 
 /// `[namespaces]` of a layer.

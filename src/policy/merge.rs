@@ -10,10 +10,12 @@ use std::path::PathBuf;
 
 use super::environment::matches;
 use super::key::{KEYS, Key};
-use super::layer::{EnvironmentLayer, FilesystemLayer, NamespacesLayer, Origin, ProcessLayer};
+use super::layer::{
+    EgressLayer, EnvironmentLayer, FilesystemLayer, NamespacesLayer, Origin, ProcessLayer,
+};
 use super::value::Value;
 use super::{
-    Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
+    Egress, Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
     Strictness, UserNamespace, View,
 };
 use crate::error::{Error, Result};
@@ -87,6 +89,11 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     last(&mut below.require, &above.require);
     last(&mut below.network, &above.network);
 
+    let (to, from) = (&mut below.egress, &above.egress);
+    add(&mut to.allow, &from.allow);
+    add(&mut to.deny, &from.deny);
+    last(&mut to.inspect, &from.inspect);
+
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
     last(&mut to.pid, &from.pid);
@@ -142,6 +149,10 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     below.extends_at = None;
 }
 
+/// Why there is no egress with another network mode.
+pub(crate) const EGRESS_NEEDS_LOOPBACK: &str =
+    "destinations are reached through the sandbox's own loopback: needs network mode \"loopback\"";
+
 /// Refuse what contradicts itself.
 fn consistent(layer: &Layer) -> Result<()> {
     if let Some(path) = layer.paths().find(|path| !path.is_absolute()) {
@@ -149,6 +160,9 @@ fn consistent(layer: &Layer) -> Result<()> {
             path.display().to_string(),
             "not an absolute path",
         ));
+    }
+    if !layer.egress.allow.is_empty() && layer.network != Some(Network::Loopback) {
+        return Err(Error::usage("egress.allow", EGRESS_NEEDS_LOOPBACK));
     }
     let process = &layer.process;
     if process.as_pid_1 == Some(true) && layer.namespaces.pid == Some(false) {
@@ -248,6 +262,11 @@ fn into_policy(layer: Layer, name: String) -> Policy {
         name,
         description: layer.description.unwrap_or(base.description),
         network: layer.network.unwrap_or(base.network),
+        egress: Egress {
+            allow: layer.egress.allow,
+            deny: layer.egress.deny,
+            inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
+        },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
             pid: namespaces.pid.unwrap_or(base.namespaces.pid),
@@ -310,6 +329,11 @@ impl From<&Policy> for Layer {
             extends: None,
             require: Some(policy.strictness),
             network: Some(policy.network.clone()),
+            egress: EgressLayer {
+                allow: policy.egress.allow.clone(),
+                deny: policy.egress.deny.clone(),
+                inspect: Some(policy.egress.inspect),
+            },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),
                 pid: Some(namespaces.pid),
@@ -375,11 +399,16 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
     } = policy;
     // What follows from a shared mount namespace is said once, by that.
     let own_mounts = namespaces.mount;
-    let table: [(bool, &str, &str); 16] = [
+    let table: [(bool, &str, &str); 17] = [
         (
             policy.network == Network::Host,
             "network.mode",
             "no network isolation: the command has the host's network",
+        ),
+        (
+            !policy.egress.is_empty(),
+            "egress.allow",
+            "the command reaches what is named there, through the supervisor",
         ),
         (
             policy.user_namespace == UserNamespace::No,

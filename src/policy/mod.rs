@@ -23,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 
 /// What the sandbox has of the network.
@@ -164,6 +165,35 @@ pub struct Limit {
     pub hard: Option<u64>,
 }
 
+/// What may be reached outside through the supervisor ([`crate::egress`]); nothing by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Egress {
+    /// Destinations that may be reached.
+    pub allow: Vec<Destination>,
+    /// Those that may not all the same: deny beats allow.
+    pub deny: Vec<Destination>,
+    /// What is sent to a name must name it.
+    pub inspect: Inspect,
+}
+
+/// Whether the first bytes of a TCP connection to an allowed name are read ([`crate::egress::sniff`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Inspect {
+    /// They are not: whatever is spoken passes.
+    #[default]
+    No,
+    /// They must be TLS or HTTP and name the host that was allowed.
+    Yes,
+}
+
+impl Egress {
+    /// Whether nothing may be reached, so that nothing is set up.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.allow.is_empty()
+    }
+}
+
 /// Limits by control group (cgroups(7), version 2).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Cgroup {
@@ -195,6 +225,8 @@ pub struct Policy {
     pub description: String,
     /// Network.
     pub network: Network,
+    /// What may be reached outside.
+    pub egress: Egress,
     /// User namespace.
     pub user_namespace: UserNamespace,
     /// Other namespaces.
@@ -223,6 +255,7 @@ impl Policy {
             name: find::NOTHING.to_owned(),
             description: String::new(),
             network: Network::Loopback,
+            egress: Egress::default(),
             user_namespace: UserNamespace::Auto,
             namespaces: Namespaces {
                 pid: true,

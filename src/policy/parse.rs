@@ -442,9 +442,9 @@ mod tests {
                 "p.toml:2:10: \"nofile\": the soft limit cannot be above the hard limit",
             ),
             (
-                "[egress]\nallow = []",
-                "p.toml:1:2: unknown key \"egress\"; use one of description, extends, require, \
-                 network, namespaces, filesystem, process, environment, limits, cgroup",
+                "[firewall]\nallow = []",
+                "p.toml:1:2: unknown key \"firewall\"; use one of description, extends, require, \
+                 network, egress, namespaces, filesystem, process, environment, limits, cgroup",
             ),
         ];
         for (text, expected) in table {

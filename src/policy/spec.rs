@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Cgroup, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use crate::egress::destination::Destination;
 use crate::request::Endpoint;
 
 /// Why a value makes no sense; displayed as the reason alone.
@@ -29,7 +30,8 @@ impl std::error::Error for Invalid {}
 /// What a value parser gives.
 pub type Parsed<T> = std::result::Result<T, Invalid>;
 
-fn invalid<T>(reason: impl Into<String>) -> Parsed<T> {
+/// A value refused for `reason`.
+pub(crate) fn invalid<T>(reason: impl Into<String>) -> Parsed<T> {
     Err(Invalid(reason.into()))
 }
 
@@ -110,6 +112,17 @@ pub const CAPABILITIES: &[&str] = &[
     "bpf",
     "checkpoint_restore",
 ];
+
+/// A destination of `--allow` and `--deny`.
+///
+/// # Errors
+/// When it is none, or could be read in two ways.
+pub fn destination(text: &OsStr) -> Parsed<Destination> {
+    match text.to_str() {
+        Some(text) => text.parse(),
+        None => invalid("a destination is plain text"),
+    }
+}
 
 /// The known word nearest to `word`, if one is near enough to be meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {

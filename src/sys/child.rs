@@ -223,6 +223,45 @@ pub(crate) fn send_descriptor(socket: RawFd, descriptor: RawFd) -> Result<(), Er
     exchange_descriptor(call, socket, &mut [0], &mut control, flags).map(drop)
 }
 
+/// How many descriptors [`send_descriptors`] takes at a time: in the kernel's books a message costs the
+/// same however many it carries, and few messages fit where nobody reads yet.
+pub(crate) const DESCRIPTORS_A_MESSAGE: usize = 32;
+
+/// Send the first [`DESCRIPTORS_A_MESSAGE`] of `descriptors` in one message.
+pub(crate) fn send_descriptors(socket: RawFd, descriptors: &[RawFd]) -> Result<(), Errno> {
+    /// As [`OneDescriptor`].
+    #[repr(C)]
+    struct Control {
+        header: libc::cmsghdr,
+        descriptors: [RawFd; DESCRIPTORS_A_MESSAGE],
+    }
+    let mut control = Control {
+        header: one_descriptor_header(),
+        descriptors: [-1; DESCRIPTORS_A_MESSAGE],
+    };
+    let mut length = size_of::<libc::cmsghdr>();
+    for (place, &descriptor) in control.descriptors.iter_mut().zip(descriptors) {
+        *place = descriptor;
+        length = length.saturating_add(size_of::<RawFd>());
+    }
+    control.header.cmsg_len = length as _;
+    let mut byte = [0_u8];
+    let mut vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: byte.len(),
+    };
+    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = length as _;
+    let header = &raw const message as usize;
+    let arguments = [int(socket), header, int(libc::MSG_NOSIGNAL), 0, 0, 0];
+    // SAFETY: the kernel reads one byte and `length` bytes of `control`, which has them.
+    unsafe { syscall6(libc::SYS_sendmsg, arguments) }.map(drop)
+}
+
 /// Wait for a message with a descriptor from a Unix socket of packets: the descriptor, close-on-exec,
 /// and the message's length. `EPIPE` where the other end is closed, `EPROTO` for a message with none or
 /// several, `EMSGSIZE` for one that is longer than `buffer`.
@@ -645,6 +684,106 @@ pub(crate) fn bring_up_loopback() -> Result<(), Errno> {
     } else {
         Err(Errno::ENETDOWN)
     }
+}
+
+/// Whether every address is to be local in IPv4 or in IPv6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// `local default dev lo`: whatever the address, it is this namespace's own (rtnetlink(7)). Needs `lo`
+/// up, and CAP_NET_ADMIN in the namespace's owner.
+pub(crate) fn make_every_address_local(family: Family) -> Result<(), Errno> {
+    // struct nlmsghdr (16 bytes), struct rtmsg (12), struct rtattr (4) with lo's index (4). `lo` is
+    // the first device of every namespace.
+    const LENGTH: u8 = 36;
+    const LO: u8 = 1;
+    let (family, scope) = match family {
+        Family::V4 => (libc::AF_INET as u8, libc::RT_SCOPE_HOST),
+        Family::V6 => (libc::AF_INET6 as u8, libc::RT_SCOPE_UNIVERSE),
+    };
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
+    let mut request = [0_u8; LENGTH as usize];
+    request[..4].copy_from_slice(&u32::from(LENGTH).to_ne_bytes());
+    request[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
+    request[6..8].copy_from_slice(&(flags as u16).to_ne_bytes());
+    request[16] = family;
+    request[20] = libc::RT_TABLE_LOCAL;
+    request[21] = libc::RTPROT_BOOT;
+    request[22] = scope;
+    request[23] = libc::RTN_LOCAL;
+    request[28..30].copy_from_slice(&8_u16.to_ne_bytes());
+    request[30..32].copy_from_slice(&libc::RTA_OIF.to_ne_bytes());
+    request[32..].copy_from_slice(&u32::from(LO).to_ne_bytes());
+    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+    let socket = make_socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
+    let answered = write(socket, &request).and_then(|_| {
+        // struct nlmsghdr, then struct nlmsgerr: a negated errno (0 for "done") and the request's header.
+        let mut answer = [0_u8; 64];
+        let length = read(socket, &mut answer)?;
+        let kind = [answer[4], answer[5]];
+        let result = [answer[16], answer[17], answer[18], answer[19]];
+        match i32::from_ne_bytes(result) {
+            _ if length < 20 || i32::from(u16::from_ne_bytes(kind)) != libc::NLMSG_ERROR => {
+                Err(Errno::EPROTO)
+            }
+            0 => Ok(()),
+            errno => Err(Errno::from_raw(errno.wrapping_neg())),
+        }
+    });
+    close(socket)?;
+    answered
+}
+
+/// socket(2).
+pub(crate) fn make_socket(family: i32, kind: i32, protocol: i32) -> Result<RawFd, Errno> {
+    let arguments = [int(family), int(kind), int(protocol), 0, 0, 0];
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_socket, arguments) }.and_then(to_fd)
+}
+
+/// setsockopt(2) of an int.
+pub(crate) fn set_socket_option(
+    socket: RawFd,
+    level: i32,
+    option: i32,
+    value: i32,
+) -> Result<(), Errno> {
+    let arguments = [
+        int(socket),
+        int(level),
+        int(option),
+        &raw const value as usize,
+        size_of::<i32>(),
+        0,
+    ];
+    // SAFETY: the kernel reads the four bytes of `value`.
+    unsafe { syscall6(libc::SYS_setsockopt, arguments) }.map(drop)
+}
+
+/// bind(2) to the socket address whose bytes these are.
+pub(crate) fn bind_socket(socket: RawFd, address: &[u8]) -> Result<(), Errno> {
+    let arguments = [
+        int(socket),
+        address.as_ptr() as usize,
+        address.len(),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: the kernel reads `len` bytes of the slice, and checks them.
+    unsafe { syscall6(libc::SYS_bind, arguments) }.map(drop)
+}
+
+/// listen(2) with as long a queue as the kernel lets.
+pub(crate) fn listen_on(socket: RawFd) -> Result<(), Errno> {
+    // Read as unsigned, and cut at net.core.somaxconn.
+    // SAFETY: numbers only.
+    unsafe { syscall6(libc::SYS_listen, [int(socket), int(-1), 0, 0, 0, 0]) }.map(drop)
 }
 
 fn to_fd(value: usize) -> Result<RawFd, Errno> {

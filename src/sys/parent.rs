@@ -11,18 +11,6 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrLike, SockaddrStorage, UnixAddr, connect, socket,
 };
 
-/// Own the descriptors of one received `SCM_RIGHTS` message (unix(7)).
-///
-/// The caller hands over what recvmsg(2) returned, once.
-///
-/// Async-signal-safe: a conversion.
-pub(crate) fn own_received(descriptors: Vec<RawFd>) -> impl Iterator<Item = OwnedFd> {
-    descriptors.into_iter().map(|fd| {
-        // SAFETY: recvmsg(2) made these descriptors for this process, and nothing else owns them.
-        unsafe { OwnedFd::from_raw_fd(fd) }
-    })
-}
-
 /// Look at a descriptor by number, open or not, for as long as `look` takes.
 ///
 /// Async-signal-safe if `look` is: a conversion.
@@ -206,6 +194,50 @@ pub(crate) fn accept(
     // address, and the kernel has written `length` bytes of a valid one, of which it says the family.
     let address = unsafe { SockaddrStorage::from_raw(address.as_ptr().cast(), Some(length)) };
     Ok((accepted, address))
+}
+
+/// setsockopt(2) `SO_ATTACH_FILTER`, and `SO_LOCK_FILTER`: the socket gets only what `filter` lets
+/// through, for good.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn attach_filter(
+    socket: BorrowedFd<'_>,
+    filter: &[libc::sock_filter],
+) -> Result<(), Errno> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(filter.len()).map_err(|_| Errno::EINVAL)?,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    let set = |option, value: *const libc::c_void, length: usize| {
+        let length = libc::socklen_t::try_from(length).unwrap_or_default();
+        // SAFETY: both callers below give a pointer to a live value and its size. The kernel copies
+        // the program, whose instructions live as long as `filter`, and keeps no pointer.
+        let result = unsafe {
+            libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, length)
+        };
+        Errno::result(result).map(drop)
+    };
+    let pointer = (&raw const program).cast();
+    set(libc::SO_ATTACH_FILTER, pointer, size_of_val(&program))?;
+    let on = 1_i32;
+    set(
+        libc::SO_LOCK_FILTER,
+        (&raw const on).cast(),
+        size_of_val(&on),
+    )
+}
+
+/// prlimit(2): as many descriptors as the process may have (`RLIMIT_NOFILE`), for itself and what it
+/// starts from now on.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn raise_descriptor_limit() -> Result<(), Errno> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    match soft == hard {
+        true => Ok(()),
+        false => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+    }
 }
 
 /// Take over a descriptor that the process was started with: a new number, and the old one closed.

@@ -339,3 +339,122 @@ fn wait(fd: BorrowedFd<'_>, what: PollFlags) -> Result<(), Errno> {
         Err(errno) => Err(errno),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::transport::{self, Channel};
+
+    const THEN: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn link(credits: u32) -> (Channel, Link) {
+        let (channel, end) = transport::pair().unwrap();
+        (channel, Link::new(end, credits))
+    }
+
+    fn done(ids: impl IntoIterator<Item = u64>, credits: u32) -> FromWorker {
+        let ids = ids.into_iter().collect();
+        FromWorker::Done { ids, credits }
+    }
+
+    #[test]
+    fn what_is_given_back_is_gathered_until_it_is_half_of_the_credits() {
+        let (mut channel, link) = link(8);
+        link.hold(8);
+        for id in 1..=3 {
+            link.give_back(id, SystemTime::now());
+        }
+        assert_eq!(channel.receive(), Ok(None));
+        link.give_back(4, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done(1..=4, 8))));
+        // The next ones are told before the worker waits.
+        link.give_back(5, SystemTime::now());
+        link.refuse(6, SystemTime::now(), Refusal::Expired);
+        link.begin_to_wait().unwrap();
+        assert_eq!(channel.receive(), Ok(Some(done([5], 8))));
+        let refused = FromWorker::Refused {
+            ids: vec![6],
+            credits: 8,
+            reason: Refusal::Expired,
+        };
+        assert_eq!(channel.receive(), Ok(Some(refused)));
+        // And while it waits, at once.
+        link.give_back(7, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done([7], 8))));
+        link.end_to_wait();
+        link.give_back(8, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(None));
+    }
+
+    #[test]
+    fn a_connection_that_was_accepted_long_ago_is_not_withheld_from_the_next() {
+        let (mut channel, link) = link(100);
+        link.hold(2);
+        link.give_back(1, THEN);
+        assert_eq!(channel.receive(), Ok(None));
+        link.tell_if_due().unwrap();
+        assert_eq!(channel.receive(), Ok(Some(done([1], 100))));
+        link.tell_if_due().unwrap();
+        assert_eq!(channel.receive(), Ok(None));
+    }
+
+    #[test]
+    fn a_message_holds_what_it_may_and_refusals_go_by_their_reason() {
+        let mut outbox = Outbox::default();
+        let many = MOST_IDS as u64 + 1;
+        outbox.done.extend(1..=many);
+        outbox.refused.extend([
+            (5000, Refusal::Overloaded),
+            (5001, Refusal::Expired),
+            (5002, Refusal::Overloaded),
+        ]);
+        outbox.note(THEN);
+        assert!(outbox.is_old());
+        assert_eq!(outbox.next(1), Some(done(1..many, 1)));
+        let last = outbox.next(1).unwrap();
+        assert_eq!(last, done([many], 1));
+        outbox.put_back(last.clone());
+        assert_eq!(outbox.next(1), Some(last));
+        let refused = |ids: &[u64], reason| FromWorker::Refused {
+            ids: ids.to_vec(),
+            credits: 1,
+            reason,
+        };
+        let overloaded = refused(&[5000, 5002], Refusal::Overloaded);
+        assert_eq!(outbox.next(1), Some(overloaded));
+        assert_eq!(outbox.next(1), Some(refused(&[5001], Refusal::Expired)));
+        assert_eq!(outbox.next(1), None);
+        assert_eq!((outbox.len(), outbox.is_old()), (0, false));
+    }
+
+    #[test]
+    fn with_one_credit_nothing_is_gathered() {
+        let (mut channel, link) = link(1);
+        link.hold(1);
+        link.give_back(1, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done([1], 1))));
+    }
+
+    #[test]
+    fn a_full_channel_is_waited_for() {
+        let (mut channel, link) = link(1);
+        let count = 2000;
+        let told = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for id in 0..count {
+                    link.give_back(id, THEN);
+                }
+            });
+            let mut told = Vec::new();
+            while told.len() < count as usize {
+                match channel.receive().unwrap() {
+                    Some(FromWorker::Done { ids, .. }) => told.extend(ids),
+                    Some(other) => panic!("{other:?}"),
+                    None => std::thread::yield_now(),
+                }
+            }
+            told
+        });
+        assert!(told.into_iter().eq(0..count));
+    }
+}

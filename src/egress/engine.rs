@@ -1,0 +1,930 @@
+//! The supervisor's half of egress: it accepts what the command dials, decides, dials outside, joins.
+//!
+//! Runs in the supervisor's loop (a thread of [`crate::Child`] for the library), on an epoll queue of
+//! its own. Nothing here waits, and everything is bounded: connections, dials under way, pipes, what is
+//! told. At the bound it stops accepting, so that the kernel's queue holds the rest up.
+//!
+//! ```text
+//! listener inside ─accept─► decide ─refused─► reset, event
+//!                             │ allowed
+//!                             ▼
+//!                           queue ─► look up, judge (a name) ─► dial ─► join ─► event
+//! ```
+//!
+//! An accepted connection's own address is the one that the command asked for: the kernel's word, not
+//! the command's. Where it stands for a name, the name is looked up outside now, every address judged
+//! now, and what was judged is what is dialled.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::socket::{MsgFlags, recv};
+use tracing::debug;
+
+use super::asking::{self, Asking, Resolution};
+use super::datagram::{Around, Datagrams};
+use super::destination::{Asked, Protocol};
+use super::dial::{Dial, Progress};
+use super::journal::{Journal, Outcome, Wish};
+use super::lookup::Failure;
+use super::names::{Names, Reply};
+use super::refusals::{self, FILTER_V4, FILTER_V6};
+use super::relay::{self, Join, Pipes, Word};
+use super::rules::{Allowed, Permitted, Rules};
+use super::setup::{Setup, V, Way};
+use super::sniff::{self, Inspection};
+use crate::error::{Error, Result};
+use crate::event::Events;
+use crate::policy::Inspect;
+use crate::sys::parent;
+
+/// How many dials, with the look-ups before them, are under way at a time.
+const MOST_DIALS: usize = 512;
+/// How many of these are for one destination: one that does not answer must not hold up others.
+const MOST_DIALS_TO_ONE: usize = 64;
+/// The most connections at a time, where descriptors suffice.
+const MOST_FLOWS: usize = 16_384;
+/// Pipes lent at a time.
+const MOST_PIPES: usize = 256;
+/// Descriptors kept free for what the supervisor does besides.
+const RESERVE: usize = 64;
+/// How many events are taken from the kernel at a time.
+const BATCH: usize = 128;
+/// How many connections are accepted from one listener before others get their turn.
+const ACCEPTS: usize = 64;
+/// How long accepting rests where the host has no descriptor left.
+const REST: Duration = Duration::from_millis(100);
+/// How long a client may take to say whom it wants, where that is inspected.
+const HELLO: Duration = Duration::from_secs(10);
+/// How many refusals are read off the watch at a time.
+const LOOKS: usize = 64;
+
+/// Whose descriptor it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Key {
+    Listener(u64),
+    Watch(u64),
+    /// The sandbox's name service, by UDP.
+    Names(u64),
+    /// A client of it by TCP.
+    Talk(u64),
+    /// A UDP socket inside.
+    Datagrams(u64),
+    /// Sockets outside of a UDP flow.
+    DatagramsOutside(u64),
+    /// The connection from inside.
+    Inside(u64),
+    /// Connections to outside, of which one dial may have several.
+    Outside(u64),
+}
+
+/// Numbers count up from 0 and none is used twice: more than 2^56 of anything is not to be had.
+const NUMBER_BITS: u32 = 56;
+const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
+
+impl Key {
+    pub(super) fn to_data(self) -> u64 {
+        let (kind, number) = match self {
+            Self::Listener(place) => (0, place),
+            Self::Watch(place) => (1, place),
+            Self::Inside(number) => (2, number),
+            Self::Outside(number) => (3, number),
+            Self::Names(place) => (4, place),
+            Self::Talk(number) => (5, number),
+            Self::Datagrams(place) => (6, place),
+            Self::DatagramsOutside(number) => (7, number),
+        };
+        (kind << NUMBER_BITS) | (number & NUMBERS)
+    }
+
+    fn from_data(data: u64) -> Option<Self> {
+        let number = data & NUMBERS;
+        Some(match data >> NUMBER_BITS {
+            0 => Self::Listener(number),
+            1 => Self::Watch(number),
+            2 => Self::Inside(number),
+            3 => Self::Outside(number),
+            4 => Self::Names(number),
+            5 => Self::Talk(number),
+            6 => Self::Datagrams(number),
+            7 => Self::DatagramsOutside(number),
+            _ => return None,
+        })
+    }
+}
+
+/// For connections: each change is told once.
+pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
+    .union(EpollFlags::EPOLLOUT)
+    .union(EpollFlags::EPOLLRDHUP)
+    .union(EpollFlags::EPOLLET);
+
+/// One connection that the rules allow.
+#[derive(Debug)]
+struct Flow {
+    wish: Wish,
+    rule: Arc<str>,
+    began: Instant,
+    /// The address that was dialled.
+    address: Option<SocketAddr>,
+    /// When its dial is looked at again.
+    timer: Option<Instant>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Waits for the client's first bytes.
+    Inspecting(TcpStream, Target),
+    /// Waits until fewer dials are under way.
+    Queued(TcpStream, Target),
+    LookingUp(TcpStream, Box<Asking>),
+    Dialling(TcpStream, Dial),
+    Joined(Join),
+}
+
+/// Where a connection is to go.
+#[derive(Debug)]
+enum Target {
+    Address(SocketAddr),
+    Name(Permitted),
+}
+
+/// What is under way to one destination, and what waits for that.
+#[derive(Debug, Default)]
+struct Dials {
+    under_way: usize,
+    parked: VecDeque<u64>,
+}
+
+/// Whether listeners are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accepting {
+    Yes,
+    /// Not until there are fewer connections.
+    Full,
+    /// Not until then.
+    Rests(Instant),
+}
+
+/// The engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    epoll: Epoll,
+    rules: Rules,
+    inspect: Inspect,
+    names: Names,
+    resolution: Resolution,
+    datagrams: Datagrams,
+    listeners: Vec<TcpListener>,
+    watches: Vec<OwnedFd>,
+    flows: HashMap<u64, Flow>,
+    next_number: u64,
+    most_flows: usize,
+    /// Connections that wait for their dial, in the order in which they came.
+    queue: VecDeque<u64>,
+    dials: usize,
+    /// The same for each destination that has dials under way.
+    destinations: HashMap<(Asked, u16), Dials>,
+    /// When a dial is to be looked at again.
+    timers: BTreeSet<(Instant, u64)>,
+    /// Joined connections that go on without an event.
+    ready: VecDeque<u64>,
+    starved: VecDeque<u64>,
+    pipes: Pipes,
+    accepting: Accepting,
+    journal: Journal,
+}
+
+impl Engine {
+    /// Take over the sockets that the child has sent, in the order of `setup`.
+    ///
+    /// # Errors
+    /// When they cannot be watched.
+    pub(crate) fn new(setup: &Setup, sockets: Vec<OwnedFd>, events: Events) -> Result<Self> {
+        let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
+        let (mut listeners, mut watches) = (Vec::new(), Vec::new());
+        let (most_flows, most_pipes) = bounds(setup.ways.len());
+        let mut datagrams = Datagrams::new(most_flows / 4);
+        let mut names = Names::new(setup);
+        for (way, socket) in setup.ways.iter().zip(sockets) {
+            match way {
+                Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
+                Way::Datagrams(address) => {
+                    let key = Key::Datagrams(datagrams.inlets());
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    datagrams.add_inlet(socket, *address);
+                }
+                Way::NameDatagrams(_) => {
+                    let key = Key::Names(names.services().len() as u64);
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    names.serve(socket);
+                }
+                Way::Listener(_) | Way::NameStream(_) => {
+                    let key = Key::Listener(listeners.len() as u64);
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    listeners.push(TcpListener::from(socket));
+                }
+                Way::Watch(version) => {
+                    let filter = match version {
+                        V::Four => FILTER_V4,
+                        V::Six => FILTER_V6,
+                    };
+                    parent::attach_filter(socket.as_fd(), filter).map_err(failed)?;
+                    let key = Key::Watch(watches.len() as u64);
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    watches.push(socket);
+                }
+            }
+        }
+        let now = Instant::now();
+        Ok(Self {
+            epoll,
+            rules: setup.rules.clone(),
+            inspect: setup.inspect,
+            names,
+            resolution: Resolution::read(&setup.rules),
+            datagrams,
+            listeners,
+            watches,
+            flows: HashMap::new(),
+            next_number: 0,
+            most_flows,
+            queue: VecDeque::new(),
+            dials: 0,
+            destinations: HashMap::new(),
+            timers: BTreeSet::new(),
+            ready: VecDeque::new(),
+            starved: VecDeque::new(),
+            pipes: Pipes::new(most_pipes),
+            accepting: Accepting::Yes,
+            journal: Journal::new(events, now),
+        })
+    }
+
+    /// Readable when [`Engine::turn`] has something to do.
+    pub(crate) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.epoll.0.as_fd()
+    }
+
+    /// When [`Engine::turn`] has something to do even if nothing becomes readable.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        if !self.ready.is_empty() {
+            return Some(Instant::now());
+        }
+        let rest = match self.accepting {
+            Accepting::Rests(until) => Some(until),
+            _ => None,
+        };
+        let timer = self.timers.first().map(|&(at, _)| at);
+        let pipe = (!self.starved.is_empty()).then(|| Instant::now() + REST);
+        [rest, timer, pipe, self.datagrams.next()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Do what can be done now; never waits.
+    pub(crate) fn turn(&mut self) {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let count = self
+            .epoll
+            .wait(&mut events, EpollTimeout::ZERO)
+            .unwrap_or(0);
+        for event in events.iter().take(count) {
+            if let Some(key) = Key::from_data(event.data()) {
+                self.take(key, event.events());
+            }
+        }
+        for _ in 0..self.ready.len() {
+            if let Some(number) = self.ready.pop_front() {
+                self.pump(number, Word::Ready);
+            }
+        }
+        for _ in 0..self.starved.len() {
+            if let Some(number) = self.starved.pop_front() {
+                self.pump(number, Word::Ready);
+            }
+        }
+        let now = Instant::now();
+        while let Some(&(_, number)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.set_timer(number, None);
+            self.advance(number, now);
+        }
+        self.start_dials(now);
+        self.accept_again(now);
+        self.with_datagrams(Datagrams::expire);
+    }
+
+    /// Let the UDP flows do something.
+    fn with_datagrams(&mut self, act: impl FnOnce(&mut Datagrams, &mut Around<'_>)) {
+        let mut around = Around {
+            epoll: &self.epoll,
+            rules: &self.rules,
+            names: &self.names,
+            resolution: &mut self.resolution,
+            journal: &mut self.journal,
+            now: Instant::now(),
+        };
+        act(&mut self.datagrams, &mut around);
+    }
+
+    /// The sandbox is gone: tell what is left to tell.
+    pub(crate) fn finish(mut self) {
+        // What was on its way when the command ended still goes out.
+        self.turn();
+        let numbers: Vec<u64> = self.flows.keys().copied().collect();
+        for number in numbers {
+            self.end(number, relay::Outcome::Reset, None);
+        }
+        self.with_datagrams(Datagrams::finish);
+        self.look_at_watches();
+        self.journal.summarise();
+    }
+
+    fn take(&mut self, key: Key, events: EpollFlags) {
+        let broken = events.contains(EpollFlags::EPOLLERR);
+        let word = if broken { Word::Broken } else { Word::Ready };
+        match key {
+            Key::Names(place) => self.answer_datagrams(place),
+            Key::Talk(number) => self.talk(number),
+            Key::Datagrams(place) => {
+                self.with_datagrams(|flows, around| flows.take(place, around));
+            }
+            Key::DatagramsOutside(number) => {
+                self.with_datagrams(|flows, around| flows.outside(number, around));
+            }
+            Key::Listener(place) => self.accept(place),
+            Key::Watch(place) => self.look(place),
+            Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
+                Some(State::Joined(_)) => self.pump(number, word),
+                Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
+                // A half-close is none: the server may answer all the same.
+                Some(_) if broken || events.contains(EpollFlags::EPOLLHUP) => {
+                    self.end(number, relay::Outcome::Reset, Some("given up".to_owned()));
+                }
+                _ => {}
+            },
+            Key::Outside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
+                Some(State::Joined(_)) => self.pump(number, word),
+                Some(_) => self.advance(number, Instant::now()),
+                None => {}
+            },
+        }
+    }
+
+    fn accept(&mut self, place: u64) {
+        for _ in 0..ACCEPTS {
+            if self.flows.len() >= self.most_flows {
+                self.stop_accepting(Accepting::Full);
+                return;
+            }
+            let Some(listener) = usize::try_from(place)
+                .ok()
+                .and_then(|place| self.listeners.get(place))
+            else {
+                return;
+            };
+            match listener.accept() {
+                Ok((stream, _)) => self.decide(stream),
+                Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+                    Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
+                        self.stop_accepting(Accepting::Rests(Instant::now() + REST));
+                        return;
+                    }
+                    Some(Errno::EAGAIN) | None => return,
+                    // One that was gone before it was accepted.
+                    Some(_) => {}
+                },
+            }
+        }
+    }
+
+    /// A connection from inside: to where, and may it?
+    fn decide(&mut self, stream: TcpStream) {
+        let now = Instant::now();
+        let Ok(asked_for) = stream.local_addr() else {
+            return;
+        };
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let asked_for = SocketAddr::new(asked_for.ip().to_canonical(), asked_for.port());
+        if self.names.is_service(asked_for) {
+            self.begin_talk(stream, now);
+            return;
+        }
+        let (asked, target) = match self.names.meant_by(&self.rules, Protocol::Tcp, asked_for) {
+            Some(name) => (Asked::Name(name.name().clone()), Target::Name(name)),
+            None => (Asked::Address(asked_for.ip()), Target::Address(asked_for)),
+        };
+        let wish = Wish {
+            protocol: Protocol::Tcp,
+            asked,
+            port: asked_for.port(),
+        };
+        match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
+            Ok(allowed) => self.begin(stream, wish, &allowed, target, now),
+            Err(refusal) => {
+                relay::reset(stream);
+                self.journal.refused(&wish, &refusal, now);
+            }
+        }
+    }
+
+    fn begin(
+        &mut self,
+        stream: TcpStream,
+        wish: Wish,
+        allowed: &Allowed,
+        target: Target,
+        now: Instant,
+    ) {
+        let number = self.new_number();
+        let event = EpollEvent::new(EDGES, Key::Inside(number).to_data());
+        if self.epoll.add(&stream, event).is_err() {
+            relay::reset(stream);
+            return;
+        }
+        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
+        let state = match inspected {
+            true => State::Inspecting(stream, target),
+            false => State::Queued(stream, target),
+        };
+        let flow = Flow {
+            wish,
+            rule: Arc::clone(&allowed.rule),
+            began: now,
+            address: None,
+            timer: None,
+            state,
+        };
+        self.flows.insert(number, flow);
+        match inspected {
+            true => {
+                self.set_timer(number, Some(now + HELLO));
+                self.look_into(number, now);
+            }
+            false => self.queue.push_back(number),
+        }
+    }
+
+    /// Look at the first bytes that the client has sent; they stay where they are.
+    fn look_into(&mut self, number: u64, now: Instant) {
+        let Some(Flow {
+            wish,
+            state: State::Inspecting(stream, _),
+            ..
+        }) = self.flows.get(&number)
+        else {
+            return;
+        };
+        let mut bytes = vec![0; sniff::MOST];
+        let inspection = match stream.peek(&mut bytes) {
+            // Over before anything was said.
+            Ok(0) => Err("nothing is sent".to_owned()),
+            Ok(length) => {
+                let sent = bytes.get(..length).unwrap_or_default();
+                Ok(sniff::inspect(sent, &wish.asked, wish.port))
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(Inspection::More),
+            Err(error) => Err(error.to_string()),
+        };
+        match inspection {
+            Ok(Inspection::More) => {}
+            Ok(Inspection::Passed) => {
+                self.set_timer(number, None);
+                let Some(mut flow) = self.flows.remove(&number) else {
+                    return;
+                };
+                if let State::Inspecting(stream, target) = flow.state {
+                    flow.state = State::Queued(stream, target);
+                }
+                self.flows.insert(number, flow);
+                self.queue.push_back(number);
+            }
+            Ok(Inspection::Refused(finding)) => {
+                let reason = finding.fault.to_string();
+                self.journal.refused_for(wish, &reason, now);
+                dismiss(stream, finding.farewell());
+                self.end(number, relay::Outcome::Ended, Some(reason));
+            }
+            Err(reason) => self.end(number, relay::Outcome::Reset, Some(reason)),
+        }
+    }
+
+    fn start_dials(&mut self, now: Instant) {
+        while self.dials < MOST_DIALS {
+            let Some(number) = self.queue.pop_front() else {
+                return;
+            };
+            // It may have been given up meanwhile.
+            let Some(mut flow) = self.flows.remove(&number) else {
+                continue;
+            };
+            if let State::Queued(stream, target) = flow.state {
+                let destination = (flow.wish.asked.clone(), flow.wish.port);
+                let dials = self.destinations.entry(destination).or_default();
+                if dials.under_way >= MOST_DIALS_TO_ONE {
+                    dials.parked.push_back(number);
+                    flow.state = State::Queued(stream, target);
+                    self.flows.insert(number, flow);
+                    continue;
+                }
+                dials.under_way += 1;
+                flow.state = match target {
+                    Target::Address(address) => State::Dialling(stream, Dial::new(&[address], now)),
+                    Target::Name(name) => {
+                        let known = self.resolution.hosts.addresses(name.name());
+                        let settings = &self.resolution.settings;
+                        State::LookingUp(stream, Box::new(Asking::new(&name, settings, known)))
+                    }
+                };
+                self.dials += 1;
+                self.flows.insert(number, flow);
+                self.advance(number, now);
+            } else {
+                self.flows.insert(number, flow);
+            }
+        }
+    }
+
+    /// A dial to `wish` is over: the next one that waits for that may be started.
+    fn dial_is_over(&mut self, wish: &Wish) {
+        self.dials = self.dials.saturating_sub(1);
+        let destination = (wish.asked.clone(), wish.port);
+        let Some(dials) = self.destinations.get_mut(&destination) else {
+            return;
+        };
+        dials.under_way = dials.under_way.saturating_sub(1);
+        while let Some(next) = dials.parked.pop_front() {
+            // It may have been given up meanwhile.
+            if self.flows.contains_key(&next) {
+                self.queue.push_front(next);
+                break;
+            }
+        }
+        if dials.under_way == 0 && dials.parked.is_empty() {
+            self.destinations.remove(&destination);
+        }
+    }
+
+    fn new_number(&mut self) -> u64 {
+        let number = self.next_number;
+        self.next_number = self.next_number.wrapping_add(1) & NUMBERS;
+        number
+    }
+
+    /// Go on with a look-up or a dial.
+    fn advance(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            wish,
+            state: State::Inspecting(..),
+            ..
+        }) = self.flows.get(&number)
+        {
+            let reason = "nothing that names the server is sent";
+            self.journal.refused_for(wish, reason, now);
+            self.end(number, relay::Outcome::Reset, Some(reason.to_owned()));
+            return;
+        }
+        if let Some(Flow {
+            state: State::LookingUp(_, asking),
+            ..
+        }) = self.flows.get_mut(&number)
+        {
+            let (epoll, resolution) = (&self.epoll, &mut self.resolution);
+            let progress = asking.advance(
+                now,
+                || resolution.random(),
+                |socket| {
+                    let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
+                    // Without it the question is given up when its time is over.
+                    let _ = epoll.add(socket, event);
+                },
+            );
+            match progress {
+                asking::Progress::Waits(until) => self.set_timer(number, Some(until)),
+                asking::Progress::Over(found) => self.judge(number, found, now),
+            }
+            return;
+        }
+        self.advance_dial(number, now);
+    }
+
+    /// A name was looked up: dial the addresses that may be dialled for it.
+    fn judge(
+        &mut self,
+        number: u64,
+        found: std::result::Result<Vec<IpAddr>, Failure>,
+        now: Instant,
+    ) {
+        let found = match found {
+            Ok(found) => found,
+            Err(failure) => {
+                self.end(number, relay::Outcome::Reset, Some(failure.to_string()));
+                return;
+            }
+        };
+        let Some(mut flow) = self.flows.remove(&number) else {
+            return;
+        };
+        let port = flow.wish.port;
+        match self.rules.admit(flow.wish.protocol, &found, port) {
+            Err(refusal) => {
+                self.journal.refused(&flow.wish, &refusal, now);
+                self.flows.insert(number, flow);
+                self.end(number, relay::Outcome::Reset, Some(refusal.to_string()));
+            }
+            Ok(admitted) => {
+                let addresses: Vec<SocketAddr> = admitted
+                    .into_iter()
+                    .map(|address| SocketAddr::new(address, port))
+                    .collect();
+                if let State::LookingUp(stream, _) = flow.state {
+                    flow.state = State::Dialling(stream, Dial::new(&addresses, now));
+                    self.flows.insert(number, flow);
+                    self.advance_dial(number, now);
+                }
+            }
+        }
+    }
+
+    /// Go on with a dial.
+    fn advance_dial(&mut self, number: u64, now: Instant) {
+        let Some(Flow {
+            state: State::Dialling(_, dial),
+            ..
+        }) = self.flows.get_mut(&number)
+        else {
+            return;
+        };
+        let epoll = &self.epoll;
+        let progress = dial.advance(now, |socket| {
+            let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
+            // Without it the attempt is looked at when the next one is due.
+            let _ = epoll.add(socket, event);
+        });
+        match progress {
+            Progress::Waits(until) => self.set_timer(number, Some(until)),
+            Progress::Failed(errno) => {
+                self.end(number, relay::Outcome::Reset, Some(errno.desc().to_owned()));
+            }
+            Progress::Connected(outside, address) => {
+                self.set_timer(number, None);
+                let Some(mut flow) = self.flows.remove(&number) else {
+                    return;
+                };
+                self.dial_is_over(&flow.wish);
+                if let State::Dialling(inside, _) = flow.state {
+                    flow.address = Some(address);
+                    flow.state = State::Joined(Join::new(inside, outside));
+                    self.flows.insert(number, flow);
+                    self.pump(number, Word::Ready);
+                }
+            }
+        }
+    }
+
+    fn set_timer(&mut self, number: u64, at: Option<Instant>) {
+        let Some(flow) = self.flows.get_mut(&number) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(&mut flow.timer, at) {
+            self.timers.remove(&(before, number));
+        }
+        if let Some(at) = at {
+            self.timers.insert((at, number));
+        }
+    }
+
+    /// Move what a joined connection has to move.
+    fn pump(&mut self, number: u64, word: Word) {
+        let Some(Flow {
+            state: State::Joined(join),
+            ..
+        }) = self.flows.get_mut(&number)
+        else {
+            return;
+        };
+        match join.turn(&mut self.pipes, word, u64::MAX) {
+            relay::Outcome::Waits => {}
+            relay::Outcome::GoesOn => self.ready.push_back(number),
+            relay::Outcome::LacksPipe => self.starved.push_back(number),
+            over => self.end(number, over, None),
+        }
+    }
+
+    /// A connection is over.
+    fn end(&mut self, number: u64, outcome: relay::Outcome, failure: Option<String>) {
+        self.set_timer(number, None);
+        let Some(flow) = self.flows.remove(&number) else {
+            return;
+        };
+        let (out, back) = match flow.state {
+            State::Inspecting(stream, _) | State::Queued(stream, _) => {
+                if outcome != relay::Outcome::Ended {
+                    relay::reset(stream);
+                }
+                (0, 0)
+            }
+            State::LookingUp(stream, _) | State::Dialling(stream, _) => {
+                self.dial_is_over(&flow.wish);
+                relay::reset(stream);
+                (0, 0)
+            }
+            State::Joined(join) => {
+                let bytes = join.bytes();
+                join.close(outcome, &mut self.pipes);
+                bytes
+            }
+        };
+        self.journal.ended(&Outcome {
+            wish: flow.wish,
+            rule: flow.rule.to_string(),
+            address: flow.address,
+            out,
+            back,
+            took: flow.began.elapsed(),
+            failure,
+        });
+    }
+
+    fn stop_accepting(&mut self, why: Accepting) {
+        if self.accepting == Accepting::Yes {
+            self.watch_listeners(EpollFlags::empty());
+        }
+        self.accepting = why;
+    }
+
+    fn accept_again(&mut self, now: Instant) {
+        let again = match self.accepting {
+            Accepting::Yes => false,
+            Accepting::Full => self.flows.len() < self.most_flows,
+            Accepting::Rests(until) => now >= until,
+        };
+        if again {
+            self.accepting = Accepting::Yes;
+            self.watch_listeners(EpollFlags::EPOLLIN);
+        }
+    }
+
+    fn watch_listeners(&self, interest: EpollFlags) {
+        for (place, listener) in (0..).zip(&self.listeners) {
+            let mut event = EpollEvent::new(interest, Key::Listener(place).to_data());
+            // It fails only for what is not watched, and each of them is.
+            let _ = self.epoll.modify(listener, &mut event);
+        }
+    }
+
+    /// A client of the name service by TCP.
+    fn begin_talk(&mut self, stream: TcpStream, now: Instant) {
+        let number = self.new_number();
+        let event = EpollEvent::new(EDGES, Key::Talk(number).to_data());
+        if self.epoll.add(&stream, event).is_ok() {
+            self.names.begin_talk(number, stream, now);
+        }
+    }
+
+    fn talk(&mut self, number: u64) {
+        while let Some(reply) = self.names.hear_stream(number, &self.rules) {
+            let made = self.tell_and_listen(reply);
+            self.names.answer_stream(number, &made);
+        }
+    }
+
+    fn answer_datagrams(&mut self, place: u64) {
+        for _ in 0..LOOKS {
+            let Some((peer, reply)) = self.names.hear_datagram(place, &self.rules) else {
+                return;
+            };
+            let made = self.tell_and_listen(reply);
+            self.names.answer_datagram(place, peer, &made);
+        }
+    }
+
+    /// Before a name is answered, its listeners are there; a refused one is told.
+    fn tell_and_listen(&mut self, reply: Reply) -> Vec<u8> {
+        if let Some(refused) = &reply.refused {
+            self.journal.refused_name(refused, Instant::now());
+        }
+        for (protocol, address, socket) in reply.sockets {
+            if protocol == Protocol::Udp {
+                let key = Key::Datagrams(self.datagrams.inlets());
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                if self.epoll.add(&socket, event).is_ok() {
+                    self.datagrams.add_inlet(socket, address);
+                }
+                continue;
+            }
+            let place = self.listeners.len() as u64;
+            let interest = match self.accepting {
+                Accepting::Yes => EpollFlags::EPOLLIN,
+                _ => EpollFlags::empty(),
+            };
+            let event = EpollEvent::new(interest, Key::Listener(place).to_data());
+            if self.epoll.add(&socket, event).is_ok() {
+                debug!(%address, "listens for a name");
+                self.listeners.push(TcpListener::from(socket));
+            }
+        }
+        reply.message
+    }
+
+    fn look_at_watches(&mut self) {
+        for place in 0..self.watches.len() {
+            self.look(place as u64);
+        }
+    }
+
+    /// Read what the kernel has refused.
+    fn look(&mut self, place: u64) {
+        let now = Instant::now();
+        for _ in 0..LOOKS {
+            let Some(watch) = usize::try_from(place)
+                .ok()
+                .and_then(|place| self.watches.get(place))
+            else {
+                return;
+            };
+            let mut packet = [0; refusals::LOOK];
+            let Ok(length) = recv(watch.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) else {
+                return;
+            };
+            let Some(refused) = packet.get(..length).and_then(refusals::parse) else {
+                continue;
+            };
+            let wish = Wish {
+                protocol: refused.protocol,
+                asked: Asked::Address(refused.destination.ip().to_canonical()),
+                port: refused.destination.port(),
+            };
+            // What the rules allow and the kernel refuses is a socket of the sandbox's own.
+            if let Err(refusal) = self.rules.decide(wish.protocol, &wish.asked, wish.port) {
+                self.journal.refused(&wish, &refusal, now);
+            }
+        }
+    }
+}
+
+/// Tell a client that it is refused, in what it speaks. What it has sent is taken off first: closing
+/// with unread bytes would be a reset, and the words would be lost.
+fn dismiss(mut stream: &TcpStream, farewell: &[u8]) {
+    let mut bytes = [0; 4096];
+    for _ in 0..sniff::MOST / bytes.len() + 1 {
+        match stream.read(&mut bytes) {
+            Ok(1..) => {}
+            _ => break,
+        }
+    }
+    // Who does not take so few bytes learns it by the end.
+    let _ = stream.write_all(farewell);
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+/// How many connections and pipes the descriptor table has room for, with `ways` in it already.
+fn bounds(ways: usize) -> (usize, usize) {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let left = limit.saturating_sub(ways + RESERVE);
+    // A quarter for pipes, two descriptors each.
+    let pipes = (left / 8).clamp(1, MOST_PIPES);
+    let dials = MOST_DIALS.min(left / 8);
+    let flows = left.saturating_sub(2 * pipes + dials) / 3;
+    (flows.clamp(1, MOST_FLOWS), pipes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_survives_the_kernel() {
+        for key in [
+            Key::Listener(0),
+            Key::Watch(1),
+            Key::Inside(NUMBERS),
+            Key::Outside(7),
+            Key::Names(0),
+            Key::Talk(9),
+            Key::Datagrams(1),
+            Key::DatagramsOutside(2),
+        ] {
+            assert_eq!(Key::from_data(key.to_data()), Some(key));
+        }
+        assert_eq!(Key::from_data(u64::MAX), None);
+    }
+}

@@ -1,0 +1,231 @@
+//! What is told of egress: an event for each decision, a line for people about what was refused, and
+//! the sums.
+//!
+//! In the supervisor's loop only. What comes from inside is bounded here before it is told: at most
+//! [`MOST_LINES`] different refusals are printed, and past [`EVENTS_A_SECOND`] refusals are counted
+//! instead of written.
+#![forbid(unsafe_code)]
+
+use std::collections::{BTreeMap, HashSet};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tracing::{info, warn};
+
+use super::destination::{Asked, Protocol};
+use super::dns::RefusedName;
+use super::rules;
+use crate::event::Events;
+
+/// How many different refusals are printed.
+const MOST_LINES: usize = 32;
+/// How many refusals a second are written as events.
+const EVENTS_A_SECOND: u32 = 100;
+/// How many destinations the sums name.
+const MOST_SUMS: usize = 1024;
+
+/// What the command asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wish {
+    pub(super) protocol: Protocol,
+    pub(super) asked: Asked,
+    pub(super) port: u16,
+}
+
+impl Wish {
+    fn destination(&self) -> String {
+        format!("{}:{}", self.asked, self.port)
+    }
+}
+
+/// How a connection that the rules allow came to its end.
+#[derive(Clone, Debug)]
+pub(super) struct Outcome {
+    pub(super) wish: Wish,
+    pub(super) rule: String,
+    /// The address that was dialled; `None` where none could be.
+    pub(super) address: Option<std::net::SocketAddr>,
+    pub(super) out: u64,
+    pub(super) back: u64,
+    pub(super) took: Duration,
+    /// Why nothing came of it.
+    pub(super) failure: Option<String>,
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    connections: u64,
+    failures: u64,
+    out: u64,
+    back: u64,
+}
+
+/// The teller.
+#[derive(Debug)]
+pub(super) struct Journal {
+    events: Events,
+    printed: HashSet<String>,
+    /// The second that is counted, and how many refusals it had.
+    second: Instant,
+    in_second: u32,
+    unwritten: u64,
+    refused: u64,
+    sums: BTreeMap<String, Sum>,
+}
+
+impl Journal {
+    pub(super) fn new(events: Events, now: Instant) -> Self {
+        Self {
+            events,
+            printed: HashSet::new(),
+            second: now,
+            in_second: 0,
+            unwritten: 0,
+            refused: 0,
+            sums: BTreeMap::new(),
+        }
+    }
+
+    /// The rules, or what was found out later, refuse `wish`.
+    pub(super) fn refused(&mut self, wish: &Wish, refusal: &rules::Refusal, now: Instant) {
+        let (reason, flag) = (refusal.to_string(), refusal.flag());
+        let protocol = wish.protocol.to_string();
+        self.tell_refusal(&protocol, wish.destination(), &reason, flag, now);
+    }
+
+    /// `wish` is refused for what was sent.
+    pub(super) fn refused_for(&mut self, wish: &Wish, reason: &str, now: Instant) {
+        let protocol = wish.protocol.to_string();
+        self.tell_refusal(&protocol, wish.destination(), reason, None, now);
+    }
+
+    /// A name was asked for that is not allowed.
+    pub(super) fn refused_name(&mut self, refused: &RefusedName, now: Instant) {
+        let (reason, flag) = (refused.refusal.to_string(), refused.refusal.flag());
+        self.tell_refusal("name", refused.name.clone(), &reason, flag, now);
+    }
+
+    fn tell_refusal(
+        &mut self,
+        protocol: &str,
+        destination: String,
+        reason: &str,
+        flag: Option<String>,
+        now: Instant,
+    ) {
+        self.refused += 1;
+        self.print(&destination, protocol, reason, flag.as_deref());
+        if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
+            (self.second, self.in_second) = (now, 0);
+        }
+        self.in_second = self.in_second.saturating_add(1);
+        if self.in_second > EVENTS_A_SECOND {
+            self.unwritten += 1;
+            return;
+        }
+        let unwritten = std::mem::take(&mut self.unwritten);
+        self.events.write("egress", || {
+            let mut fields = json!({
+                "verdict": "refused",
+                "protocol": protocol,
+                "destination": destination,
+                "reason": reason,
+                "flag": flag,
+            });
+            if let (Value::Object(fields), 1..) = (&mut fields, unwritten) {
+                fields.insert("not_written_before".to_owned(), unwritten.into());
+            }
+            fields
+        });
+    }
+
+    fn print(&mut self, destination: &str, protocol: &str, reason: &str, flag: Option<&str>) {
+        if self.printed.len() >= MOST_LINES
+            || !self.printed.insert(format!("{protocol} {destination}"))
+        {
+            return;
+        }
+        match flag {
+            Some(flag) => warn!(protocol, destination, reason, would_allow = flag, "refused"),
+            None => warn!(protocol, destination, reason, "refused"),
+        }
+        if self.printed.len() == MOST_LINES {
+            warn!("further refusals are not printed");
+        }
+    }
+
+    /// A connection that the rules allow has ended.
+    pub(super) fn ended(&mut self, outcome: &Outcome) {
+        let destination = outcome.wish.destination();
+        info!(
+            protocol = %outcome.wish.protocol,
+            destination,
+            out = outcome.out,
+            back = outcome.back,
+            failure = outcome.failure.as_deref(),
+            "reached"
+        );
+        let known = self.sums.len() < MOST_SUMS || self.sums.contains_key(&destination);
+        let sum = match known {
+            true => self.sums.entry(destination.clone()).or_default(),
+            false => self.sums.entry("others".to_owned()).or_default(),
+        };
+        sum.connections += 1;
+        sum.failures += u64::from(outcome.failure.is_some());
+        sum.out = sum.out.saturating_add(outcome.out);
+        sum.back = sum.back.saturating_add(outcome.back);
+        self.events.write("egress", || {
+            json!({
+                "verdict": match outcome.failure {
+                    None => "allowed",
+                    Some(_) => "failed",
+                },
+                "protocol": outcome.wish.protocol.to_string(),
+                "destination": destination,
+                "address": outcome.address.map(|address| address.to_string()),
+                "rule": outcome.rule,
+                "bytes_out": outcome.out,
+                "bytes_in": outcome.back,
+                "seconds": outcome.took.as_secs_f64(),
+                "reason": outcome.failure,
+            })
+        });
+    }
+
+    /// The sums, at the end.
+    pub(super) fn summarise(&mut self) {
+        for (destination, sum) in &self.sums {
+            info!(
+                destination,
+                connections = sum.connections,
+                failures = sum.failures,
+                out = sum.out,
+                back = sum.back,
+                "in all"
+            );
+        }
+        if self.refused > 0 {
+            info!(refused = self.refused, "in all");
+        }
+        if self.sums.is_empty() && self.refused == 0 {
+            return;
+        }
+        let sums: serde_json::Map<String, Value> = self
+            .sums
+            .iter()
+            .map(|(destination, sum)| {
+                let sum = json!({
+                    "connections": sum.connections,
+                    "failures": sum.failures,
+                    "bytes_out": sum.out,
+                    "bytes_in": sum.back,
+                });
+                (destination.clone(), sum)
+            })
+            .collect();
+        self.events.write(
+            "egress-summary",
+            || json!({ "destinations": sums, "refused": self.refused }),
+        );
+    }
+}

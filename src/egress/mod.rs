@@ -1,0 +1,28 @@
+//! Brokered egress: how a command in an empty network reaches what `--allow` names, and only that.
+//!
+//! The deciding and parsing half is pure: [`destination`] and [`name`] say what a destination is,
+//! [`rules`] what may be reached, [`special`] which addresses no public name has.
+//! [`synthetic`] gives each name a stand-in address, and [`dns`] tells the command of it.
+//! Nothing here runs where a policy allows nothing.
+
+pub mod destination;
+pub mod dns;
+pub mod front;
+pub mod lookup;
+pub mod name;
+pub mod rules;
+pub mod sets;
+pub mod sniff;
+pub mod special;
+pub mod synthetic;
+
+pub(crate) mod asking;
+mod datagram;
+mod dial;
+pub(crate) mod engine;
+mod journal;
+mod names;
+mod refusals;
+mod relay;
+pub(crate) mod service;
+pub(crate) mod setup;

@@ -1,0 +1,417 @@
+//! Two TCP connections joined: what comes in on one goes out on the other, without passing through
+//! this process's memory (splice(2)).
+//!
+//! In the supervisor's loop only; never waits. The end of one direction is carried over as such
+//! (half-close), a reset as a reset, and a reader that is slow slows its writer down: at most one
+//! pipe's worth is held for each direction. A connection at rest holds no pipe.
+#![forbid(unsafe_code)]
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::sys::socket::{setsockopt, sockopt};
+use nix::unistd::pipe2;
+
+/// The most that one splice is asked for: a pipe has sixteen places, each with up to 64 KiB on `lo`.
+const CHUNK: usize = 1 << 20;
+/// How many bytes one connection may move before others get their turn.
+const BUDGET: u64 = 4 << 20;
+/// Empty pipes kept for the next connection with something to move.
+const KEPT_PIPES: usize = 16;
+
+/// A pipe between two splices.
+#[derive(Debug)]
+struct Pipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+/// Pipes, lent to connections while they have something to move.
+#[derive(Debug)]
+pub(super) struct Pipes {
+    idle: Vec<Pipe>,
+    lent: usize,
+    most: usize,
+}
+
+impl Pipes {
+    /// At most `most` pipes are lent at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            idle: Vec::new(),
+            lent: 0,
+            most,
+        }
+    }
+
+    fn lend(&mut self) -> Option<Pipe> {
+        if self.lent >= self.most {
+            return None;
+        }
+        let pipe = match self.idle.pop() {
+            Some(pipe) => pipe,
+            None => {
+                let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok()?;
+                Pipe { reader, writer }
+            }
+        };
+        self.lent += 1;
+        Some(pipe)
+    }
+
+    /// Take an empty pipe back.
+    fn take_back(&mut self, pipe: Pipe) {
+        self.lent = self.lent.saturating_sub(1);
+        if self.idle.len() < KEPT_PIPES {
+            self.idle.push(pipe);
+        }
+    }
+
+    /// Give a pipe up with what is in it.
+    fn discard(&mut self, pipe: Pipe) {
+        self.lent = self.lent.saturating_sub(1);
+        drop(pipe);
+    }
+}
+
+/// How one direction goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flowing {
+    /// Until one of the two sockets says something.
+    Waits,
+    /// At once: only its turn is over.
+    GoesOn,
+    /// When a pipe can be had.
+    LacksPipe,
+    /// Not at all: its end has been passed on.
+    Ended,
+    /// Not at all: one of the sockets is broken.
+    Broken,
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Lane {
+    pipe: Option<Pipe>,
+    held: usize,
+    source_ended: bool,
+    ended: bool,
+    bytes: u64,
+}
+
+impl Lane {
+    fn flow(&mut self, from: &TcpStream, to: &TcpStream, pipes: &mut Pipes, most: u64) -> Flowing {
+        if self.ended {
+            return Flowing::Ended;
+        }
+        let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
+        let stop_at = self.bytes.saturating_add(most.min(BUDGET));
+        loop {
+            if let Some(pipe) = self.pipe.as_ref().filter(|_| self.held > 0) {
+                match splice(&pipe.reader, None, to, None, self.held, flags) {
+                    Ok(moved) => {
+                        self.held = self.held.saturating_sub(moved);
+                        self.bytes = self.bytes.saturating_add(moved as u64);
+                    }
+                    Err(Errno::EAGAIN) => return Flowing::Waits,
+                    Err(Errno::EINTR) => {}
+                    Err(_) => return Flowing::Broken,
+                }
+                continue;
+            }
+            if self.source_ended {
+                self.rest(pipes);
+                self.ended = true;
+                return match to.shutdown(Shutdown::Write) {
+                    Ok(()) => Flowing::Ended,
+                    Err(_) => Flowing::Broken,
+                };
+            }
+            if self.bytes >= stop_at {
+                self.rest(pipes);
+                return Flowing::GoesOn;
+            }
+            if self.pipe.is_none() {
+                self.pipe = pipes.lend();
+            }
+            let Some(pipe) = &self.pipe else {
+                return Flowing::LacksPipe;
+            };
+            match splice(from, None, &pipe.writer, None, CHUNK, flags) {
+                Ok(0) => self.source_ended = true,
+                Ok(taken) => self.held = taken,
+                // The pipe is empty: it is the socket that has nothing.
+                Err(Errno::EAGAIN) => {
+                    self.rest(pipes);
+                    return Flowing::Waits;
+                }
+                Err(Errno::EINTR) => {}
+                Err(_) => return Flowing::Broken,
+            }
+        }
+    }
+
+    /// Give the empty pipe back.
+    fn rest(&mut self, pipes: &mut Pipes) {
+        if let Some(pipe) = self.pipe.take() {
+            pipes.take_back(pipe);
+        }
+    }
+}
+
+/// How a joined pair goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// When one of its sockets says something.
+    Waits,
+    /// At once, after the others.
+    GoesOn,
+    /// When another connection gives a pipe back.
+    LacksPipe,
+    /// Not at all: both directions came to their end.
+    Ended,
+    /// Not at all: one side was reset, or is broken, and the other is told by a reset.
+    Reset,
+}
+
+/// What a socket has said of itself (epoll(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// That it can be read or written, or has come to its end.
+    Ready,
+    /// That it is broken. What it received before that is still passed on.
+    Broken,
+}
+
+/// A connection from inside and one to outside.
+#[derive(Debug)]
+pub(super) struct Join {
+    inside: TcpStream,
+    outside: TcpStream,
+    up: Lane,
+    down: Lane,
+}
+
+impl Join {
+    /// Join two connections whose calls do not wait.
+    pub(super) fn new(inside: TcpStream, outside: TcpStream) -> Self {
+        // Neither side's own choice of when to send is to be delayed again here.
+        let _ = inside.set_nodelay(true);
+        let _ = outside.set_nodelay(true);
+        Self {
+            inside,
+            outside,
+            up: Lane::default(),
+            down: Lane::default(),
+        }
+    }
+
+    /// Move what can be moved, at most `most` bytes in each direction.
+    pub(super) fn turn(&mut self, pipes: &mut Pipes, word: Word, most: u64) -> Outcome {
+        let up = self.up.flow(&self.inside, &self.outside, pipes, most);
+        let down = self.down.flow(&self.outside, &self.inside, pipes, most);
+        let either = |state| up == state || down == state;
+        if word == Word::Broken || either(Flowing::Broken) {
+            return Outcome::Reset;
+        }
+        if up == Flowing::Ended && down == Flowing::Ended {
+            return Outcome::Ended;
+        }
+        if either(Flowing::GoesOn) {
+            return Outcome::GoesOn;
+        }
+        if either(Flowing::LacksPipe) {
+            return Outcome::LacksPipe;
+        }
+        Outcome::Waits
+    }
+
+    /// Bytes that went out, and bytes that came in.
+    pub(super) fn bytes(&self) -> (u64, u64) {
+        (self.up.bytes, self.down.bytes)
+    }
+
+    /// Close both connections; as a reset where `outcome` is one.
+    pub(super) fn close(mut self, outcome: Outcome, pipes: &mut Pipes) {
+        for lane in [&mut self.up, &mut self.down] {
+            if let Some(pipe) = lane.pipe.take() {
+                pipes.discard(pipe);
+            }
+        }
+        if outcome != Outcome::Ended {
+            reset(self.inside);
+            reset(self.outside);
+        }
+    }
+}
+
+/// Close a connection with a reset (socket(7), `SO_LINGER`).
+pub(super) fn reset(stream: TcpStream) {
+    let linger = libc::linger {
+        l_onoff: 1,
+        l_linger: 0,
+    };
+    // It fails for no connected socket; closing is what counts.
+    let _ = setsockopt(&stream, sockopt::Linger, &linger);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{ErrorKind, Read, Write};
+    use std::net::TcpListener;
+    use std::os::fd::AsFd;
+    use std::thread;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        (one, listener.accept().unwrap().0)
+    }
+
+    /// A client, a server, and what joins them.
+    fn joined() -> (TcpStream, Join, TcpStream) {
+        let ((client, inside), (outside, server)) = (pair(), pair());
+        inside.set_nonblocking(true).unwrap();
+        outside.set_nonblocking(true).unwrap();
+        (client, Join::new(inside, outside), server)
+    }
+
+    /// Turn until it is over or both sockets have nothing to say for long.
+    fn run(join: &mut Join, pipes: &mut Pipes) -> Outcome {
+        loop {
+            let both = PollFlags::POLLIN;
+            let mut watched = [
+                PollFd::new(join.inside.as_fd(), both),
+                PollFd::new(join.outside.as_fd(), both),
+            ];
+            if join.up.held > 0 {
+                watched[1].set_events(both | PollFlags::POLLOUT);
+            }
+            if join.down.held > 0 {
+                watched[0].set_events(both | PollFlags::POLLOUT);
+            }
+            poll(&mut watched, PollTimeout::from(2000_u16)).unwrap();
+            let broken = watched.iter().any(|fd| {
+                fd.revents()
+                    .is_some_and(|events| events.contains(PollFlags::POLLERR))
+            });
+            let word = if broken { Word::Broken } else { Word::Ready };
+            match join.turn(pipes, word, u64::MAX) {
+                Outcome::Waits | Outcome::GoesOn => {}
+                over => return over,
+            }
+        }
+    }
+
+    #[test]
+    fn bytes_and_both_ends_are_carried_over() {
+        let (mut client, mut join, mut server) = joined();
+        let mut pipes = Pipes::new(4);
+        let sent: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+        let expected = sent.clone();
+        let at_client = thread::spawn(move || {
+            let (mut writer, mut answer) = (client.try_clone().unwrap(), String::new());
+            writer.write_all(&sent).unwrap();
+            client.shutdown(Shutdown::Write).unwrap();
+            client.read_to_string(&mut answer).unwrap();
+            answer
+        });
+        let at_server = thread::spawn(move || {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).unwrap();
+            // The other direction is still open.
+            server.write_all(b"thanks").unwrap();
+            received
+        });
+        assert_eq!(run(&mut join, &mut pipes), Outcome::Ended);
+        assert_eq!(join.bytes(), (3_000_000, 6));
+        join.close(Outcome::Ended, &mut pipes);
+        assert_eq!(at_server.join().unwrap(), expected);
+        assert_eq!(at_client.join().unwrap(), "thanks");
+        assert_eq!(pipes.lent, 0);
+    }
+
+    #[test]
+    fn a_reset_on_one_side_is_a_reset_on_the_other() {
+        let (mut client, mut join, server) = joined();
+        let mut pipes = Pipes::new(4);
+        reset(server);
+        let outcome = run(&mut join, &mut pipes);
+        assert_eq!(outcome, Outcome::Reset);
+        join.close(outcome, &mut pipes);
+        let error = client.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+
+    #[test]
+    fn what_came_before_a_reset_still_arrives() {
+        let (mut client, mut join, mut server) = joined();
+        let mut pipes = Pipes::new(4);
+        server.write_all(b"last words").unwrap();
+        // Only once they are there, or the reset would overtake them in the kernel.
+        join.outside.set_nonblocking(false).unwrap();
+        join.outside.peek(&mut [0]).unwrap();
+        join.outside.set_nonblocking(true).unwrap();
+        reset(server);
+        let outcome = run(&mut join, &mut pipes);
+        assert_eq!(outcome, Outcome::Reset);
+        let mut words = [0; 10];
+        client.read_exact(&mut words).unwrap();
+        assert_eq!(&words, b"last words");
+        join.close(outcome, &mut pipes);
+    }
+
+    #[test]
+    fn a_slow_reader_stops_its_writer_and_costs_one_pipe() {
+        let (mut client, mut join, mut server) = joined();
+        let mut pipes = Pipes::new(4);
+        client.set_nonblocking(true).unwrap();
+        let chunk = [7; 65_536];
+        let (mut sent, mut idle) = (0_usize, 0);
+        while idle < 50 {
+            match client.write(&chunk) {
+                Ok(count) => (sent, idle) = (sent + count, 0),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    idle += 1;
+                }
+            }
+            let outcome = join.turn(&mut pipes, Word::Ready, u64::MAX);
+            assert!(matches!(outcome, Outcome::Waits | Outcome::GoesOn));
+        }
+        assert_eq!(pipes.lent, 1);
+        assert!(join.up.held > 0, "nothing is held");
+        // Control: it goes on when it is read.
+        client.set_nonblocking(false).unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        let reader = thread::spawn(move || {
+            let mut received = Vec::new();
+            server.read_to_end(&mut received).unwrap();
+            received.len()
+        });
+        run(&mut join, &mut pipes);
+        assert_eq!(reader.join().unwrap(), sent);
+    }
+
+    #[test]
+    fn a_connection_at_rest_holds_no_pipe_and_one_without_a_pipe_waits_for_it() {
+        let (mut client, mut join, mut server) = joined();
+        let mut none = Pipes::new(0);
+        client.write_all(b"x").unwrap();
+        let outcome = join.turn(&mut none, Word::Ready, u64::MAX);
+        assert_eq!(outcome, Outcome::LacksPipe);
+        let mut pipes = Pipes::new(1);
+        while join.bytes().0 == 0 {
+            join.turn(&mut pipes, Word::Ready, u64::MAX);
+        }
+        assert_eq!((pipes.lent, pipes.idle.len()), (0, 1));
+        server.read_exact(&mut [0]).unwrap();
+        assert!(size_of::<Join>() < 256);
+    }
+}

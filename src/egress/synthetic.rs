@@ -1,0 +1,160 @@
+//! A stand-in address for each name: by it the supervisor knows which *name* a connection is for.
+//!
+//! Pure. Number N of the names is 198.18.0.0 + N (a block for benchmarks, RFC 2544, that no host has) and
+//! N of a unique local prefix. A name keeps its address as long as the sandbox lives, and an address is
+//! never given to a second name, so a connection cannot mean another name than the one looked up.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::name::Name;
+use super::rules::Permitted;
+
+/// The stand-in addresses of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// Of 198.18.0.0/15.
+    pub v4: Ipv4Addr,
+    /// Of fd73:616e:6462:6f78::/64.
+    pub v6: Ipv6Addr,
+}
+
+impl Pair {
+    const fn number(number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        Self {
+            v4: Ipv4Addr::new(198, 18, high, low),
+            v6: Ipv6Addr::new(0xfd73, 0x616e, 0x6462, 0x6f78, 0, 0, 0, number),
+        }
+    }
+}
+
+/// Where the sandbox's own name service listens.
+pub const RESOLVER: Pair = Pair::number(1);
+
+/// The first name's number; those before are for services of ours.
+const FIRST: u16 = 16;
+
+/// The most names that get an address. A program may look up any number of names below `*.HOST`; what it
+/// costs us ends here.
+pub const MAX_NAMES: usize = 4096;
+
+/// The names that have an address so far.
+#[derive(Clone, Debug, Default)]
+pub struct Synthetic {
+    names: Vec<Permitted>,
+    numbers: BTreeMap<Name, u16>,
+}
+
+impl Synthetic {
+    /// The addresses of `name`: the same each time. `None` when there are none left for a new one.
+    pub fn assign(&mut self, name: &Permitted) -> Option<Pair> {
+        if let Some(pair) = self.pair(name.name()) {
+            return Some(pair);
+        }
+        if self.names.len() >= MAX_NAMES {
+            return None;
+        }
+        let number = u16::try_from(self.names.len()).ok()?.checked_add(FIRST)?;
+        self.names.push(name.clone());
+        self.numbers.insert(name.name().clone(), number);
+        Some(Pair::number(number))
+    }
+
+    /// The addresses that `name` has already.
+    #[must_use]
+    pub fn pair(&self, name: &Name) -> Option<Pair> {
+        self.numbers.get(name).copied().map(Pair::number)
+    }
+
+    /// The name for which `address` stands.
+    #[must_use]
+    pub fn name(&self, address: IpAddr) -> Option<&Permitted> {
+        let number = match address.to_canonical() {
+            IpAddr::V4(v4) => match v4.octets() {
+                [198, 18, high, low] => u16::from_be_bytes([high, low]),
+                _ => return None,
+            },
+            IpAddr::V6(v6) => {
+                let [.., number] = v6.segments();
+                match Pair::number(number).v6 == v6 {
+                    true => number,
+                    false => return None,
+                }
+            }
+        };
+        self.names.get(usize::from(number.checked_sub(FIRST)?))
+    }
+
+    /// How many names have an address.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether none has.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::egress::rules::tests::rules;
+    use crate::egress::special;
+
+    fn permitted(name: &str) -> Permitted {
+        let rules = rules(&["*.example:1"], &[]);
+        rules.permit(&Name::parse(name).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn names_and_addresses_stand_for_each_other_up_to_the_last() {
+        let mut synthetic = Synthetic::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..MAX_NAMES {
+            let name = permitted(&format!("n{number}.example"));
+            let pair = synthetic.assign(&name).unwrap();
+            assert!(seen.insert(pair.v4) && pair != RESOLVER);
+            for address in [
+                IpAddr::from(pair.v4),
+                pair.v4.to_ipv6_mapped().into(),
+                pair.v6.into(),
+            ] {
+                assert_eq!(synthetic.name(address), Some(&name));
+                let block = special::block(address).unwrap();
+                assert_eq!(block.opened, special::Opened::Never, "{address}");
+            }
+            assert_eq!(synthetic.assign(&name), Some(pair));
+        }
+        assert_eq!(synthetic.len(), MAX_NAMES);
+        assert_eq!(synthetic.assign(&permitted("more.example")), None);
+        assert!(synthetic.assign(&permitted("n7.example")).is_some());
+    }
+
+    #[test]
+    fn an_address_that_was_not_given_stands_for_nothing() {
+        let mut synthetic = Synthetic::default();
+        synthetic.assign(&permitted("a.example"));
+        for address in [
+            "198.18.0.0",
+            "198.18.0.1",
+            "198.18.0.15",
+            "198.18.0.17",
+            "198.19.0.16",
+            "198.18.255.255",
+            "10.0.0.16",
+            "::10",
+            "fd73:616e:6462:6f78::",
+            "fd73:616e:6462:6f78::1",
+            "fd73:616e:6462:6f78:1::10",
+            "fd73:616e:6462:6f79::10",
+        ] {
+            assert_eq!(synthetic.name(address.parse().unwrap()), None, "{address}");
+        }
+        assert!(synthetic.name("198.18.0.16".parse().unwrap()).is_some());
+    }
+}

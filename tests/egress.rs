@@ -1,0 +1,982 @@
+//! Brokered egress (`--allow`): what is allowed is reached by unmodified programs, and nothing else.
+//!
+//! Each test has a small Internet of its own (`tests/egress/lab.py`): a "host" namespace in which
+//! `sandbox` runs, and beside it one with servers. No packet leaves it.
+
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use support::{User, each_user, have, success, text};
+
+/// The lab, up as long as this lives.
+struct Lab {
+    process: Child,
+    /// Its end is the lab's.
+    input: Option<ChildStdin>,
+    host: String,
+    directory: tempfile::TempDir,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        drop(self.input.take());
+        let _ = self.process.wait();
+    }
+}
+
+impl Lab {
+    /// Start one; `None`, and a line that says so, where it cannot be had.
+    #[track_caller]
+    fn start() -> Option<Self> {
+        if !["ip", "nsenter", "unshare", "setpriv", "python3", "mount"]
+            .iter()
+            .all(|program| have(program))
+        {
+            return None;
+        }
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let mut command = Command::new("unshare");
+        if !support::users().iter().any(User::is_root) {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let mut process = command
+            .args(["--net", "--mount", "--", "python3"])
+            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/egress/lab.py"))
+            .arg(directory.path().join("asked"))
+            .arg(directory.path().join("resolv.conf"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare can be started");
+        let mut line = String::new();
+        // What cannot be read says the same as what is not said.
+        let _ = BufReader::new(process.stdout.take().expect("it is a pipe")).read_line(&mut line);
+        let Some(host) = line.trim().strip_prefix("ready ") else {
+            let _ = process.kill();
+            let _ = process.wait();
+            support::skip("the lab", "network namespaces cannot be made here");
+            return None;
+        };
+        Some(Self {
+            host: host.to_owned(),
+            input: process.stdin.take(),
+            process,
+            directory,
+        })
+    }
+
+    /// `program` in the host's namespace, as `user`.
+    fn command(&self, user: &User, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.host, "--net", "--mount"]);
+        if !support::users().iter().any(User::is_root) {
+            command.args(["--user", "--preserve-credentials"]);
+        }
+        command.arg("--").arg("env").arg("-C").arg(&user.home);
+        if !user.is_root() && support::users().iter().any(User::is_root) {
+            command
+                .arg("setpriv")
+                .arg(format!("--reuid={}", user.uid))
+                .arg(format!("--regid={}", user.gid))
+                .arg("--clear-groups");
+        }
+        command
+            .arg(program)
+            .env("HOME", &user.home)
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env_remove("https_proxy")
+            .env_remove("http_proxy")
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// `sandbox` with `options`, running `python3 -c SCRIPT`, with a few words of its own ready.
+    fn python(&self, user: &User, options: &[&str], script: &str) -> Command {
+        let mut command = self.command(user, &user.sandbox.display().to_string());
+        let script = format!("{PRELUDE}\n{script}");
+        command
+            .args(options)
+            .args(["--", "/usr/bin/python3", "-c", &script]);
+        command
+    }
+
+    /// What names the outside name server was asked for.
+    fn asked(&self) -> String {
+        fs::read_to_string(self.directory.path().join("asked")).unwrap_or_default()
+    }
+}
+
+/// What the scripts share.
+const PRELUDE: &str = r#"
+import errno, os, socket, struct, sys, threading, time
+def dial(host, port, timeout=20):
+    return socket.create_connection((host, port), timeout)
+def attempt(host, port, timeout=20):
+    try:
+        with dial(host, port, timeout) as s:
+            s.sendall(b"x")
+            return s.recv(1).decode() or "end"
+    except socket.gaierror as e:
+        return "no name"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+"#;
+
+/// The lab as each user.
+#[track_caller]
+fn in_lab(claim: impl Fn(&Lab, &User)) {
+    let Some(lab) = Lab::start() else { return };
+    each_user(|user| claim(&lab, user));
+}
+
+#[track_caller]
+fn printed(user: &User, command: &mut Command) -> String {
+    success(user, &command.output().expect("nsenter can be started"))
+}
+
+/// The events of a run with `--events`.
+fn events(user: &User, name: &str, output: &Output) -> Vec<Value> {
+    let path = user.home.join(name);
+    let written = fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), text(&output.stderr)));
+    let _ = fs::remove_file(&path);
+    written
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("each line is an object"))
+        .filter(|event: &Value| event["event"] == "egress")
+        .collect()
+}
+
+#[test]
+fn an_allowed_address_is_reached_and_no_other() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("11.1.0.2", 7), attempt("2a00:1::2", 7), attempt("::ffff:11.1.0.2", 7))
+print(attempt("11.1.0.2", 80), attempt("11.1.0.3", 7), attempt("2a00:1::2", 80))
+print(attempt("11.1.0.1", 7), attempt("127.0.0.1", 7), attempt("::1", 7))
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7", "--allow", "[2a00:1::2]:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let refused = "ECONNREFUSED ECONNREFUSED ECONNREFUSED";
+        assert_eq!(
+            out,
+            format!("x x x\n{refused}\n{refused}"),
+            "as {}",
+            user.name
+        );
+        // Control: from the host itself they answer, and without --allow none does.
+        let out = printed(
+            user,
+            &mut lab.python(
+                user,
+                &["-q", "--net", "host"],
+                "print(attempt('11.1.0.3', 7), attempt('127.0.0.1', 7))",
+            ),
+        );
+        assert_eq!(out, "x x");
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q"], "print(attempt('11.1.0.2', 7))"),
+        );
+        assert_eq!(out, "ENETUNREACH");
+    });
+}
+
+#[test]
+fn ports_are_lists_and_ranges_and_networks_have_lengths() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(*[attempt("11.1.0.2", port) for port in (6, 7, 8, 80, 8080)])
+print(attempt("11.1.0.3", 7), attempt("11.1.0.4", 7), attempt("11.1.1.2", 7))
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7-8,8080",
+            "--allow",
+            "11.1.0.0/30:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        // Port 8: allowed, but nobody listens outside. 8080 wants a request and answers with "H" after.
+        let mut lines = out.lines();
+        let first = lines.next().unwrap_or_default();
+        assert!(
+            first.starts_with("ECONNREFUSED x ECONNRESET ECONNREFUSED "),
+            "{first}"
+        );
+        assert_eq!(
+            lines.next(),
+            Some("x ECONNRESET ECONNRESET"),
+            "as {}",
+            user.name
+        );
+    });
+}
+
+#[test]
+fn deny_beats_allow() {
+    in_lab(|lab, user| {
+        let script = "print(attempt('11.1.0.2', 7), attempt('11.1.0.3', 7))";
+        let allow = ["-q", "--allow", "11.1.0.0/24:7", "--deny", "11.1.0.3:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "x ECONNRESET", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_half_closed_connection_still_carries_the_answer() {
+    in_lab(|lab, user| {
+        let script = r#"
+with dial("11.1.0.2", 100) as s:
+    sent = b"y" * 5_000_000
+    s.sendall(sent)
+    s.shutdown(socket.SHUT_WR)
+    print(s.makefile().read())
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:100"], script),
+        );
+        assert_eq!(out, "5000000 bytes", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_reset_outside_is_a_reset_inside() {
+    in_lab(|lab, user| {
+        let out = printed(
+            user,
+            &mut lab.python(
+                user,
+                &["-q", "--allow", "11.1.0.2:101"],
+                "print(attempt('11.1.0.2', 101))",
+            ),
+        );
+        assert_eq!(out, "ECONNRESET", "as {}", user.name);
+    });
+}
+
+#[test]
+fn bytes_arrive_unchanged_in_both_directions_at_once() {
+    in_lab(|lab, user| {
+        let script = r#"
+import hashlib
+block = os.urandom(1 << 20)
+with dial("11.1.0.2", 7) as s:
+    def send():
+        for _ in range(32):
+            s.sendall(block)
+        s.shutdown(socket.SHUT_WR)
+    threading.Thread(target=send).start()
+    got, total = hashlib.sha256(), 0
+    while data := s.recv(1 << 16):
+        got.update(data)
+        total += len(data)
+want = hashlib.sha256()
+for _ in range(32):
+    want.update(block)
+print(total, got.digest() == want.digest())
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:7"], script),
+        );
+        assert_eq!(out, format!("{} True", 32 << 20), "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_peer_that_does_not_read_stops_the_writer_and_holds_up_nobody_else() {
+    in_lab(|lab, user| {
+        let script = r#"
+stuck = dial("11.1.0.2", 9)
+stuck.setblocking(False)
+sent = 0
+quiet = 0
+while quiet < 20:
+    try:
+        sent += stuck.send(b"z" * 65536)
+        quiet = 0
+    except BlockingIOError:
+        quiet += 1
+        time.sleep(0.01)
+print(sent < 64 << 20, attempt("11.1.0.2", 7))
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7,9"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "True x", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_thousand_connections_at_once_all_answer() {
+    in_lab(|lab, user| {
+        let script = r#"
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+held = [dial("11.1.0.2", 7) for _ in range(1000)]
+for n, s in enumerate(held):
+    s.sendall(b"%04d" % n)
+print(all(s.recv(4, socket.MSG_WAITALL) == b"%04d" % n for n, s in enumerate(held)))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:7"], script),
+        );
+        assert_eq!(out, "True", "as {}", user.name);
+    });
+}
+
+#[test]
+fn dials_that_get_no_answer_hold_up_no_other() {
+    in_lab(|lab, user| {
+        // 11.1.0.99 is in the network of the host, and nobody has it: no answer, and no refusal soon.
+        let script = r#"
+def hang():
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("11.1.0.99", 7))
+    return s
+hanging = [hang() for _ in range(100)]
+began = time.monotonic()
+print(attempt("11.1.0.2", 7), time.monotonic() - began < 1)
+"#;
+        let allow = ["-q", "--allow", "11.1.0.2:7", "--allow", "11.1.0.99:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "x True", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_refusal_is_told_with_the_flag_that_would_allow_it() {
+    in_lab(|lab, user| {
+        let script = "for _ in range(3): attempt('11.1.0.3', 7); attempt('11.1.0.2', 7)";
+        let options = [
+            "--allow",
+            "11.1.0.2:7",
+            "--private-tmp=no",
+            "--events",
+            "refusals.json",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        success(user, &output);
+        let lines = text(&output.stderr);
+        assert_eq!(
+            lines
+                .lines()
+                .filter(|line| line.contains("refused"))
+                .count(),
+            1,
+            "{lines}"
+        );
+        assert!(
+            lines.contains("11.1.0.3:7") && lines.contains("--allow 11.1.0.3:7"),
+            "{lines}"
+        );
+        let events = events(user, "refusals.json", &output);
+        let with = |verdict: &str| -> Vec<&Value> {
+            events
+                .iter()
+                .filter(|event| event["verdict"] == verdict)
+                .collect()
+        };
+        let (refused, allowed) = (with("refused"), with("allowed"));
+        assert_eq!((refused.len(), allowed.len()), (3, 3), "{events:?}");
+        assert_eq!(refused[0]["destination"], "11.1.0.3:7");
+        assert_eq!(refused[0]["flag"], "--allow 11.1.0.3:7");
+        assert_eq!(allowed[0]["destination"], "11.1.0.2:7");
+        assert_eq!(allowed[0]["address"], "11.1.0.2:7");
+        assert_eq!(allowed[0]["rule"], "11.1.0.2:7");
+        assert_eq!(
+            (&allowed[0]["bytes_out"], &allowed[0]["bytes_in"]),
+            (&1.into(), &1.into())
+        );
+    });
+}
+
+#[test]
+fn nothing_is_reached_once_the_supervisor_is_stopped_or_killed() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = dial("11.1.0.2", 7)
+s.sendall(b"a"); s.recv(1)
+print("up", flush=True)
+sys.stdin.readline()
+s.settimeout(0.5)
+try:
+    s.sendall(b"b")
+    print("got", s.recv(1), flush=True)
+except OSError as e:
+    print("nothing", flush=True)
+sys.stdin.readline()
+s.settimeout(20)
+print("got", s.recv(1), flush=True)
+time.sleep(600)
+"#;
+        let mut child = lab
+            .python(user, &["-q", "--allow", "11.1.0.2:7"], script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        };
+        assert_eq!(line(), "up");
+        // nsenter, env and setpriv have each become the next: the child is the supervisor itself.
+        let supervisor = nix::unistd::Pid::from_raw(i32::try_from(child.id()).unwrap());
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGSTOP).unwrap();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "nothing", "as {}", user.name);
+        // Control: it was the supervisor that was missing.
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGCONT).unwrap();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "got b'b'");
+        nix::sys::signal::kill(supervisor, nix::sys::signal::SIGKILL).unwrap();
+        child.wait().unwrap();
+        // And the command has gone with it: the pipe has no other end any more.
+        assert_eq!(line(), "");
+    });
+}
+
+#[test]
+fn the_supervisor_has_no_capability_and_opens_no_file() {
+    in_lab(|lab, user| {
+        let script = "print('up', flush=True); attempt('11.1.0.2', 7); sys.stdin.readline()";
+        let mut child = lab
+            .python(user, &["-q", "--allow", "11.1.0.2:7"], script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let status = loop {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            if status.contains("Seccomp:\t2") || Instant::now() > deadline {
+                break status;
+            }
+            std::thread::yield_now();
+        };
+        for expected in [
+            "CapEff:\t0000000000000000",
+            "CapPrm:\t0000000000000000",
+            "CapAmb:\t0000000000000000",
+            "NoNewPrivs:\t1",
+            "Seccomp:\t2",
+        ] {
+            assert!(status.contains(expected), "as {}: {status}", user.name);
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    });
+}
+
+#[test]
+fn low_ports_and_every_port_of_loopback_stay_the_commands_own() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = socket.socket()
+s.bind(("127.0.0.1", 7777)); s.listen()
+c = dial("127.0.0.1", 7777)
+print("own server")
+s = socket.socket()
+s.bind(("127.0.0.1", 8080)); s.listen()
+print("same port")
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "11.1.0.2:8080"], script),
+        );
+        assert_eq!(out, "own server\nsame port", "as {}", user.name);
+    });
+}
+
+#[test]
+fn allow_needs_the_sandboxs_own_loopback() {
+    each_user(|user| {
+        for mode in ["none", "fds", "host"] {
+            let output = user.output(&["--net", mode, "--allow", "11.1.0.2:7", "--", "true"]);
+            assert_eq!(output.status.code(), Some(125));
+            assert!(
+                text(&output.stderr).contains("egress.allow"),
+                "{}",
+                text(&output.stderr)
+            );
+        }
+    });
+}
+
+#[test]
+fn an_allowed_name_is_reached_by_programs_that_know_nothing_of_it() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("web.test.example", 7), attempt("WEB.test.example.", 7), attempt("four.test.example", 7))
+print(attempt("web.test.example", 80), attempt("other.test.example", 7), attempt("test.example", 7))
+import subprocess
+print(subprocess.run(["getent", "hosts", "nowhere.example"]).returncode)
+found = subprocess.run(["getent", "ahosts", "four.test.example"], capture_output=True, text=True).stdout
+print("198.18." in found, "11.1." in found)
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "web.test.example:7",
+            "--allow",
+            "four.test.example:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let expected = "x x x\nECONNREFUSED no name no name\n2\nTrue False";
+        assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn names_below_a_name_are_reached_with_low_ports_too() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("a.sub.example", 7), attempt("b.sub.example", 7), attempt("sub.example", 7))
+print(attempt("a.sub.example.evil", 7), attempt("notsub.example", 7), attempt("a.sub.example", 80))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "*.sub.example:7"], script),
+        );
+        assert_eq!(
+            out, "x x no name\nno name no name ECONNREFUSED",
+            "as {}",
+            user.name
+        );
+    });
+}
+
+#[test]
+fn curl_reaches_an_allowed_name_and_the_server_sees_the_name() {
+    if !have("curl") {
+        return;
+    }
+    in_lab(|lab, user| {
+        let mut command = lab.command(user, &user.sandbox.display().to_string());
+        let url = "http://web.test.example/";
+        command.args([
+            "-q",
+            "--allow",
+            "web.test.example:80",
+            "--",
+            "curl",
+            "-sS",
+            url,
+        ]);
+        let out = printed(user, &mut command);
+        assert!(out.starts_with("Host: web.test.example from "), "{out}");
+        let mut command = lab.command(user, &user.sandbox.display().to_string());
+        let url = "http://four.test.example/";
+        command.args([
+            "-q",
+            "--allow",
+            "web.test.example:80",
+            "--",
+            "curl",
+            "-sS",
+            url,
+        ]);
+        let output = command.output().unwrap();
+        // Could not resolve host.
+        assert_eq!(output.status.code(), Some(6), "{output:?}");
+    });
+}
+
+#[test]
+fn a_name_that_is_not_allowed_is_never_asked_outside() {
+    in_lab(|lab, user| {
+        let script = r#"
+import secrets
+def ask(packet, kind=socket.SOCK_DGRAM, server="11.1.0.2"):
+    try:
+        with socket.socket(socket.AF_INET, kind) as s:
+            s.settimeout(5)
+            s.connect((server, 53))
+            s.sendall(packet)
+            return s.recv(4096)
+    except OSError as e:
+        return errno.errorcode.get(e.errno, "?")
+def query(name, kind):
+    labels = b"".join(bytes([len(l)]) + l.encode() for l in name.split("."))
+    return b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0" + labels + b"\0" + struct.pack(">HH", kind, 1)
+for name in ("secret-leak.example", "secret-leak.web.test.example", "secret-leak.sub.example.com"):
+    attempt(name, 7)
+    for kind in (1, 28, 16, 5, 15, 65, 255, 12):
+        answer = ask(query(name, kind))
+        assert answer[3] & 15 == 3, (name, kind, answer)
+# By TCP too, and no TXT of a name that is allowed.
+framed = struct.pack(">H", len(query("secret-leak.example", 1))) + query("secret-leak.example", 1)
+assert ask(framed, socket.SOCK_STREAM)[5] & 15 == 3
+answer = ask(query("web.test.example", 16))
+assert answer[3] & 15 == 0 and answer[6:8] == b"\0\0", answer
+# Another name server is no way either.
+print(ask(query("secret-leak.example", 1), server="11.1.0.3"))
+print(attempt("web.test.example", 7))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "web.test.example:7"], script),
+        );
+        assert_eq!(out, "ECONNREFUSED\nx", "as {}", user.name);
+        let asked = lab.asked();
+        assert!(!asked.contains("secret"), "{asked}");
+        // Control: the log sees what is asked.
+        assert!(asked.contains("web.test.example"), "{asked}");
+    });
+}
+
+#[test]
+fn a_name_that_leads_to_a_private_address_is_not_dialled() {
+    in_lab(|lab, user| {
+        let script = r#"
+names = ("private.example", "to-private.example", "metadata.example", "mapped.example")
+print(*[attempt(name, 7) for name in names])
+print(attempt("mixed.example", 7), attempt("alias.example", 7), attempt("half-dead.example", 7))
+"#;
+        let options = [
+            "--private-tmp=no",
+            "--events",
+            "private.json",
+            "--allow",
+            "*.example:7",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        let out = success(user, &output);
+        let reset = "ECONNRESET ECONNRESET ECONNRESET ECONNRESET";
+        assert_eq!(out, format!("{reset}\nx x x"), "as {}", user.name);
+        let events = events(user, "private.json", &output);
+        let told = |name: &str| {
+            events.iter().any(|event| {
+                event["verdict"] == "refused"
+                    && event["destination"] == format!("{name}:7")
+                    && event["reason"]
+                        .as_str()
+                        .is_some_and(|reason| !reason.is_empty())
+            })
+        };
+        assert!(
+            told("private.example") && told("metadata.example"),
+            "{events:?}"
+        );
+        // Of the mixed answer the public address was dialled, and no other.
+        let dialled = events.iter().find(|event| {
+            event["destination"] == "mixed.example:7" && event["verdict"] == "allowed"
+        });
+        assert_eq!(dialled.unwrap()["address"], "11.1.0.2:7");
+    });
+}
+
+#[test]
+fn datagrams_reach_allowed_destinations_and_are_answered_from_there() {
+    in_lab(|lab, user| {
+        let script = r#"
+def ping(host, port, family=socket.AF_INET, timeout=5):
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as s:
+            s.settimeout(timeout)
+            s.connect((host, port))
+            s.send(b"ping")
+            return s.recv(100).decode()
+    except socket.gaierror:
+        return "no name"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, "silence")
+print(ping("11.1.0.2", 7), ping("2a00:1::2", 7, socket.AF_INET6), ping("web.test.example", 7))
+print(ping("web.test.example", 7, socket.AF_INET6), ping("a.sub.example", 7))
+print(ping("11.1.0.3", 7), ping("11.1.0.2", 8), ping("8.8.8.8", 53), ping("8.8.8.8", 443), ping("a.sub.example", 9))
+# TCP is another thing.
+print(attempt("11.1.0.2", 7), attempt("a.sub.example", 7))
+# One socket, not connected: each answer comes from where the question went.
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    for host in ("11.1.0.2", socket.gethostbyname("web.test.example")):
+        s.sendto(b"one", (host, 7))
+        data, peer = s.recvfrom(100)
+        assert (data, peer) == (b"ONE", (host, 7)), (data, peer)
+    big = os.urandom(8000).lower()
+    s.sendto(big, ("11.1.0.2", 7))
+    assert s.recv(9000) == big.upper()
+print("each")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.2:7",
+            "--allow",
+            "udp://[2a00:1::2]:7",
+            "--allow",
+            "udp://web.test.example:7",
+            "--allow",
+            "udp://*.sub.example:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let refused = "ECONNREFUSED";
+        let expected = format!(
+            "PING PING PING\nPING PING\n{refused} {refused} {refused} {refused} {refused}\n{refused} {refused}\neach"
+        );
+        assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn datagrams_to_a_network_are_answered_from_the_address_asked() {
+    in_lab(|lab, user| {
+        let script = r#"
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    s.sendto(b"one", ("11.1.0.2", 7))
+    print(*s.recvfrom(100))
+    s.settimeout(0.5)
+    for host in ("11.1.1.2", "11.1.0.3", "127.0.0.1"):
+        s.sendto(b"one", (host, 7))
+    try:
+        print(s.recvfrom(100))
+    except OSError as e:
+        print("silence")
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "udp://11.1.0.0/24:7",
+            "--deny",
+            "udp://11.1.0.3:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "b'ONE' ('11.1.0.2', 7)\nsilence", "as {}", user.name);
+    });
+}
+
+#[test]
+fn inspection_lets_through_what_names_the_allowed_host_only() {
+    in_lab(|lab, user| {
+        let script = r#"
+import ssl
+def ask(request):
+    with dial("web.test.example", 80) as s:
+        s.sendall(request)
+        answer = b""
+        try:
+            while data := s.recv(4096):
+                answer += data
+        except OSError:
+            return "reset"
+        return answer.split(b"\r\n")[0].decode() or "nothing"
+def hello(name):
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    try:
+        with dial("web.test.example", 80, 2) as s:
+            context.wrap_socket(s, server_hostname=name)
+    except (ssl.SSLError, OSError) as e:
+        return "unrecognized name" if "UNRECOGNIZED_NAME" in str(e).upper() else "other"
+print(ask(b"GET / HTTP/1.1\r\nHost: web.test.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"))
+print(ask(b"GET / HTTP/1.1\r\n\r\n"))
+print(ask(b"SSH-2.0-x\r\n"), ask(b"\0\1\2\3"))
+# The plain server cannot answer a hello, but the one with the right name gets there.
+print(hello("web.test.example"), hello("evil.example"))
+"#;
+        let allow = ["-q", "--allow", "web.test.example:80"];
+        let inspecting = [&allow[..], &["--inspect"]].concat();
+        let out = printed(user, &mut lab.python(user, &inspecting, script));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "HTTP/1.0 200 OK", "as {}: {out}", user.name);
+        assert_eq!(
+            lines[1], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert_eq!(
+            lines[2], "HTTP/1.1 403 Forbidden",
+            "as {}: {out}",
+            user.name
+        );
+        assert!(!lines[3].contains("HTTP/1.0"), "{out}");
+        assert_eq!(
+            lines[4], "other unrecognized name",
+            "as {}: {out}",
+            user.name
+        );
+        // Control: without it, whatever is said passes.
+        let script = script.replace("print(ask(b\"SSH", "sys.exit()\nprint(ask(b\"SSH");
+        let out = printed(user, &mut lab.python(user, &allow, &script));
+        assert_eq!(out, ["HTTP/1.0 200 OK"; 3].join("\n"));
+    });
+}
+
+#[test]
+fn the_known_escapes_are_held_with_ways_out_as_well() {
+    each_user(|user| {
+        let allow = ["--allow", "192.0.2.1:443", "--allow", "*.web.example:443"];
+        let words = [&["selftest", "-q"], &allow[..]].concat();
+        let output = user.output(&words);
+        let page = success(user, &output);
+        let last = page.lines().last().unwrap_or_default();
+        assert!(last.contains(" 0 open"), "as {}: {page}", user.name);
+    });
+}
+
+#[test]
+fn no_trick_with_a_socket_leads_elsewhere() {
+    in_lab(|lab, user| {
+        let script = r#"
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+def told(act):
+    try:
+        return act() or "done"
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+# An established connection, dissolved and aimed again: the new aim is decided like any other.
+s = dial("11.1.0.2", 7)
+s.sendall(b"x"); s.recv(1)
+unspec = struct.pack("H14x", socket.AF_UNSPEC)
+assert libc.connect(s.fileno(), unspec, 16) == 0
+print(told(lambda: s.connect(("11.1.0.3", 7))))
+# It can listen, but only inside.
+s = dial("11.1.0.2", 7)
+libc.connect(s.fileno(), unspec, 16)
+s.bind(("0.0.0.0", 5555)); s.listen()
+print(dial("11.1.0.2", 5555).getpeername())
+# Fast open dials as connect does.
+f = socket.socket()
+print(told(lambda: f.sendto(b"x", 0x20000000, ("11.1.0.3", 7)) and f.recv(1) and "sent"))
+# A datagram socket, connected to what is allowed, sends elsewhere.
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+u.settimeout(1)
+u.connect(("11.1.0.2", 7)); u.send(b"a"); assert u.recv(9) == b"A"
+u.sendto(b"b", ("11.1.0.3", 7))
+print(told(lambda: u.recv(9)))
+# Other protocols, devices, the namespace behind a socket.
+print(told(lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)))
+print(told(lambda: dial("11.1.0.2", 7).setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"outside\0")))
+import fcntl
+print(told(lambda: fcntl.ioctl(dial("11.1.0.2", 7), 0x894C) > 2 and "namespace"))
+print(sorted(name for _, name in socket.if_nameindex()))
+# A wish for another source address is granted inside, and means nothing outside.
+b = socket.socket(); b.bind(("11.1.0.9", 0)); b.connect(("11.1.0.2", 80))
+b.sendall(b"GET / HTTP/1.0\r\n\r\n")
+print(b.makefile().read().split(" from ")[-1])
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7,80",
+            "--allow",
+            "udp://11.1.0.2:7",
+        ];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        let expected = [
+            "ECONNREFUSED",
+            "('11.1.0.2', 5555)",
+            "ECONNREFUSED",
+            "timed out",
+        ];
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[..4], expected, "as {}: {out}", user.name);
+        assert!(
+            lines[4].starts_with("EPROTONOSUPPORT") || lines[4].starts_with("EPERM"),
+            "{out}"
+        );
+        assert!(["EPERM", "ENODEV"].contains(&lines[5]), "{out}");
+        assert_eq!(lines[6], "EPERM", "{out}");
+        assert_eq!(lines[7], "['lo']", "{out}");
+        assert_eq!(lines[8], "11.1.0.1", "{out}");
+    });
+}
+
+#[test]
+fn floods_leave_the_supervisor_small_and_others_served() {
+    in_lab(|lab, user| {
+        let script = r#"
+import resource
+soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+print("up", flush=True)
+sys.stdin.readline()
+# Refused connections and names, dials without an answer, half a DNS message, datagrams, flows.
+for n in range(3000):
+    attempt("11.1.0.3", 1 + n % 60000, 1)
+def hang(n):
+    s = socket.socket(); s.setblocking(False); s.connect_ex(("11.1.0.99", 7)); return s
+hanging = [hang(n) for n in range(600)]
+resolver = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")][0]
+def half():
+    s = dial(resolver, 53); s.sendall(b"\xff"); return s
+halves = [half() for _ in range(200)]
+u = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+for n in range(5000):
+    try:
+        u.sendto(os.urandom(300), (resolver, 53))
+    except OSError:
+        pass
+flows = []
+for n in range(700):
+    f = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    f.sendto(b"x" * 1000, ("11.1.0.2", 7)); flows.append(f)
+print(attempt("11.1.0.2", 7), attempt("web.test.example", 7), flush=True)
+sys.stdin.readline()
+"#;
+        let allow = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7",
+            "--allow",
+            "11.1.0.99:7",
+            "--allow",
+            "web.test.example:7",
+            "--allow",
+            "udp://11.1.0.2:7",
+        ];
+        let mut child = lab
+            .python(user, &allow, script)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = || {
+            let mut line = String::new();
+            output.read_line(&mut line).unwrap();
+            line.trim().to_owned()
+        };
+        let resident = || -> u64 {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let line = status
+                .lines()
+                .find(|line| line.starts_with("VmRSS"))
+                .unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        assert_eq!(line(), "up");
+        let before = resident();
+        input.write_all(b"\n").unwrap();
+        assert_eq!(line(), "x x", "as {}", user.name);
+        let grown = resident().saturating_sub(before);
+        assert!(grown < 8 * 1024, "as {}: grew by {grown} KiB", user.name);
+        drop(input);
+        child.wait().unwrap();
+    });
+}
