@@ -433,9 +433,13 @@ fn filter_context(
         no_sockets: policy.network == Network::Fds,
         as_pid_1: !init,
         refuse_group_signals: !landlock_scopes,
-        // Whatever has only the descriptors that it is handed may be handed such a socket later, over one
-        // that is none itself.
-        host_sockets: policy.network == Network::Fds || kinds().any(Kind::is_internet_socket),
+        // More may come over a Unix socket that is handed in: a channel to a broker is one.
+        host_sockets: policy.network == Network::Fds
+            || kinds().any(Kind::is_internet_socket)
+            || situation
+                .descriptors
+                .iter()
+                .any(|handed| handed.kind == Kind::UnixSocket),
         host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),

@@ -21,7 +21,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sandbox::broker::{Accepted, Broker, Counts, Event, Unsent};
 use sandbox::worker::ListenerName;
-use sandbox::{Error, Sandbox};
+use sandbox::{Error, Policy, Sandbox};
 use support::{User, each_user, example, shared_file, text};
 
 /// Where a test gives up: nothing here takes long.
@@ -353,6 +353,38 @@ fn a_worker_answers_and_cannot_make_or_redirect_a_socket() {
         let lines = server.end();
         assert_eq!(count(&lines, "done"), 1, "{lines:?}");
     });
+}
+
+#[test]
+fn a_worker_with_sockets_of_its_own_cannot_redirect_its_connection_either() {
+    if !have_python() {
+        return;
+    }
+    let mut sandbox = Sandbox::new(PYTHON);
+    sandbox
+        .args(["-c", ATTACKS])
+        .policy(Policy::built_in("default").unwrap())
+        .current_dir("/");
+    let mut broker = Broker::new(&mut sandbox).unwrap();
+    let (mut client, server) = tcp_pair_at("[::1]:0");
+    broker.send(server).unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).unwrap();
+    let inside = outcomes(&answer);
+    for name in [
+        "dissolve the connection",
+        "connect elsewhere",
+        "bind",
+        "connect by sending",
+        "list interfaces",
+        "take the socket's namespace",
+        "bind to a device",
+        "source route",
+    ] {
+        assert_eq!(inside[name], "EPERM", "{name}");
+    }
+    assert_eq!(inside["listen"], "IGNORED");
+    assert_eq!(inside["make a socket of family 2 and type 1"], "OK");
 }
 
 /// A worker that does what descriptor 4 says, a letter at a time, and says there when it has done it.
@@ -704,7 +736,11 @@ fn rust_broker(change: impl FnOnce(&mut Sandbox)) -> Broker {
 }
 
 fn tcp_pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    tcp_pair_at("127.0.0.1:0")
+}
+
+fn tcp_pair_at(address: &str) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind(address).unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     client.set_read_timeout(Some(PATIENCE)).unwrap();
     (client, listener.accept().unwrap().0)
