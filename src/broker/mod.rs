@@ -29,5 +29,6 @@ pub(crate) mod serve;
 pub(crate) mod settings;
 pub(crate) mod tally;
 pub(crate) mod transport;
+mod turn;
 
 pub use library::{Accepted, Broker, Counts, Event, SendError, Unsent};
