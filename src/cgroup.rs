@@ -3,13 +3,25 @@
 //! Runs in the launcher: makes a group below its own, sets the limits, and removes the group when the
 //! sandbox is gone. The command starts in it (`CLONE_INTO_CGROUP`), so not even its first instruction
 //! is outside. Needs a delegated group, or root; the error says how to get one.
+//!
+//! ```text
+//! the launcher's own group        hands its controllers down, and so has no processes (cgroups(7))
+//! ├─ sandbox-launcher-PID         the launcher, while there are limited sandboxes
+//! └─ sandbox-PID-N                a sandbox, with its limits
+//! ```
+//!
+//! In the first group of all, which may have both, the launcher stays where it is.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use caps::Capability;
 use nix::errno::Errno;
 
 use crate::error::{Error, Result};
@@ -18,12 +30,16 @@ use crate::policy::Cgroup;
 
 /// The period of `cpu.max`, in microseconds: the kernel's default.
 const PERIOD: f64 = 100_000.0;
+/// Not there without swap, or without accounting of it: then there is nothing to limit.
+const SWAP: &str = "memory.swap.max";
 
 /// A control group that lives as long as this value.
 #[derive(Debug)]
 pub(crate) struct Group {
     path: PathBuf,
     directory: File,
+    /// Given up last: the home hands nothing down any more then.
+    _lease: Lease,
 }
 
 impl Group {
@@ -36,20 +52,34 @@ impl Group {
         if wanted.is_empty() {
             return Ok(None);
         }
-        let own = own_group()?;
-        enable(&own, &wanted)?;
+        let lease = Lease::take(&wanted)?;
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = own.join(format!("sandbox-{}-{number}", std::process::id()));
+        let name = format!("sandbox-{}-{number}", std::process::id());
+        let path = lease.home.join(name);
         fs::create_dir(&path).map_err(|error| failed("make", &path, errno_of(&error)))?;
         let directory =
             File::open(&path).map_err(|error| failed("open", &path, errno_of(&error)))?;
-        let group = Self { path, directory };
+        let group = Self {
+            path,
+            directory,
+            _lease: lease,
+        };
         for (file, value) in &wanted {
-            let file = group.path.join(file);
-            fs::write(&file, value).map_err(|error| failed("set", &file, errno_of(&error)))?;
+            let path = group.path.join(file);
+            match fs::write(&path, value) {
+                Err(error) if errno_of(&error) == Errno::ENOENT && *file == SWAP => {}
+                written => written.map_err(|error| failed("set", &path, errno_of(&error)))?,
+            }
         }
         Ok(Some(group))
+    }
+
+    /// What its removal needs of root: the first group of all is read-only even to its owner.
+    pub(crate) fn needs(&self) -> Option<Capability> {
+        self._lease
+            .in_first_group
+            .then_some(Capability::CAP_DAC_OVERRIDE)
     }
 
     /// The directory that it is made in and removed from.
@@ -70,13 +100,149 @@ impl Drop for Group {
     }
 }
 
+/// One group's part in the home.
+#[derive(Debug)]
+struct Lease {
+    home: PathBuf,
+    in_first_group: bool,
+}
+
+impl Lease {
+    fn take(wanted: &[(&'static str, String)]) -> Result<Self> {
+        let mut known = known();
+        let (leases, mut home) = match known.take() {
+            Some(known) => known,
+            None => (0, Home::make(own_group()?, wanted)?),
+        };
+        let lease = home.enable(wanted).map(|()| Self {
+            home: home.path.clone(),
+            in_first_group: home.nest.is_none(),
+        });
+        let leases = leases.saturating_add(u32::from(lease.is_ok()));
+        *known = (leases > 0).then_some((leases, home));
+        lease
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let mut known = known();
+        *known = known
+            .take()
+            .map(|(leases, home)| (leases.saturating_sub(1), home))
+            .filter(|(leases, _)| *leases > 0);
+    }
+}
+
+/// The launcher's own group, made to hand its controllers down.
+#[derive(Debug)]
+struct Home {
+    path: PathBuf,
+    /// Its controllers for the groups below.
+    control: File,
+    /// Those that were not handed down before.
+    enabled: BTreeSet<&'static str>,
+    /// Where this process is meanwhile.
+    nest: Option<Nest>,
+}
+
+/// The one home of this process, and how many leases there are of it. A second group must not look for
+/// it from inside the nest.
+static HOME: Mutex<Option<(u32, Home)>> = Mutex::new(None);
+
+fn known() -> MutexGuard<'static, Option<(u32, Home)>> {
+    HOME.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Home {
+    fn make(path: PathBuf, wanted: &[(&'static str, String)]) -> Result<Self> {
+        let open = |file: &str| {
+            let path = path.join(file);
+            let file = File::options().write(true).open(&path);
+            file.map_err(|error| failed("enable", &path, errno_of(&error)))
+        };
+        available(&path, wanted)?;
+        let (control, members) = (open("cgroup.subtree_control")?, open("cgroup.procs")?);
+        // Only the first group of all has no type.
+        let nest = if path.join("cgroup.type").exists() {
+            Some(Nest::make(&path, members)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            control,
+            path,
+            enabled: BTreeSet::new(),
+            nest,
+        })
+    }
+
+    fn enable(&mut self, wanted: &[(&'static str, String)]) -> Result<()> {
+        available(&self.path, wanted)?;
+        let control = self.path.join("cgroup.subtree_control");
+        let before = fs::read_to_string(&control).unwrap_or_default();
+        for controller in controllers(wanted) {
+            if before.split_whitespace().any(|name| name == controller) {
+                continue;
+            }
+            self.control
+                .write_all(format!("+{controller}").as_bytes())
+                .map_err(|error| failed("enable", &control, errno_of(&error)))?;
+            self.enabled.insert(controller);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // In the first group of all others may have come to use them meanwhile.
+        let Some(nest) = &self.nest else { return };
+        for controller in &self.enabled {
+            let _ = (&self.control).write_all(format!("-{controller}").as_bytes());
+        }
+        nest.leave();
+    }
+}
+
+/// A group for this process alone, and the way back out of it.
+#[derive(Debug)]
+struct Nest {
+    path: PathBuf,
+    /// The members of the group that it came from. Open beforehand: the supervisor may open nothing.
+    back: File,
+}
+
+/// Writes the calling process into a group: 0 stands for it, with all its threads.
+const MYSELF: &[u8] = b"0";
+
+impl Nest {
+    fn make(home: &Path, back: File) -> Result<Self> {
+        let path = home.join(format!("sandbox-launcher-{}", std::process::id()));
+        fs::create_dir(&path).map_err(|error| failed("make", &path, errno_of(&error)))?;
+        let nest = Self { path, back };
+        let members = nest.path.join("cgroup.procs");
+        if let Err(error) = fs::write(&members, MYSELF) {
+            nest.leave();
+            return Err(failed("enter", &nest.path, errno_of(&error)));
+        }
+        Ok(nest)
+    }
+
+    fn leave(&self) {
+        // Whatever cannot be undone is an empty group, which limits nothing.
+        let _ = (&self.back).write_all(MYSELF);
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
 fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
     let hint = match errno {
         Errno::EACCES | Errno::EPERM | Errno::EROFS => {
             "have a group delegated: 'systemd-run --user --scope -p Delegate=yes sandbox …', or run as root"
         }
         Errno::EBUSY => {
-            "the launcher's own group has processes, so it can hand out no controllers: start it in a group of its own, as 'systemd-run --scope -p Delegate=yes' does, below a slice that has them"
+            "other processes are in the launcher's own group, so it can hand no controllers down: start the launcher in a group of its own, as 'systemd-run --user --scope -p Delegate=yes sandbox …' does"
         }
         Errno::ENOENT => "the controller is not enabled here; see 'sandbox doctor'",
         _ => "see 'sandbox doctor'",
@@ -85,6 +251,7 @@ fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
         match action {
             "make" => "make the control group",
             "open" => "open the control group",
+            "enter" => "enter the control group",
             "enable" => "enable controllers in",
             _ => "set the control group's limit",
         },
@@ -99,6 +266,7 @@ fn settings(limits: &Cgroup) -> Vec<(&'static str, String)> {
     let mut settings = Vec::new();
     if let Some(bytes) = limits.memory {
         settings.push(("memory.max", bytes.to_string()));
+        settings.push((SWAP, "0".to_owned()));
     }
     if let Some(count) = limits.pids {
         settings.push(("pids.max", count.to_string()));
@@ -141,31 +309,32 @@ fn own_group() -> Result<PathBuf> {
     Ok(Path::new(mount).join(below.trim_start_matches('/')))
 }
 
-/// Let children of `own` have the controllers that `wanted` needs.
-fn enable(own: &Path, wanted: &[(&'static str, String)]) -> Result<()> {
-    let read = |file: &str| fs::read_to_string(own.join(file)).unwrap_or_default();
-    let (available, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
-    for (file, _) in wanted {
-        let controller = file.split('.').next().unwrap_or(file);
-        let has = |list: &str| list.split_whitespace().any(|name| name == controller);
-        if has(&enabled) {
-            continue;
-        }
-        if !has(&available) {
-            return Err(Error::Unsupported {
-                layer: format!("the control-group limit {file}"),
-                reason: format!(
-                    "the controller {controller} is not available in {}",
-                    own.display()
-                ),
-                hint: Some("see 'sandbox doctor'; or use --limit instead".to_owned()),
-            });
-        }
-        let control = own.join("cgroup.subtree_control");
-        fs::write(&control, format!("+{controller}"))
-            .map_err(|error| failed("enable", &control, errno_of(&error)))?;
+/// The controllers that `wanted` needs.
+fn controllers<'a>(
+    wanted: &'a [(&'static str, String)],
+) -> impl Iterator<Item = &'static str> + 'a {
+    let names = wanted
+        .iter()
+        .map(|(file, _)| file.split('.').next().unwrap_or(file));
+    names.collect::<BTreeSet<_>>().into_iter()
+}
+
+/// That the group at `home` has the controllers that `wanted` needs.
+fn available(home: &Path, wanted: &[(&'static str, String)]) -> Result<()> {
+    let has = fs::read_to_string(home.join("cgroup.controllers")).unwrap_or_default();
+    let missing =
+        controllers(wanted).find(|&wanted| has.split_whitespace().all(|name| name != wanted));
+    match missing {
+        None => Ok(()),
+        Some(controller) => Err(Error::Unsupported {
+            layer: format!("the control-group limit of {controller}"),
+            reason: format!(
+                "the controller {controller} is not available in {}",
+                home.display()
+            ),
+            hint: Some("see 'sandbox doctor'; or use --limit instead".to_owned()),
+        }),
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -181,6 +350,7 @@ mod tests {
         };
         let expected = [
             ("memory.max", "1048576".to_owned()),
+            ("memory.swap.max", "0".to_owned()),
             ("pids.max", "7".to_owned()),
             ("cpu.max", "150000 100000".to_owned()),
         ];

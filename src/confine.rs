@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
 
 use caps::{CapSet, Capability};
 use landlock::{
@@ -15,9 +14,11 @@ use landlock::{
 };
 use nix::errno::Errno;
 use nix::sys::prctl;
+use nix::unistd::geteuid;
 use seccompiler::{SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompRule};
 use tracing::debug;
 
+use crate::cgroup::Group;
 use crate::error::{Error, Result};
 use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
@@ -109,22 +110,21 @@ const LANDLOCK: ABI = ABI::V6;
 /// With more ports than this, Landlock is not told of them one by one.
 const MOST_PORTS: usize = 4096;
 
-/// Give up everything that watching does not need. `group` is the directory in which a control group
-/// is to be removed at the end.
+/// Give up everything that watching, and removing `group` afterwards, does not need.
 ///
 /// # Errors
 /// When something cannot be given up: the command is ended then.
-pub(crate) fn confine(plan: &Plan, group: Option<&Path>) -> Result<()> {
+pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
     // A command of another user, without a user namespace of ours, is only root's to kill.
     let other_user = plan
         .identity
         .as_ref()
-        .is_some_and(|identity| identity.uid != nix::unistd::geteuid().as_raw());
-    let kept: HashSet<Capability> = if other_user && !plan.user_namespace {
-        HashSet::from([Capability::CAP_KILL])
-    } else {
-        HashSet::new()
-    };
+        .is_some_and(|identity| identity.uid != geteuid().as_raw());
+    let kill = (other_user && !plan.user_namespace).then_some(Capability::CAP_KILL);
+    let kept: HashSet<Capability> = kill
+        .into_iter()
+        .chain(group.and_then(Group::needs).filter(|_| geteuid().is_root()))
+        .collect();
     let failed = |errno| Error::host("drop the supervisor's", "privileges", errno);
     limit_capabilities(&kept).map_err(failed)?;
     close_to_others().map_err(failed)?;
@@ -162,7 +162,7 @@ fn sockets() -> std::result::Result<Vec<SeccompRule>, Errno> {
 
 /// A domain without a right to any file, in which only `ports` can be connected to by TCP; as much of
 /// that as the kernel has. It is a second wall: the filter lets no file be opened either.
-fn enter_landlock(ports: &[u16], group: Option<&Path>) -> std::result::Result<(), Errno> {
+fn enter_landlock(ports: &[u16], group: Option<&Group>) -> std::result::Result<(), Errno> {
     let refused = |_| Errno::EPERM;
     let mut ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -181,7 +181,7 @@ fn enter_landlock(ports: &[u16], group: Option<&Path>) -> std::result::Result<()
         created = created.add_rules(ports).map_err(refused)?;
     }
     if let Some(group) = group {
-        let directory = PathFd::new(group).map_err(|_| Errno::ENOENT)?;
+        let directory = PathFd::new(group.parent()).map_err(|_| Errno::ENOENT)?;
         let rule = PathBeneath::new(directory, AccessFs::RemoveDir);
         created = created.add_rule(rule).map_err(refused)?;
     }

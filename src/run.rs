@@ -104,7 +104,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         }
     };
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
-    confine::confine(&plan, group.as_ref().map(Group::parent))?;
+    confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;
     let status = event::status(ending);
     events.ended(ending, status, running.elapsed());

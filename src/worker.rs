@@ -77,6 +77,8 @@ pub struct Worker {
     queue: VecDeque<Parcel>,
     bytes: Vec<u8>,
     stage: Stage,
+    /// How often in a row nothing was there when it looked.
+    quiet: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,6 +125,7 @@ impl Worker {
             queue: VecDeque::new(),
             bytes: Vec::new(),
             stage: Stage::Silent,
+            quiet: 0,
         })
     }
 
@@ -160,9 +163,7 @@ impl Worker {
         loop {
             while let Some(parcel) = self.queue.pop_front() {
                 if let Some(connection) = self.open(parcel) {
-                    self.link
-                        .tell_if_due(self.queue.is_empty())
-                        .map_err(cannot_send)?;
+                    self.link.tell_if_due().map_err(cannot_send)?;
                     return Ok(Some(connection));
                 }
             }
@@ -170,21 +171,31 @@ impl Worker {
                 self.link.tell().map_err(cannot_send)?;
                 return Ok(None);
             }
-            let received = match self.receive(Wait::No) {
-                Err(Blocked::Empty) => {
-                    self.link.begin_to_wait().map_err(cannot_send)?;
-                    let received = self.receive(Wait::Forever);
-                    self.link.end_to_wait();
-                    received
-                }
-                received => received,
-            };
-            match received {
+            match self.receive_or_wait()? {
                 Ok(incoming) => self.take(incoming),
                 Err(Blocked::Empty) => self.link.wait_readable().map_err(cannot_receive)?,
                 Err(blocked) => return Err(failed_to_receive(blocked)),
             }
         }
+    }
+
+    /// Look whether more is there before telling the broker what was given back: under load one message
+    /// then tells of several. After a quiet while only now and then, for looking is a system call too.
+    fn receive_or_wait(&mut self) -> Result<std::result::Result<Incoming, Blocked>> {
+        if self.quiet < 2 || self.quiet.is_multiple_of(8) {
+            match self.receive(Wait::No) {
+                Err(Blocked::Empty) => {}
+                received => {
+                    self.quiet = 0;
+                    return Ok(received);
+                }
+            }
+        }
+        self.quiet = self.quiet.wrapping_add(1);
+        self.link.begin_to_wait().map_err(cannot_send)?;
+        let received = self.receive(Wait::Forever);
+        self.link.end_to_wait();
+        Ok(received)
     }
 
     fn receive(&mut self, wait: Wait) -> std::result::Result<Incoming, Blocked> {
@@ -199,7 +210,8 @@ impl Worker {
                 self.queue.extend(parcels);
                 for delivery in torn {
                     // No descriptor number was left for it.
-                    self.link.refuse(delivery.id, Refusal::Overloaded);
+                    self.link
+                        .refuse(delivery.id, delivery.accepted, Refusal::Overloaded);
                 }
             }
         }
@@ -213,7 +225,8 @@ impl Worker {
             .and_then(|time| delivery.accepted.checked_add(time));
         if deadline.is_some_and(|deadline| deadline <= SystemTime::now()) {
             drop(socket);
-            self.link.refuse(delivery.id, Refusal::Expired);
+            self.link
+                .refuse(delivery.id, delivery.accepted, Refusal::Expired);
             return None;
         }
         Some(Connection {
@@ -225,6 +238,7 @@ impl Worker {
             deadline,
             credit: Credit {
                 id: delivery.id,
+                accepted: delivery.accepted,
                 link: Some(Arc::clone(&self.link)),
             },
         })
@@ -244,7 +258,8 @@ impl Worker {
     fn refuse_queue(&mut self) {
         for Parcel { delivery, socket } in self.queue.drain(..) {
             drop(socket);
-            self.link.refuse(delivery.id, Refusal::Overloaded);
+            self.link
+                .refuse(delivery.id, delivery.accepted, Refusal::Overloaded);
         }
     }
 
@@ -381,13 +396,14 @@ impl Connection {
 #[derive(Debug)]
 pub struct Credit {
     id: u64,
+    accepted: SystemTime,
     link: Option<Arc<Link>>,
 }
 
 impl Credit {
     fn refuse(mut self, reason: Refusal) {
         if let Some(link) = self.link.take() {
-            link.refuse(self.id, reason);
+            link.refuse(self.id, self.accepted, reason);
         }
     }
 }
@@ -395,7 +411,7 @@ impl Credit {
 impl Drop for Credit {
     fn drop(&mut self) {
         if let Some(link) = self.link.take() {
-            link.give_back(self.id);
+            link.give_back(self.id, self.accepted);
         }
     }
 }
@@ -453,4 +469,46 @@ fn is_channel(fd: BorrowedFd<'_>) -> bool {
         .and_then(|address| address.family());
     let kind = getsockopt(&fd, sockopt::SockType);
     family == Some(AddressFamily::Unix) && kind == Ok(SockType::SeqPacket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channel_is_found_by_its_variable_or_its_name() {
+        let found = |variables: &[(&str, &str)]| {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            number_from(variable, 7).map_err(|error| error.to_string())
+        };
+        assert_eq!(found(&[("SANDBOX_CHANNEL", "9")]), Ok(9));
+        let names = ("LISTEN_FDNAMES", "web:channel:log");
+        assert_eq!(found(&[names, ("LISTEN_PID", "7")]), Ok(4));
+        for wrong in ["", "x", "-1", "99999999999"] {
+            let error = found(&[("SANDBOX_CHANNEL", wrong)]).unwrap_err();
+            assert!(error.contains("is no descriptor number"), "{error}");
+        }
+        // Another process's descriptors, or none of that name.
+        for none in [
+            &[names, ("LISTEN_PID", "8")][..],
+            &[("LISTEN_FDNAMES", "web"), ("LISTEN_PID", "7")],
+            &[],
+        ] {
+            assert!(found(none).unwrap_err().contains("is not set"));
+        }
+    }
+
+    #[test]
+    fn only_a_unix_socket_of_packets_is_a_channel() {
+        let (_channel, end) = transport::pair().unwrap();
+        assert!(is_channel(end.as_fd()));
+        let (stream, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        assert!(!is_channel(stream.as_fd()));
+        assert!(!is_channel(
+            std::fs::File::open("/dev/null").unwrap().as_fd()
+        ));
+    }
 }

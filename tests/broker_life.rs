@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::broker::{Broker, PATIENCE, connect, descriptors, tcp};
+use support::broker::{Broker, PATIENCE, connect, descriptors, script, tcp};
 use support::pool::{command, hold, serve};
 use support::{User, each_user, skip};
 
@@ -523,5 +523,145 @@ fn a_dry_run_prints_the_plan_and_runs_nothing() {
         assert_eq!(plan["network"], "fds");
         assert_eq!(plan["descriptors"][0], "channel");
         assert_eq!(support::text(&output.stderr), "");
+    });
+}
+
+#[test]
+fn who_waits_in_the_queues_when_the_end_begins_is_still_served() {
+    each_user(|user| {
+        let path = user.home.join(format!("last-{}", std::process::id()));
+        let listen = format!("unix:{}", path.display());
+        let mut broker = serve(user, 1, &["--workers", "1", "--listen", &listen]);
+        let (held, _) = hold(&broker);
+        let waiting: Vec<_> = (0..3).map(|_| broker.connect()).collect();
+        let mut local = UnixStream::connect(&path).unwrap();
+        let address = broker.address();
+        broker.signal(Signal::SIGTERM);
+        broker.wait("draining", |it| it["open"] == 1);
+        drop(held);
+        for client in waiting {
+            let said = support::broker::exchange(client, "echo last\n");
+            assert!(said.ends_with(" last"), "as {}: {said}", user.name);
+        }
+        local.write_all(b"echo last\n").unwrap();
+        local.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut said = String::new();
+        local.read_to_string(&mut said).unwrap();
+        assert!(said.ends_with(" last"), "as {}: {said}", user.name);
+        assert!(broker.finish().success());
+        broker.assert_every_connection_is_accounted_for();
+        assert_eq!(broker.all("accepted").len(), 5);
+        assert!(TcpStream::connect(address).is_err());
+    });
+}
+
+#[test]
+fn an_old_worker_that_does_not_finish_in_time_is_ended_and_nobody_waits_for_it() {
+    each_user(|user| {
+        let options = ["--workers", "1", "--drain-timeout", "300ms"];
+        let mut broker = serve(user, 4, &options);
+        let (_held, _) = hold(&broker);
+        broker.signal(Signal::SIGHUP);
+        broker.wait("reloaded", |_| true);
+        let cut = broker.wait("worker-cut-off", |_| true);
+        assert_eq!(cut["reason"], "it did not finish in time");
+        assert_eq!(cut["worker"], 1);
+        let closed = broker.wait("closed", |_| true);
+        assert_eq!(closed["why"], "worker-ended");
+        assert!(broker.ask("echo new\n").ends_with(" new"));
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+    });
+}
+
+#[test]
+fn a_policy_under_which_workers_fail_takes_nobody_from_service_and_can_be_put_right() {
+    each_user(|user| {
+        let policy = |version: &str| {
+            format!(
+                "description = \"a pool's\"\nextends = \"worker\"\n\
+                 [environment]\nset = {{ VERSION = \"{version}\" }}\n"
+            )
+        };
+        let name = format!("pool-policy-{}.toml", std::process::id());
+        let file = script(user, &name, &policy("one"));
+        let options = ["--policy", file.to_str().unwrap(), "--workers", "1"];
+        let mut broker = serve(user, 4, &options);
+        script(user, &name, &policy("broken"));
+        broker.signal(Signal::SIGHUP);
+        for _ in 0..3 {
+            broker.wait("worker-ended", |it| it["status"] == 7);
+            assert_eq!(broker.ask("variable VERSION\n"), "one", "as {}", user.name);
+        }
+        script(user, &name, &policy("two"));
+        broker.signal(Signal::SIGHUP);
+        broker.wait("worker-ended", |it| it["worker"] == 1 && it["status"] == 0);
+        assert_eq!(broker.ask("variable VERSION\n"), "two");
+        broker.stop();
+        std::fs::remove_file(file).unwrap();
+    });
+}
+
+#[test]
+fn two_brokers_share_a_port_only_if_both_want_to() {
+    each_user(|user| {
+        let shared = serve(user, 4, &["--workers", "1", "--reuse-port"]);
+        let listen = format!("tcp:{}", shared.address());
+        let output = command(user, 4, &["--listen", &listen]).output().unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let both = ["--workers", "1", "--reuse-port", "--listen", &listen];
+        let mut second = serve(user, 4, &both);
+        assert_eq!(tcp(&second.listener(1)), shared.address());
+        second.stop();
+    });
+}
+
+#[test]
+fn told_to_end_before_it_serves_it_ends() {
+    each_user(|user| {
+        // It says nothing, so it is never ready.
+        let options = ["--listen", "tcp:127.0.0.1:0", "--hand-over", "pool"];
+        let worker = ["/bin/sleep", "1000"];
+        let mut broker = Broker::launch(&mut Broker::command(user, &options, &worker));
+        broker.wait("worker-started", |_| true);
+        broker.signal(Signal::SIGTERM);
+        assert!(broker.finish().success(), "{:#?}", broker.said);
+        assert!(broker.all("ready").is_empty());
+    });
+}
+
+/// A port below 1024 on which nothing listens.
+fn low_port() -> Option<u16> {
+    (600..1024)
+        .rev()
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+}
+
+#[test]
+fn a_port_below_1024_is_bound_before_the_right_to_it_goes() {
+    let Some(port) = low_port() else {
+        skip("a port below 1024", "it takes root, and a free one");
+        return;
+    };
+    let first = std::fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+    let privileged = first.trim().parse::<u16>().unwrap() > port;
+    each_user(|user| {
+        let listen = format!("low=tcp:127.0.0.1:{port}");
+        let options = ["--workers", "1", "--listen", &listen];
+        if privileged && !user.is_root() {
+            let output = command(user, 4, &options).output().unwrap();
+            assert_eq!(output.status.code(), Some(125));
+            let said = support::text(&output.stderr);
+            assert!(
+                said.contains("Permission denied\n  hint: ports below 1024"),
+                "{said}"
+            );
+            return;
+        }
+        let mut broker = serve(user, 4, &options);
+        let said = support::broker::exchange(connect(tcp(&broker.listener(1))), "who\n");
+        assert!(said.starts_with("low "), "{said}");
+        assert_eq!(field(i64::from(broker.pid()), "CapEff"), "0000000000000000");
+        broker.stop();
     });
 }

@@ -108,7 +108,7 @@ fn a_wrong_value_says_what_would_be_right() {
         ),
         (
             &["--listen", "127.0.0.1:80", "ls"],
-            "--listen 127.0.0.1:80: write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT or unix:PATH",
+            "--listen 127.0.0.1:80: write an address as tcp:HOST:PORT, tcp:[IPv6]:PORT, unix:PATH or unix-seqpacket:PATH",
         ),
         (
             &["--events", "fd:x", "ls"],
@@ -171,7 +171,7 @@ fn subcommands_stand_first_and_names_to_come_are_kept() {
         "doctor: a subcommand stands before all options; to run a program of this name write \
          sandbox -- doctor",
     );
-    for name in ["serve", "netns", "lab", "learn"] {
+    for name in ["netns", "lab", "learn"] {
         assert_refused(
             &[name],
             &format!(
@@ -288,7 +288,7 @@ fn help_after_the_command_is_the_commands() {
 #[test]
 fn subcommands_of_later_versions_are_not_shown() {
     let (_, help, _) = said(&["--help"]);
-    for name in ["serve", "netns", "lab", "learn"] {
+    for name in ["netns", "lab", "learn"] {
         assert!(
             !help
                 .lines()

@@ -34,6 +34,13 @@ fn contexts() -> Vec<(&'static str, Context)> {
         ("as-pid-1", with(|c| c.as_pid_1 = true)),
         ("group-signals", with(|c| c.refuse_group_signals = true)),
         ("host-sockets", with(|c| c.host_sockets = true)),
+        (
+            "no-sockets and host-sockets",
+            with(|c| {
+                c.no_sockets = true;
+                c.host_sockets = true;
+            }),
+        ),
         ("host-datagrams", with(|c| c.host_datagrams = true)),
         ("host-processes", with(|c| c.host_processes = true)),
         ("capabilities", with(|c| c.cap_add = (0..=40).collect())),
@@ -311,21 +318,34 @@ fn each_profile_lets_through_what_its_golden_table_says() {
 #[test]
 fn each_program_in_the_binary_is_what_its_profile_compiles_to() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("policies/seccomp/compiled");
+    let overlays = [
+        ("", false, false),
+        (".no-sockets", true, false),
+        (".host-sockets", false, true),
+        (".no-sockets.host-sockets", true, true),
+    ];
     for name in filter::builtin_names() {
         let profile = load(name).unwrap();
-        for arch in Arch::ALL {
-            let context = Context {
-                arch,
-                ..Context::default()
-            };
+        let each = |(overlay, no_sockets, host_sockets)| {
+            Arch::ALL.map(|arch| {
+                let context = Context {
+                    arch,
+                    no_sockets,
+                    host_sockets,
+                    ..Context::default()
+                };
+                (format!("{name}{overlay}.{}.txt", arch.name()), context)
+            })
+        };
+        for (file, context) in overlays.into_iter().flat_map(each) {
             let compiled = compile(&profile, &context).unwrap();
-            let file = directory.join(format!("{name}.{}.txt", arch.name()));
+            let file = directory.join(file);
             if std::env::var_os("SANDBOX_BLESS").is_some() {
                 std::fs::create_dir_all(&directory).unwrap();
                 std::fs::write(&file, compiled.listing()).unwrap();
             }
             let listing = std::fs::read_to_string(&file).unwrap();
-            assert_eq!(listing, compiled.listing(), "{name} on {}", arch.name());
+            assert_eq!(listing, compiled.listing(), "{}", file.display());
         }
         if std::env::var_os("SANDBOX_BLESS").is_some() {
             continue; // this binary still holds the old listings

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{User, each_user, have, say, success, text};
+use support::{User, each_user, have, say, skip, success, text};
 
 /// Where a server gives up waiting for its client, and a client for its server.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -459,6 +459,157 @@ def app(environ, start):
     return [said.encode()]
 "#;
 
+/// Start `words` in `place` under the worker profile, listening for it on a port of the host; it must
+/// answer there with what it says to `path`, and what came of its own call to that port.
+#[track_caller]
+fn answers_and_calls_nobody(user: &User, place: &Path, words: &[&str], expected: &[&str]) {
+    let log = place.join("log");
+    let port = free_port();
+    let listen = format!("web=tcp:127.0.0.1:{port}");
+    // The workplace may lie below /var/tmp, which a private one would hide.
+    let mut launch = user.sandbox(&["--policy", "worker", "--private-tmp=no"]);
+    launch.args(["--listen", &listen, "--"]).args(words);
+    launch
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("WHERE", port.to_string())
+        .current_dir(place);
+    let _server = serve(launch, &log);
+    let answer = fetch(port, "/", &log);
+    for expected in expected {
+        assert!(answer.contains(expected), "as {}: {answer}", user.name);
+    }
+    // The control: outside the same program reaches the port, and says so.
+    let mut outside = user.command(words[0]);
+    outside
+        .args(&words[1..])
+        .env("WHERE", port.to_string())
+        .env("CALL", "only")
+        .current_dir(place);
+    let output = outside.output().expect("it is installed");
+    let said = text(&output.stdout);
+    assert!(said.contains("connected"), "as {}: {output:?}", user.name);
+}
+
+#[test]
+fn node_answers_on_a_passed_socket_and_calls_nobody() {
+    if !have("node") {
+        return;
+    }
+    each_user(|user| {
+        let place = workplace(user, "node-listen");
+        file(user, &place.join("server.js"), NODE_LISTENER);
+        let words = ["node", "server.js", "{fd:web}"];
+        let expected = ["200 OK", "refused: EPERM"];
+        answers_and_calls_nobody(user, &place, &words, &expected);
+    });
+}
+
+/// A server on a descriptor, which tries to call the host for each request.
+const NODE_LISTENER: &str = r#"
+const http = require("http"), net = require("net");
+function call(done) {
+  const socket = net.connect({ host: "127.0.0.1", port: +process.env.WHERE, autoSelectFamily: false });
+  socket.on("connect", () => { socket.destroy(); done("connected"); });
+  socket.on("error", error => done("refused: " + error.code));
+}
+if (process.env.CALL) call(console.log);
+else http.createServer((_, response) => call(said => response.end(said)))
+  .listen({ fd: +process.argv[2] });
+"#;
+
+#[test]
+fn uvicorn_answers_on_a_passed_socket_and_calls_nobody() {
+    if !have("uvicorn") || !have("python3") {
+        return;
+    }
+    each_user(|user| {
+        let place = workplace(user, "uvicorn");
+        file(user, &place.join("tried.py"), UVICORN);
+        let words = ["python3", "tried.py", "{fd:web}"];
+        let expected = ["200 OK", "refused: [Errno 1]"];
+        answers_and_calls_nobody(user, &place, &words, &expected);
+    });
+}
+
+/// An ASGI application that tries to call the host, run as `uvicorn --fd` does.
+const UVICORN: &str = r#"
+import os, socket, sys
+
+def call():
+    try:
+        socket.create_connection(("127.0.0.1", int(os.environ["WHERE"])), 2)
+        return "connected"
+    except OSError as error:
+        return "refused: %s" % error
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": call().encode()})
+
+if os.environ.get("CALL"):
+    print(call())
+elif __name__ == "__main__":
+    os.execvp("uvicorn", ["uvicorn", "--fd", sys.argv[1], "tried:app"])
+"#;
+
+#[test]
+fn a_c_program_takes_its_sockets_by_the_systemd_protocol() {
+    if !have("cc") {
+        return;
+    }
+    each_user(|user| {
+        let place = workplace(user, "protocol");
+        let source = place.join("server.c");
+        file(user, &source, PROTOCOL);
+        let mut compile = user.command("cc");
+        compile.args(["-Wall", "-o", "server", "server.c"]);
+        let output = compile.current_dir(&place).output();
+        success(user, &output.expect("it is installed"));
+        let expected = ["200 OK", "1 socket called web", "refused: 1"];
+        answers_and_calls_nobody(user, &place, &["./server"], &expected);
+    });
+}
+
+/// sd_listen_fds(3) in a few lines, as its page describes it; then one answer.
+const PROTOCOL: &str = r#"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void call(char *said, size_t size) {
+    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons(atoi(getenv("WHERE"))) };
+    inet_pton(AF_INET, "127.0.0.1", &to.sin_addr);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&to, sizeof to) == 0)
+        snprintf(said, size, "connected");
+    else
+        snprintf(said, size, "refused: %d", errno);
+}
+
+int main(void) {
+    char said[64], answer[256], request[4096];
+    call(said, sizeof said);
+    if (getenv("CALL"))
+        return puts(said) < 0;
+    const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
+    if (!pid || atoi(pid) != getpid() || !count || atoi(count) < 1)
+        return 1;
+    int fd = accept(3, NULL, NULL);
+    if (fd < 0 || read(fd, request, sizeof request) < 0)
+        return 2;
+    snprintf(answer, sizeof answer, "HTTP/1.0 200 OK\r\n\r\n%s socket called %s, %s\n",
+             count, getenv("LISTEN_FDNAMES"), said);
+    if (write(fd, answer, strlen(answer)) < 0)
+        return 3;
+    close(fd);
+    pause();
+}
+"#;
+
 #[test]
 fn nginx_answers_on_a_passed_socket_and_calls_nobody() {
     if !have("nginx") {
@@ -524,5 +675,37 @@ fn chromium_prints_a_local_page() {
         success(user, &shell(user, &place, &["--policy", "browser"], script));
         let printed = fs::read(place.join("page.pdf")).expect("it was printed");
         assert!(printed.starts_with(b"%PDF-"), "as {}", user.name);
+    });
+}
+
+#[test]
+fn firefox_makes_the_picture_that_it_makes_outside() {
+    if !have("firefox") || !heavy("firefox") {
+        return;
+    }
+    each_user(|user| {
+        let place = workplace(user, "firefox");
+        file(user, &place.join("page.html"), "<h1>printed</h1>");
+        let script = |name: &str| {
+            format!(
+                "export HOME=$PWD; mkdir data-{name} && firefox --headless --no-remote \
+                 --profile $PWD/data-{name} --screenshot $PWD/{name}.png file://$PWD/page.html"
+            )
+        };
+        let picture = |name: &str| fs::read(place.join(format!("{name}.png")));
+        let mut outside = user.command("/bin/bash");
+        outside.args(["-c", &script("outside")]).current_dir(&place);
+        let output = outside.output().expect("there is a shell");
+        let Ok(expected) = picture("outside") else {
+            return skip(
+                "firefox",
+                &format!("it makes no picture outside: {output:?}"),
+            );
+        };
+        let options = ["--policy", "browser"];
+        success(user, &shell(user, &place, &options, &script("inside")));
+        let made = picture("inside").expect("it was made");
+        assert!(made.starts_with(b"\x89PNG"), "as {}", user.name);
+        assert!(made == expected, "as {}: {} bytes", user.name, made.len());
     });
 }

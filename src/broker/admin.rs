@@ -13,7 +13,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, recv, send};
+use nix::sys::socket::{MsgFlags, recv, send, setsockopt, sockopt};
+use nix::sys::time::{TimeVal, TimeValLike};
 use tracing::debug;
 
 use super::listen::{Listener, Options, SocketFile, shown};
@@ -399,6 +400,11 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
     };
     let odd = || Error::usage(shown(endpoint), "what answers there is no broker");
     let fd = descriptor::connect(endpoint)?;
+    // It answers at once, or not at all.
+    let patience = TimeVal::seconds(10);
+    setsockopt(&fd, sockopt::ReceiveTimeout, &patience)
+        .and_then(|()| setsockopt(&fd, sockopt::SendTimeout, &patience))
+        .map_err(|errno| Error::host("ask the broker at", shown(endpoint), errno))?;
     let mut stream = std::fs::File::from(fd);
     let request = "GET /status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     stream.write_all(request.as_bytes()).map_err(failed)?;
@@ -426,6 +432,8 @@ pub(crate) fn fetch_status(endpoint: &Endpoint) -> Result<serde_json::Value> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -486,6 +494,27 @@ mod tests {
         for length in 0..whole.len() {
             let beginning = &whole.as_bytes()[..length];
             assert_eq!(parse(beginning, Hosts::Any), Request::Partial, "{length}");
+        }
+    }
+
+    proptest! {
+        /// Whatever comes is waited for, answered or refused, and a request that is whole stays so.
+        #[test]
+        fn no_bytes_are_too_strange(
+            bytes in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..LONGEST_REQUEST),
+                "(GET|HEAD|POST) /(status|metrics|x)? HTTP/1.[01]\r\n(Host: [a-z\\[\\]:.0-9]{0,12}\r\n){0,3}\r\n"
+                    .prop_map(String::into_bytes),
+            ],
+            more in proptest::collection::vec(any::<u8>(), 0..64),
+        ) {
+            for hosts in [Hosts::Any, Hosts::Loopback] {
+                let said = parse(&bytes, hosts);
+                let longer = parse(&[bytes.as_slice(), &more].concat(), hosts);
+                if matches!(said, Request::Whole(..)) {
+                    prop_assert_eq!(said, longer);
+                }
+            }
         }
     }
 

@@ -978,4 +978,73 @@ mod tests {
         assert_eq!(unix(b"\0ab\0"), "unix:@ab\\x00");
         assert_eq!(delivery().peer.to_string(), "192.0.2.9:51000");
     }
+
+    /// The hex dumps of `docs/channel.md`, in order.
+    fn documented() -> Vec<Vec<u8>> {
+        let page = include_str!("../../docs/channel.md");
+        page.split("```text\n")
+            .skip(1)
+            .map(|rest| {
+                let (dump, _) = rest.split_once("```").unwrap();
+                dump.lines()
+                    .flat_map(|line| line.split_whitespace().skip(1))
+                    .map(|byte| u8::from_str_radix(byte, 16).unwrap())
+                    .collect()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_examples_in_the_document_are_what_they_are_said_to_be() {
+        let dumps = documented();
+        let [connection, hello, done] = &dumps[..] else {
+            panic!("{dumps:?}");
+        };
+        let one = Delivery {
+            id: 1,
+            listener: ListenerName::new("web").unwrap(),
+            peer: Address::Inet("192.0.2.7:51000".parse().unwrap()),
+            local: Address::Inet("198.51.100.1:80".parse().unwrap()),
+            accepted: UNIX_EPOCH + Duration::from_secs(1_700_000_000),
+            deadline: None,
+        };
+        assert_eq!(encoded(&ToWorker::Connections(vec![one])), *connection);
+        assert_eq!(answer(&FromWorker::Hello { credits: 16 }), *hello);
+        let ids = vec![1, 2, 3];
+        assert_eq!(answer(&FromWorker::Done { ids, credits: 16 }), *done);
+        let page = include_str!("../../docs/channel.md");
+        let drain: Vec<_> = encoded(&ToWorker::Drain)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert!(page.contains(&drain.join(" ")));
+        for row in [
+            format!("| connections in a message | {MOST_CONNECTIONS} |"),
+            format!("| ids in a message | {MOST_IDS} |"),
+            format!("| message, either way | {LONGEST} bytes |"),
+        ] {
+            assert!(page.contains(&row), "{row}");
+        }
+    }
+
+    /// They were made by a program of a few lines in another language, from the document.
+    #[test]
+    fn what_another_implementation_made_is_read() {
+        let seeds = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/channel");
+        let seed = |name: &str| std::fs::read(format!("{seeds}/{name}")).unwrap();
+        for (name, count) in [("one", 1), ("four", 4), ("sixteen", 16), ("drain", 0)] {
+            let bytes = seed(name);
+            let read = ToWorker::decode(&bytes, count).unwrap();
+            assert_eq!(encoded(&read), bytes, "{name}");
+        }
+        for name in ["hello", "done", "credits", "refused"] {
+            let bytes = seed(name);
+            let read = FromWorker::decode(&bytes).unwrap();
+            assert_eq!(answer(&read), bytes, "{name}");
+        }
+        assert_eq!(
+            ToWorker::decode(&seed("other-version"), 0),
+            Err(Malformed::Version(2))
+        );
+    }
 }

@@ -197,6 +197,12 @@ impl Crew {
         ids.sort_unstable();
         let ended = self.pool.ended(worker, &ids, house.now);
         for id in ended.returned {
+            if house.is_over(id) {
+                // Nobody is left to be served.
+                self.pool.forget(id);
+                house.release(id, Why::Lost, None);
+                continue;
+            }
             if let Some(parcel) = unread.remove(&id) {
                 house.taken_back(id, worker.0);
                 self.parcels.insert(id, parcel);

@@ -13,6 +13,8 @@ use nix::errno::Errno;
 use nix::sys::signal::Signal;
 use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
 
+use tracing::warn;
+
 use super::address;
 use super::channel::{Address, ListenerName, UnixName};
 use super::connection::Credentials;
@@ -267,14 +269,19 @@ impl House {
                 }
                 return Knock::Nobody;
             }
-            // It went away while it waited; or a signal came, and somebody may still be there.
-            Err(Errno::ECONNABORTED | Errno::EPROTO | Errno::EINTR | Errno::EPERM) => {
-                return Knock::Refused;
-            }
-            Err(_) => {
+            Err(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
                 self.no_descriptors();
                 return Knock::Trouble;
             }
+            // Another process that has it may have shut it down: it would be told without end.
+            Err(errno @ (Errno::EINVAL | Errno::EBADF | Errno::ENOTSOCK | Errno::EOPNOTSUPP)) => {
+                let listener = door.name.as_str();
+                warn!(listener, %errno, "a listener accepts no more");
+                self.close_door(place);
+                return Knock::Trouble;
+            }
+            // What befell a connection before it was accepted (accept(2)).
+            Err(_) => return Knock::Refused,
         };
         if let Some(left) = &mut door.left {
             *left = left.saturating_sub(1);
@@ -465,6 +472,13 @@ impl House {
             self.tally.returned = self.tally.returned.saturating_add(1);
             self.journal.returned(id, worker);
         }
+    }
+
+    /// Whether a limit has ended a connection already.
+    pub(crate) fn is_over(&self, id: u64) -> bool {
+        self.guests
+            .get(&id)
+            .is_some_and(|guest| guest.over.is_some())
     }
 
     /// Whose a connection is.

@@ -887,6 +887,32 @@ mod tests {
     }
 
     #[test]
+    fn the_document_says_the_defaults() {
+        let page = include_str!("../../docs/channel.md");
+        let page: Vec<_> = page.split_whitespace().collect();
+        let page = page.join(" ");
+        let Settings {
+            most_credits,
+            hello_within,
+            back_off,
+            ..
+        } = Settings::default();
+        assert_eq!(back_off.healthy, Duration::from_secs(5));
+        for words in [
+            format!("more than {most_credits} credits"),
+            format!("within {} seconds of its start", hello_within.as_secs()),
+            "at once if it had been ready for five seconds".to_owned(),
+            format!(
+                "doubles from {} milliseconds to {} seconds",
+                back_off.first.as_millis(),
+                back_off.most.as_secs()
+            ),
+        ] {
+            assert!(page.contains(&words), "{words}");
+        }
+    }
+
+    #[test]
     fn one_that_never_says_hello_is_overdue_and_counts_as_crashed() {
         let now = Instant::now();
         let mut pool = Pool::new(settings(1), now);

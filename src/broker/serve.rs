@@ -443,7 +443,8 @@ impl Broker {
 
     fn reload(&mut self) -> Result<()> {
         match self.state {
-            State::Running => {
+            // While workers are replaced, too: the new ones may be those that do not work.
+            State::Running | State::Replacing => {
                 self.state = State::Replanning;
                 self.manager.tell(Told::Reloading);
                 if let Staff::Each(each) = &mut self.staff {
@@ -452,7 +453,7 @@ impl Broker {
                 self.house.keeper.reload()
             }
             // Not lost: done once that is over.
-            State::Starting | State::Replanning | State::Replacing => {
+            State::Starting | State::Replanning => {
                 self.reload_again = true;
                 Ok(())
             }
@@ -545,7 +546,8 @@ impl Broker {
             }
             _ => {}
         }
-        if self.state == State::Running && std::mem::take(&mut self.reload_again) {
+        let settled = matches!(self.state, State::Running | State::Replacing);
+        if settled && std::mem::take(&mut self.reload_again) {
             self.reload()?;
         }
         Ok(())

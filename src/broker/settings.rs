@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::connection::MOST_SPARES;
 use super::listen::PortSharing;
 use crate::error::{Error, Result};
 use crate::request::Endpoint;
@@ -173,6 +174,9 @@ impl Asked {
         if self.workers.is_some_and(|workers| workers > MOST_WORKERS) {
             return Err(Error::usage("--workers", format!("{MOST_WORKERS} at most")));
         }
+        if self.spare.is_some_and(|spare| spare > MOST_SPARES) {
+            return Err(Error::usage("--spare", format!("{MOST_SPARES} at most")));
+        }
         let max_connections = max.or(each.then_some(DEFAULT_SANDBOXES));
         let spare = self.spare.unwrap_or(0);
         if let Some(most) = max_connections
@@ -291,8 +295,12 @@ mod tests {
             assert!(asked.clone().check().is_err(), "{asked:?}");
         }
         let mut asked = asked(HandOver::Connection);
-        asked.spare = Some(DEFAULT_SANDBOXES + 1);
-        assert!(asked.check().is_err());
+        asked.max_connections = Some(MOST_SPARES + 1);
+        asked.spare = asked.max_connections;
+        assert!(asked.clone().check().is_err(), "more than are kept");
+        asked.max_connections = Some(2);
+        asked.spare = Some(3);
+        assert!(asked.check().is_err(), "more than are used");
     }
 
     #[test]

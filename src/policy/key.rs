@@ -369,7 +369,7 @@ keys! {
     }
     ["cgroup"] {
         "memory": Kind::Size, "--cgroup memory=SIZE", "\"512M\"",
-            "Memory of the whole sandbox (memory.max)",
+            "Memory of the whole sandbox, without swap (memory.max, memory.swap.max)",
             read |layer, item| { layer.cgroup.memory = Some(item.number(spec::cgroup_memory)?); Ok(()) },
             value |layer| layer.cgroup.memory.map(|bytes| Value::text(spec::show_size(bytes)));
         "pids": Kind::Count, "--cgroup pids=NUMBER", "100",

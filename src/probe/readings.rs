@@ -33,6 +33,9 @@ pub struct Cgroups {
     pub own: Option<PathBuf>,
     /// The controllers that our own directory could hand on (`cgroup.controllers`).
     pub controllers: Vec<String>,
+    /// Other processes in our own directory, where they keep it from handing anything on: not in the
+    /// first group of all.
+    pub crowd: usize,
     /// Controllers that a version 1 hierarchy holds.
     pub version1: Vec<String>,
 }
@@ -215,6 +218,14 @@ fn cgroups(mounts: &[Mount]) -> Cgroups {
             .as_ref()
             .map(|own| words(&own.join("cgroup.controllers")))
             .unwrap_or_default(),
+        crowd: own
+            .as_ref()
+            .filter(|own| own.join("cgroup.type").exists())
+            .map_or(0, |own| {
+                let me = std::process::id().to_string();
+                let members = words(&own.join("cgroup.procs"));
+                members.iter().filter(|member| **member != me).count()
+            }),
         mount,
         own,
         version1: mounts

@@ -218,6 +218,9 @@ struct OwnGroup(PathBuf);
 impl OwnGroup {
     fn make(readings: &Readings) -> Result<Self, Errno> {
         let own = readings.cgroups.own.as_ref().ok_or(Errno::ENOENT)?;
+        if readings.cgroups.crowd > 0 {
+            return Err(Errno::EBUSY);
+        }
         let path = own.join(format!("sandbox-probe-{}", unistd::getpid()));
         fs::create_dir(&path).map_err(|error| errno_of(&error))?;
         let group = Self(path);
@@ -330,6 +333,14 @@ fn no_group(feature: &'static Feature, errno: Errno, readings: &Readings) -> Fin
         (
             "our own control group is not in sight here".to_owned(),
             "start the container with --cgroupns=private, or run outside of it".to_owned(),
+        )
+    } else if readings.cgroups.crowd > 0 {
+        (
+            format!(
+                "{} other processes are in our own group, which can hand nothing down then",
+                readings.cgroups.crowd
+            ),
+            "systemd-run --user --scope -p Delegate=yes sandbox …".to_owned(),
         )
     } else {
         (

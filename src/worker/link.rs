@@ -2,14 +2,15 @@
 //!
 //! Shared by the [`super::Worker`] and its [`super::Credit`]s, which may be dropped in any thread.
 //! Whoever gives back while the worker waits for the channel sends at once; otherwise the worker sends,
-//! before it waits. So nothing is withheld from the broker, and under load one message serves for many.
+//! before it waits or when it is time. So little is withheld from the broker, for a moment, and under load
+//! one message serves for many.
 #![forbid(unsafe_code)]
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,14 +20,19 @@ use crate::plan::errno_of;
 
 /// How long something given back may be withheld while further connections are at hand.
 const SOON: Duration = Duration::from_millis(1);
+/// A connection that was accepted longer ago than this is not withheld at all: the broker may have a limit
+/// for it.
+const RECENT: Duration = Duration::from_millis(100);
 
 /// What there is to tell the broker.
 #[derive(Debug, Default)]
 struct Outbox {
     done: Vec<u64>,
     refused: Vec<(u64, Refusal)>,
-    /// When the oldest of them came.
+    /// When the first of them came.
     since: Option<Instant>,
+    /// When the oldest of their connections was accepted.
+    accepted: Option<SystemTime>,
 }
 
 impl Outbox {
@@ -34,8 +40,16 @@ impl Outbox {
         self.done.len().saturating_add(self.refused.len())
     }
 
-    fn note(&mut self) {
+    fn note(&mut self, accepted: SystemTime) {
         self.since.get_or_insert_with(Instant::now);
+        let oldest = self.accepted.get_or_insert(accepted);
+        *oldest = accepted.min(*oldest);
+    }
+
+    fn is_old(&self) -> bool {
+        let since = |at: SystemTime| at.elapsed().unwrap_or_default();
+        self.since.is_some_and(|since| since.elapsed() >= SOON)
+            || self.accepted.is_some_and(|at| since(at) >= RECENT)
     }
 
     /// Take out as much as one message holds.
@@ -46,7 +60,7 @@ impl Outbox {
             return Some(FromWorker::Done { ids, credits });
         }
         let Some(&(_, reason)) = self.refused.first() else {
-            self.since = None;
+            (self.since, self.accepted) = (None, None);
             return None;
         };
         let mut ids = Vec::new();
@@ -66,7 +80,6 @@ impl Outbox {
 
     /// The message could not be sent now.
     fn put_back(&mut self, message: FromWorker) {
-        self.note();
         match message {
             FromWorker::Hello { .. } => {}
             FromWorker::Done { ids, .. } => self.done.extend(ids),
@@ -84,6 +97,8 @@ struct State {
     /// Connections that came and were not given back.
     held: usize,
     worker: Waits,
+    /// Whether somebody waits for the last of them.
+    finishing: bool,
 }
 
 /// Whether the worker waits for the channel, and who sends.
@@ -132,6 +147,7 @@ impl Link {
                 credits,
                 held: 0,
                 worker: Waits::No,
+                finishing: false,
             }),
             idle: Condvar::new(),
         }
@@ -157,22 +173,23 @@ impl Link {
         state.held = state.held.saturating_add(count);
     }
 
-    /// A connection is finished.
-    pub(super) fn give_back(&self, id: u64) {
-        self.put(|outbox| outbox.done.push(id));
+    /// A connection that was accepted then is finished.
+    pub(super) fn give_back(&self, id: u64, accepted: SystemTime) {
+        self.put(accepted, |outbox| outbox.done.push(id));
     }
 
-    /// A connection was closed unserved.
-    pub(super) fn refuse(&self, id: u64, reason: Refusal) {
-        self.put(|outbox| outbox.refused.push((id, reason)));
+    /// A connection that was accepted then was closed unserved.
+    pub(super) fn refuse(&self, id: u64, accepted: SystemTime, reason: Refusal) {
+        self.put(accepted, |outbox| outbox.refused.push((id, reason)));
     }
 
-    fn put(&self, add: impl FnOnce(&mut Outbox)) {
+    fn put(&self, accepted: SystemTime, add: impl FnOnce(&mut Outbox)) {
         let mut state = self.lock();
         add(&mut state.outbox);
-        state.outbox.note();
+        state.outbox.note(accepted);
         state.held = state.held.saturating_sub(1);
-        if state.held == 0 {
+        // A system call, waiters or not.
+        if state.held == 0 && state.finishing {
             self.idle.notify_all();
         }
         let much = is_much(&state);
@@ -195,15 +212,10 @@ impl Link {
         }
     }
 
-    /// Send what there is, if it is much or old, or the worker is about to be busy with its last
-    /// connection.
-    pub(super) fn tell_if_due(&self, last: bool) -> Result<(), Errno> {
+    /// Send what there is, if it is much or old: the worker is about to be busy with the next.
+    pub(super) fn tell_if_due(&self) -> Result<(), Errno> {
         let state = self.lock();
-        let old = state
-            .outbox
-            .since
-            .is_some_and(|since| since.elapsed() >= SOON);
-        let due = old || is_much(&state) || (last && state.outbox.len() > 0);
+        let due = is_much(&state) || state.outbox.is_old();
         drop(state);
         match due {
             true => self.tell(),
@@ -256,6 +268,7 @@ impl Link {
     /// Until every connection has been given back.
     pub(super) fn wait_idle(&self) {
         let mut state = self.lock();
+        state.finishing = true;
         while state.held > 0 {
             state = self
                 .idle
@@ -324,5 +337,124 @@ fn wait(fd: BorrowedFd<'_>, what: PollFlags) -> Result<(), Errno> {
     match poll(&mut [PollFd::new(fd, what)], PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),
         Err(errno) => Err(errno),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::transport::{self, Channel};
+
+    const THEN: SystemTime = SystemTime::UNIX_EPOCH;
+
+    fn link(credits: u32) -> (Channel, Link) {
+        let (channel, end) = transport::pair().unwrap();
+        (channel, Link::new(end, credits))
+    }
+
+    fn done(ids: impl IntoIterator<Item = u64>, credits: u32) -> FromWorker {
+        let ids = ids.into_iter().collect();
+        FromWorker::Done { ids, credits }
+    }
+
+    #[test]
+    fn what_is_given_back_is_gathered_until_it_is_half_of_the_credits() {
+        let (mut channel, link) = link(8);
+        link.hold(8);
+        for id in 1..=3 {
+            link.give_back(id, SystemTime::now());
+        }
+        assert_eq!(channel.receive(), Ok(None));
+        link.give_back(4, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done(1..=4, 8))));
+        // The next ones are told before the worker waits.
+        link.give_back(5, SystemTime::now());
+        link.refuse(6, SystemTime::now(), Refusal::Expired);
+        link.begin_to_wait().unwrap();
+        assert_eq!(channel.receive(), Ok(Some(done([5], 8))));
+        let refused = FromWorker::Refused {
+            ids: vec![6],
+            credits: 8,
+            reason: Refusal::Expired,
+        };
+        assert_eq!(channel.receive(), Ok(Some(refused)));
+        // And while it waits, at once.
+        link.give_back(7, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done([7], 8))));
+        link.end_to_wait();
+        link.give_back(8, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(None));
+    }
+
+    #[test]
+    fn a_connection_that_was_accepted_long_ago_is_not_withheld_from_the_next() {
+        let (mut channel, link) = link(100);
+        link.hold(2);
+        link.give_back(1, THEN);
+        assert_eq!(channel.receive(), Ok(None));
+        link.tell_if_due().unwrap();
+        assert_eq!(channel.receive(), Ok(Some(done([1], 100))));
+        link.tell_if_due().unwrap();
+        assert_eq!(channel.receive(), Ok(None));
+    }
+
+    #[test]
+    fn a_message_holds_what_it_may_and_refusals_go_by_their_reason() {
+        let mut outbox = Outbox::default();
+        let many = MOST_IDS as u64 + 1;
+        outbox.done.extend(1..=many);
+        outbox.refused.extend([
+            (5000, Refusal::Overloaded),
+            (5001, Refusal::Expired),
+            (5002, Refusal::Overloaded),
+        ]);
+        outbox.note(THEN);
+        assert!(outbox.is_old());
+        assert_eq!(outbox.next(1), Some(done(1..many, 1)));
+        let last = outbox.next(1).unwrap();
+        assert_eq!(last, done([many], 1));
+        outbox.put_back(last.clone());
+        assert_eq!(outbox.next(1), Some(last));
+        let refused = |ids: &[u64], reason| FromWorker::Refused {
+            ids: ids.to_vec(),
+            credits: 1,
+            reason,
+        };
+        let overloaded = refused(&[5000, 5002], Refusal::Overloaded);
+        assert_eq!(outbox.next(1), Some(overloaded));
+        assert_eq!(outbox.next(1), Some(refused(&[5001], Refusal::Expired)));
+        assert_eq!(outbox.next(1), None);
+        assert_eq!((outbox.len(), outbox.is_old()), (0, false));
+    }
+
+    #[test]
+    fn with_one_credit_nothing_is_gathered() {
+        let (mut channel, link) = link(1);
+        link.hold(1);
+        link.give_back(1, SystemTime::now());
+        assert_eq!(channel.receive(), Ok(Some(done([1], 1))));
+    }
+
+    #[test]
+    fn a_full_channel_is_waited_for() {
+        let (mut channel, link) = link(1);
+        let count = 2000;
+        let told = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for id in 0..count {
+                    link.give_back(id, THEN);
+                }
+            });
+            let mut told = Vec::new();
+            while told.len() < count as usize {
+                match channel.receive().unwrap() {
+                    Some(FromWorker::Done { ids, .. }) => told.extend(ids),
+                    Some(other) => panic!("{other:?}"),
+                    None => std::thread::yield_now(),
+                }
+            }
+            told
+        });
+        assert!(told.into_iter().eq(0..count));
     }
 }

@@ -260,7 +260,7 @@ fn executable() -> PathBuf {
 }
 
 /// A copy of `built` that every user can execute, called `name`, in place of older ones.
-fn copy_of(built: &Path, name: &str) -> PathBuf {
+pub(crate) fn copy_of(built: &Path, name: &str) -> PathBuf {
     static COPYING: Mutex<()> = Mutex::new(());
     // A test that failed while it held the lock left nothing half done: the rename is last.
     let _copying = COPYING

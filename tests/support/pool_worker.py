@@ -17,6 +17,9 @@ spec = importlib.util.spec_from_file_location("worker", sys.argv[1])
 worker = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 
+if os.environ.get("VERSION") == "broken":
+    sys.exit(7)
+
 NAME = os.urandom(4).hex()
 channel = worker.Channel(credits=int(sys.argv[2]))
 speaking = threading.Lock()
