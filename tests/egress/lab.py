@@ -13,7 +13,7 @@ import threading
 
 HOST, SERVER = ("11.1.0.1", "11.1.0.2")
 HOST6, SERVER6 = ("2a00:1::1", "2a00:1::2")
-# Further addresses of the server; nothing answers at the last one.
+# Further addresses of the server.
 OTHERS = ["11.1.0.3", "11.1.0.4"]
 
 
@@ -159,7 +159,7 @@ def name_server(address):
 
 
 def servers():
-    for address in [SERVER] + OTHERS[:1]:
+    for address in [SERVER] + OTHERS:
         for port, handle in [(7, echo), (80, http), (8080, http), (9, slow), (100, count), (101, reset)]:
             serve(address, port, handle)
     for port, handle in [(7, echo), (80, http)]:
@@ -194,6 +194,8 @@ def main():
     run("ip link set outside up")
     run(f"ip address add {HOST}/24 dev outside")
     run(f"ip address add {HOST6}/64 dev outside nodad")
+    # An address that takes what is sent to it and never answers.
+    run("ip neighbour add 11.1.0.99 lladdr 02:00:00:00:00:99 dev outside nud permanent")
     # Servers of the host itself, which nobody may reach unless they are named.
     serve("127.0.0.1", 7, echo)
     with open(sys.argv[2], "w") as config:
