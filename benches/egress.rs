@@ -2,8 +2,7 @@
 //! connection, against bare and against a CONNECT proxy on the loopback.
 //!
 //! All take turns in one run; medians and their ratios to bare are printed. Server, proxy and client are
-//! this program; the client is started bare and in a sandbox. `cargo bench --bench egress`;
-//! `docs/performance.md` says what came out.
+//! this program; the client is started bare and in a sandbox. `cargo bench --bench egress`.
 #![expect(clippy::print_stdout, reason = "it is a program that prints a table")]
 
 use std::fs;
