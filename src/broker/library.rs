@@ -230,7 +230,7 @@ struct Running {
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// // A worker in twelve lines of Python; `sandbox::worker` has the Rust side.
-/// let mut broker = Broker::new(Sandbox::new("python3").args(["-c", r#"
+/// let mut broker = Broker::new(Sandbox::new("python3").current_dir("/").args(["-c", r#"
 /// import socket, struct
 /// channel = socket.socket(fileno=3)
 /// channel.send(struct.pack("<BBHIIHH", 1, 0x81, 0, 16, 1, 0, 0))         # hello, one at a time
