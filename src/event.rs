@@ -7,8 +7,11 @@
 
 use std::fs::File;
 use std::io::Write;
+use std::os::fd::RawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
@@ -17,6 +20,19 @@ use crate::request::EventTarget;
 use crate::supervise::Ending;
 use crate::sys::parent;
 use crate::{dry_run, exit};
+
+/// A descriptor of the caller's, which can be written to.
+fn descriptor(number: RawFd) -> Result<File> {
+    let failed = |errno| Error::host("write events to descriptor", number.to_string(), errno);
+    let own = parent::duplicate(number).map_err(failed)?;
+    let flags = fcntl(&own, FcntlArg::F_GETFL).map_err(failed)?;
+    if OFlag::from_bits_retain(flags) & OFlag::O_ACCMODE == OFlag::O_RDONLY {
+        return Err(failed(Errno::EBADF).with_hint(Some(format!(
+            "it is open for reading only; open it for writing, as in '{number}>file'"
+        ))));
+    }
+    Ok(File::from(own))
+}
 
 /// Where events go, opened before anything runs.
 #[derive(Debug, Default)]
@@ -43,11 +59,7 @@ impl Events {
                         )
                     })?,
             ),
-            Some(EventTarget::Descriptor(number)) => {
-                Some(File::from(parent::duplicate(*number).map_err(|errno| {
-                    Error::host("write events to descriptor", number.to_string(), errno)
-                })?))
-            }
+            Some(EventTarget::Descriptor(number)) => Some(descriptor(*number)?),
         };
         Ok(Self(file))
     }

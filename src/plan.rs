@@ -526,7 +526,7 @@ fn find_program(
     let Some(word) = argv.first().filter(|word| !word.is_empty()) else {
         return Err(Error::usage(
             "COMMAND",
-            "is missing: say what to run, as in 'sandbox -- make'",
+            "an empty word names no program; say what to run, as in 'sandbox -- make'",
         ));
     };
     let shown = || word.to_string_lossy().into_owned();
@@ -627,7 +627,11 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
                 Err(_) if optional.contains(path.as_path()) => {}
                 Err(error) => {
                     let what = format!("{option} {}", path.display());
-                    return Err(Error::usage(what, errno_of(&error).desc()));
+                    let reason = match errno_of(&error) {
+                        Errno::ENOENT => "there is no such path; leave it out, or create it first",
+                        errno => errno.desc(),
+                    };
+                    return Err(Error::usage(what, reason));
                 }
             }
         }

@@ -665,6 +665,23 @@ fn a_launch_that_failed_is_told_as_json() {
 }
 
 #[test]
+fn events_that_nobody_could_read_are_refused_beforehand() {
+    each_user(|user| {
+        // Standard input is /dev/null, open for reading; 99 is not open.
+        for (target, hint) in [("fd:0", "reading only"), ("fd:99", "Bad file number")] {
+            let output = run(user, &["--events", target], "echo ran");
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);
+            assert!(said.contains(hint), "as {}: {said}", user.name);
+            assert_eq!(text(&output.stdout), "", "as {}", user.name);
+        }
+        // The control: standard output can be written to.
+        let printed = success(user, &run(user, &["--events", "fd:1"], "echo ran"));
+        assert!(printed.contains("\"event\":\"exit\""), "{printed}");
+    });
+}
+
+#[test]
 fn a_dry_run_runs_nothing() {
     each_user(|user| {
         let witness = fresh(user, "witness-dry");
