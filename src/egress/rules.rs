@@ -145,7 +145,7 @@ pub type Verdict = Result<Allowed, Refusal>;
 
 impl Rules {
     /// The rules that `allow` and `deny` make. Sets were replaced by what is in them
-    /// ([`super::sets::expand`]).
+    /// ([`super::sets::rules`]).
     ///
     /// # Errors
     /// When a rule of `allow` can match nothing, or one is still a set.

@@ -132,10 +132,10 @@ pub enum Answer {
     Refused,
 }
 
-/// As [`test`], of a policy at hand.
+/// As [`test()`], of a policy at hand.
 ///
 /// # Errors
-/// As [`test`].
+/// As [`test()`].
 pub fn test_policy(
     policy: &Policy,
     destination: &OsStr,
