@@ -179,8 +179,8 @@ fn wait_for_init(prepared: &Prepared) -> Result<(), Failure> {
 /// Wait for the connection that the command is to serve, on the socket that stands in its places
 /// until then. Its variables begin at `first` in the environment.
 ///
-/// This may take for ever, so nothing is kept open but what the command gets: an end of another sandbox's channel that was
-/// copied with the launcher's descriptors would hide its end of file.
+/// This may take for ever, so nothing is kept open but what the command gets: an end of another
+/// sandbox's channel that was copied with the launcher's descriptors would hide its end of file.
 fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> {
     let report = prepared.report;
     let given = i32::try_from(prepared.descriptors.len()).unwrap_or(i32::MAX);
@@ -231,7 +231,7 @@ fn hand_over_new_network(socket: i32) -> Result<(), Errno> {
     sys::unshare_network()?;
     let namespace = sys::open(c"/proc/self/ns/net", libc::O_RDONLY)?;
     // Whoever is not there any more to take it has reported why.
-    let _ = sys::send_descriptor(socket, namespace);
+    let _ = sys::send_descriptors(socket, &[namespace]);
     sys::close(namespace)
 }
 
@@ -242,7 +242,7 @@ fn enter_network(prepared: &Prepared) -> Result<(), Failure> {
     };
     let received = sys::receive_descriptor(init.go_reader, &mut [0]);
     let (namespace, _) = prepared.at(Step::JoinNetwork, received)?;
-    prepared.at(Step::JoinNetwork, sys::join_network(namespace))?;
+    prepared.at(Step::JoinNetwork, sys::setns(namespace, libc::CLONE_NEWNET))?;
     prepared.at(Step::JoinNetwork, sys::close(namespace))
 }
 

@@ -170,13 +170,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         None
     };
     let egress = if plan.egress.is_some() {
-        let kind = SockType::SeqPacket;
-        let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)
-            .map_err(on(Step::Egress))?;
-        Some((
-            lift(ours, least).map_err(on(Step::Egress))?,
-            lift(theirs, least).map_err(on(Step::Egress))?,
-        ))
+        Some(packet_pair(least).map_err(on(Step::Egress))?)
     } else {
         None
     };
@@ -437,17 +431,14 @@ fn init_channels(least: RawFd) -> Result<InitChannels> {
     let least = least.max(3);
     let program = init::descriptor().map_err(on)?;
     let program = parent::duplicate_above(program.as_raw_fd(), least).map_err(on)?;
-    let flags = SockFlag::SOCK_CLOEXEC;
-    let (supervisor, status) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
-    let (go_reader, go_writer) =
-        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags).map_err(on)?;
+    let (supervisor, status) = packet_pair(least).map_err(on)?;
+    let (go_reader, go_writer) = packet_pair(least).map_err(on)?;
     Ok(InitChannels {
         program,
-        supervisor: lift(supervisor, least).map_err(on)?,
-        status: lift(status, least).map_err(on)?,
-        go_reader: lift(go_reader, least).map_err(on)?,
-        go_writer: lift(go_writer, least).map_err(on)?,
+        supervisor,
+        status,
+        go_reader,
+        go_writer,
     })
 }
 
@@ -465,6 +456,13 @@ impl InitChannels {
     fn keep_status(self) -> OwnedFd {
         self.supervisor
     }
+}
+
+/// The two ends of a socket of packets, numbered `least` or higher.
+fn packet_pair(least: RawFd) -> std::result::Result<(OwnedFd, OwnedFd), Errno> {
+    let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
+    let (one, other) = socketpair(AddressFamily::Unix, kind, None, flags)?;
+    Ok((lift(one, least)?, lift(other, least)?))
 }
 
 /// The same descriptor, numbered `least` or higher.

@@ -30,7 +30,8 @@ steps! {
     /// setns(2) into an existing network namespace: that of `--net ns:`, or, for the command's process,
     /// the one that the first process has made.
     JoinNetwork = "join the network namespace",
-    /// clone3(2) of the sandbox's first process, with all namespaces at once.
+    /// clone3(2) of the sandbox's first process, with all namespaces at once; where there is an init,
+    /// the network follows ([`Step::Network`]).
     Clone = "create the namespaces",
     /// `/proc/PID/uid_map` and `gid_map` (user_namespaces(7)).
     IdMaps = "map user and group ids",

@@ -172,55 +172,12 @@ pub(crate) fn unshare_network() -> Result<(), Errno> {
     unsafe { syscall6(libc::SYS_unshare, [int(libc::CLONE_NEWNET), 0, 0, 0, 0, 0]) }.map(drop)
 }
 
-/// setns(2) into the network namespace open at `namespace`.
-pub(crate) fn join_network(namespace: RawFd) -> Result<(), Errno> {
-    let arguments = [int(namespace), int(libc::CLONE_NEWNET), 0, 0, 0, 0];
-    // SAFETY: numbers only.
-    unsafe { syscall6(libc::SYS_setns, arguments) }.map(drop)
-}
-
 /// A control message that carries one descriptor (cmsg(3)): header, number, padding to eight bytes.
 #[repr(C)]
 struct OneDescriptor {
     header: libc::cmsghdr,
     descriptor: RawFd,
     _padding: i32,
-}
-
-/// sendmsg(2) or recvmsg(2) of `bytes` with room for one descriptor.
-fn exchange_descriptor(
-    number: libc::c_long,
-    socket: RawFd,
-    bytes: &mut [u8],
-    control: &mut OneDescriptor,
-    flags: i32,
-) -> Result<(usize, libc::msghdr), Errno> {
-    let mut vector = libc::iovec {
-        iov_base: bytes.as_mut_ptr().cast(),
-        iov_len: bytes.len(),
-    };
-    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut vector;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut *control).cast();
-    message.msg_controllen = size_of::<OneDescriptor>() as _;
-    let arguments = [int(socket), &raw mut message as usize, int(flags), 0, 0, 0];
-    // SAFETY: the exclusive slice and one `OneDescriptor` are what the message says is there, for
-    // reading and for writing.
-    let count = unsafe { syscall6(number, arguments) }?;
-    Ok((count, message))
-}
-
-/// Send `descriptor` over a Unix socket (SCM_RIGHTS, unix(7)).
-pub(crate) fn send_descriptor(socket: RawFd, descriptor: RawFd) -> Result<(), Errno> {
-    let mut control = OneDescriptor {
-        header: one_descriptor_header(),
-        descriptor,
-        _padding: 0,
-    };
-    let (call, flags) = (libc::SYS_sendmsg, libc::MSG_NOSIGNAL);
-    exchange_descriptor(call, socket, &mut [0], &mut control, flags).map(drop)
 }
 
 /// How many descriptors [`send_descriptors`] takes at a time: in the kernel's books a message costs the
@@ -277,9 +234,21 @@ pub(crate) fn receive_descriptor(
         descriptor: -1,
         _padding: 0,
     };
-    let (call, flags) = (libc::SYS_recvmsg, libc::MSG_CMSG_CLOEXEC);
-    let (count, message) = loop {
-        match exchange_descriptor(call, socket, buffer, &mut control, flags) {
+    let mut vector = libc::iovec {
+        iov_base: buffer.as_mut_ptr().cast(),
+        iov_len: buffer.len(),
+    };
+    // SAFETY: `msghdr` is numbers and pointers that may be null; musl has padding in it.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = (&raw mut control).cast();
+    message.msg_controllen = size_of::<OneDescriptor>() as _;
+    let count = loop {
+        let flags = int(libc::MSG_CMSG_CLOEXEC);
+        let arguments = [int(socket), &raw mut message as usize, flags, 0, 0, 0];
+        // SAFETY: the exclusive slice and one `OneDescriptor` are what the message says is there.
+        match unsafe { syscall6(libc::SYS_recvmsg, arguments) } {
             Err(Errno::EINTR) => {}
             received => break received?,
         }

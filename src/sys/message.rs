@@ -14,11 +14,15 @@ use nix::sys::socket::MsgFlags;
 const MOST_DESCRIPTORS: usize = 253;
 /// Length, level and type of a control message; data follows, and the next one at a multiple of eight.
 const HEADER: usize = 16;
-const CONTROL: usize = (HEADER + MOST_DESCRIPTORS * size_of::<RawFd>()).next_multiple_of(8);
+
+/// Bytes of control data that carry so many descriptors.
+pub(super) const fn room_for(descriptors: usize) -> usize {
+    (HEADER + descriptors * size_of::<RawFd>()).next_multiple_of(8)
+}
 
 /// As the kernel wants it: aligned like `struct cmsghdr`.
 #[repr(align(8))]
-struct Control([u8; CONTROL]);
+struct Control<const BYTES: usize>([u8; BYTES]);
 
 /// One received message.
 #[derive(Debug)]
@@ -39,7 +43,19 @@ pub(crate) fn receive(
     bytes: &mut [u8],
     flags: MsgFlags,
 ) -> Result<Message, Errno> {
-    let mut control = Control([0; CONTROL]);
+    receive_within::<{ room_for(MOST_DESCRIPTORS) }>(socket, bytes, flags)
+}
+
+/// The same with `ROOM` bytes for control data ([`room_for`]): the kernel drops the descriptors that do
+/// not fit, and says `MSG_CTRUNC`.
+///
+/// Not async-signal-safe: uses libc's errno, allocates.
+pub(super) fn receive_within<const ROOM: usize>(
+    socket: BorrowedFd<'_>,
+    bytes: &mut [u8],
+    flags: MsgFlags,
+) -> Result<Message, Errno> {
+    let mut control = Control([0; ROOM]);
     let message = receive_into(socket, bytes, &mut control.0, flags)?;
     let numbers = rights(control.0.get(..message.control).unwrap_or_default());
     let descriptors = numbers

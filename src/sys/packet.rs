@@ -1,20 +1,19 @@
 //! Packets with descriptors between two processes of ours: `SOCK_SEQPACKET` and `SCM_RIGHTS`
 //! (unix(7)).
 //!
-//! The receiving half is not nix's: where descriptors were cut off, for want of room or because this
-//! process may have no more, that one gives an error and forgets those that did come.
-#![expect(unsafe_code, reason = "the fence: one system call per function")]
+//! The receiving half is [`super::message`]'s, with room for few descriptors.
+#![forbid(unsafe_code)]
 
 use std::io::IoSlice;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 
+use super::message;
+
 /// More descriptors than any packet of ours has, so that a surplus is seen.
 const ROOM: usize = 8;
-/// `struct cmsghdr`: a length, a level, a type.
-const HEADER: usize = size_of::<usize>() + 8;
 
 /// A received packet.
 #[derive(Debug)]
@@ -68,71 +67,22 @@ pub(crate) fn send(
 ///
 /// Not async-signal-safe: allocates, and uses libc's errno.
 pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<Packet, Errno> {
-    // Words, because the kernel lays headers out in them.
-    let mut control = [0_usize; (HEADER + ROOM * size_of::<RawFd>()).div_ceil(size_of::<usize>())];
-    let mut part = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
-    // SAFETY: `msghdr` is numbers and pointers; all zero means "nothing there".
-    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = &raw mut part;
-    message.msg_iovlen = 1;
-    message.msg_control = (&raw mut control).cast();
-    let length = loop {
-        message.msg_controllen = size_of_val(&control);
-        let flags = libc::MSG_CMSG_CLOEXEC | libc::MSG_DONTWAIT;
-        // SAFETY: the kernel writes at most `iov_len` bytes into the exclusive slice, at most
-        // `msg_controllen` into `control`, and the header itself; all live over the call.
-        let received = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, flags) };
-        match Errno::result(received) {
-            Err(Errno::EINTR) => {}
-            received => break received?,
-        }
-    };
-    let filled = message.msg_controllen;
-    let control: Vec<u8> = control.iter().flat_map(|word| word.to_ne_bytes()).collect();
-    let numbers = rights(control.get(..filled).unwrap_or(&control));
-    let descriptors = numbers
-        .into_iter()
-        // SAFETY: recvmsg(2) made these descriptors for this process, and nothing else owns them.
-        .map(|fd| unsafe { OwnedFd::from_raw_fd(fd) })
-        .collect();
+    let message = message::receive_within::<{ message::room_for(ROOM) }>(
+        socket,
+        buffer,
+        MsgFlags::MSG_DONTWAIT,
+    )?;
     Ok(Packet {
-        length: usize::try_from(length).unwrap_or(0),
-        descriptors,
-        cut: if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        length: message.length,
+        descriptors: message.descriptors,
+        cut: if message.flags.contains(MsgFlags::MSG_CTRUNC) {
             Cut::Descriptors
-        } else if message.msg_flags & libc::MSG_TRUNC != 0 {
+        } else if message.flags.contains(MsgFlags::MSG_TRUNC) {
             Cut::Bytes
         } else {
             Cut::Nothing
         },
     })
-}
-
-/// The numbers in the control messages of kind `SCM_RIGHTS` (cmsg(3)).
-fn rights(mut control: &[u8]) -> Vec<RawFd> {
-    let mut numbers = Vec::new();
-    while let Some((length, rest)) = control.split_first_chunk() {
-        let length = usize::from_ne_bytes(*length).min(control.len());
-        let Some((level, rest)) = rest.split_first_chunk() else {
-            break;
-        };
-        let Some((kind, _)) = rest.split_first_chunk() else {
-            break;
-        };
-        let is_rights = i32::from_ne_bytes(*level) == libc::SOL_SOCKET
-            && i32::from_ne_bytes(*kind) == libc::SCM_RIGHTS;
-        let data = control.get(HEADER..length).unwrap_or_default();
-        if is_rights {
-            let (words, _) = data.as_chunks();
-            numbers.extend(words.iter().map(|&word| RawFd::from_ne_bytes(word)));
-        }
-        let next = length.max(HEADER).next_multiple_of(size_of::<usize>());
-        control = control.get(next..).unwrap_or_default();
-    }
-    numbers
 }
 
 #[cfg(test)]
