@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -214,17 +215,30 @@ fn ids_of(name: &str) -> Option<(u32, u32)> {
 
 /// The one directory that the tests leave behind, emptied of older copies when the binary changes.
 ///
-/// Cargo's own where everyone can get there; some profiles cover `/tmp`, `/var/tmp` and homes.
+/// Cargo's own where everyone can get there; some profiles cover `/tmp`, `/var/tmp` and homes. From a
+/// clone whose path is long another, because Unix sockets are bound below it (unix(7): 108 bytes).
 fn shared() -> PathBuf {
+    const SHORT: usize = 56;
     let own = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let open = |part: &Path| fs::metadata(part).is_ok_and(|found| found.mode() & 0o001 != 0);
     let covered = ["/tmp", "/var/tmp", "/run", "/home", "/root"];
     let suits = own.ancestors().all(open) && !covered.iter().any(|part| own.starts_with(part));
+    let short = own.as_os_str().len() <= SHORT;
     let parent = match own_uid() {
-        0 if !suits => Path::new("/opt"),
+        0 if !suits || !short => Path::new("/opt"),
+        // The tests of the profiles that cover it fail here; there is no other place for all users.
+        1.. if !short => Path::new("/var/tmp"),
         _ => own,
     };
-    let directory = parent.join(format!("sandbox-tests-{}", own_uid()));
+    let mut name = format!("sandbox-tests-{}", own_uid());
+    if parent != own {
+        // Clones share neither binaries nor sockets.
+        sweep(parent, &format!("{name}-"));
+        let mut hasher = DefaultHasher::new();
+        own.hash(&mut hasher);
+        name = format!("{name}-{:08x}", hasher.finish() >> 32);
+    }
+    let directory = parent.join(name);
     if let Err(error) = fs::create_dir(&directory) {
         assert_eq!(
             error.kind(),
@@ -240,7 +254,26 @@ fn shared() -> PathBuf {
         directory.display()
     );
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    if parent != own {
+        // Another test binary may be making it, to the same place.
+        let _ = std::os::unix::fs::symlink(own, directory.join(CLONE));
+    }
     directory
+}
+
+/// In a shared directory outside of a clone: a link to the clone's own, gone with the clone.
+const CLONE: &str = "clone";
+
+/// Remove the shared directories of clones that are gone, in `parent` by names with `prefix`.
+fn sweep(parent: &Path, prefix: &str) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = entry.metadata().is_ok_and(|found| found.uid() == own_uid());
+        let link = entry.path().join(CLONE);
+        let named = entry.file_name().to_string_lossy().starts_with(prefix);
+        if ours && named && link.is_symlink() && !link.exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn home_of(uid: u32, gid: u32) -> PathBuf {
