@@ -23,7 +23,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sandbox::Sandbox;
 
@@ -161,12 +161,14 @@ fn memory(ours: &Path) {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the binary runs");
-    // The answer shows that the command runs; the supervisor is in its loop soon after.
+    // The answer shows that the command runs.
     use std::io::{Read, Write};
     let mut input = child.stdin.take().expect("piped");
     input.write_all(b"x").expect("cat reads");
     let mut output = child.stdout.take().expect("piped");
     output.read_exact(&mut [0]).expect("cat answers");
+    // By then it has given back what it needs no more.
+    std::thread::sleep(Duration::from_millis(300));
     let status = PathBuf::from(format!("/proc/{}/status", child.id()));
     let status = fs::read_to_string(status).expect("it runs");
     let value = |key: &str| {

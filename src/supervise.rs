@@ -25,7 +25,7 @@ use crate::egress::engine::Engine;
 use crate::error::{Error, Result};
 use crate::init::{self, Record, Stop};
 use crate::spawn::Spawned;
-use crate::sys::parent;
+use crate::sys::{memory, parent};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +69,9 @@ const FORWARDED: &[Signal] = &[
     Signal::SIGTSTP,
 ];
 
+/// A command that is not over by then will take its time: what the launch has left in memory goes.
+const SETTLING: Duration = Duration::from_millis(100);
+
 /// Watch over a sandbox until it is gone.
 pub(crate) struct Supervisor {
     spawned: Spawned,
@@ -76,6 +79,8 @@ pub(crate) struct Supervisor {
     terminal: Option<Terminal>,
     deadline: Option<Instant>,
     kill_after: Duration,
+    /// When memory is given back; `None` once that is done.
+    settles: Option<Instant>,
     /// The command has no part in our process group: the terminal's signals must be forwarded.
     own_session: bool,
     timed_out: bool,
@@ -110,6 +115,7 @@ impl Supervisor {
                 .timeout
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
             kill_after: limit.kill_after,
+            settles: Instant::now().checked_add(SETTLING),
             own_session,
             timed_out: false,
             stop_typed: false,
@@ -174,7 +180,8 @@ impl Supervisor {
             watched.push(PollFd::new(egress.descriptor(), PollFlags::POLLIN));
         }
         let egress = self.egress.as_ref().and_then(Engine::next);
-        let timeout = match [self.deadline, egress].into_iter().flatten().min() {
+        let deadlines = [self.deadline, egress, self.settles];
+        let timeout = match deadlines.into_iter().flatten().min() {
             None => PollTimeout::NONE,
             Some(deadline) => {
                 let left = deadline.saturating_duration_since(Instant::now());
@@ -187,10 +194,12 @@ impl Supervisor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::host("watch", "the sandbox", errno)),
         }
-        if self
-            .deadline
-            .is_some_and(|deadline| Instant::now() >= deadline)
-        {
+        let over = |deadline: Option<Instant>| deadline.is_some_and(|at| Instant::now() >= at);
+        if over(self.settles) {
+            self.settles = None;
+            memory::give_back_unused();
+        }
+        if over(self.deadline) {
             self.time_is_over();
         }
         Ok(())

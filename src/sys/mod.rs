@@ -9,6 +9,7 @@ pub(crate) mod child;
 pub(crate) mod clone;
 #[cfg(test)]
 pub(crate) mod guard;
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod packet;
