@@ -93,6 +93,15 @@ impl Events {
         });
     }
 
+    /// The command did what its system-call filter answers with death. Which call it was, the kernel
+    /// tells its log alone.
+    pub(crate) fn killed_by_filter(&mut self, plan: &Plan) {
+        self.write(
+            "refused",
+            || json!({ "by": "filter", "profile": plan.profile, "verdict": "kill" }),
+        );
+    }
+
     /// The command has ended.
     pub(crate) fn ended(&mut self, ending: Ending, status: u8, took: Duration) {
         self.write("exit", || {

@@ -107,6 +107,9 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;
     let status = event::status(ending);
+    if ending == Ending::Killed(libc::SIGSYS) {
+        events.killed_by_filter(&plan);
+    }
     events.ended(ending, status, running.elapsed());
     say_unusual(&plan, ending);
     Ok(status)

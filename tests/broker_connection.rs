@@ -346,3 +346,19 @@ fn while_sandboxes_cannot_be_launched_connections_wait_and_are_served_later() {
     assert!(broker.all("closed").iter().all(|it| it["why"] == "done"));
     assert!(!broker.all("resumed").is_empty());
 }
+
+#[test]
+fn a_handler_that_its_filter_kills_is_told_apart() {
+    each_user(|user| {
+        let options = ["--hand-over", "connection", "--listen", "tcp:127.0.0.1:0"];
+        let mut broker = Broker::start(user, &options, &["/bin/sh", "-c", "kill -SYS $$"]);
+        assert_eq!(broker.ask(""), "", "as {}", user.name);
+        // The first to end was only tried.
+        let ended = broker.wait("worker-ended", |it| it["signal"] == 31);
+        assert_eq!(ended["killed_by_filter"], true, "as {}", user.name);
+        let refused = broker.wait("worker-refused", |_| true);
+        assert_eq!(refused["by"], "filter", "as {}", user.name);
+        assert_eq!(refused["worker"], ended["worker"], "as {}", user.name);
+        broker.stop();
+    });
+}

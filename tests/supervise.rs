@@ -153,6 +153,9 @@ fn death_by_sigsys_is_told_apart() {
             user.name,
             text(&output.stderr)
         );
+        let refused = events_of(&events, "refused");
+        assert_eq!(refused["by"], "filter");
+        assert_eq!(refused["profile"], "default");
         let exit = events_of(&events, "exit");
         assert_eq!(exit["killed_by_filter"], true);
         assert_eq!(exit["signal"], 31);

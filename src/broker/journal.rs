@@ -106,6 +106,12 @@ impl Journal {
                 "seconds": took.as_secs_f64(),
             })
         });
+        if ending.signal() == Some(libc::SIGSYS) {
+            self.0.write(
+                "worker-refused",
+                || json!({ "worker": worker, "by": "filter", "verdict": "kill" }),
+            );
+        }
     }
 
     /// A worker that was not told to end has ended; another takes its place after `pause`.
