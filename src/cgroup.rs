@@ -6,23 +6,29 @@
 //!
 //! ```text
 //! the launcher's own group        hands its controllers down, and so has no processes (cgroups(7))
-//! ├─ sandbox-launcher-PID         the launcher, while there are limited sandboxes
+//! ├─ sandbox-launcher-PID-N       the launcher, while there are limited sandboxes
 //! └─ sandbox-PID-N                a sandbox, with its limits
 //! ```
 //!
 //! In the first group of all, which may have both, the launcher stays where it is.
+//!
+//! A launcher that is killed removes nothing, so the next one in its place does: each holds a lock on
+//! the directory of each group that it has made, which the kernel takes back at its end. A name would
+//! not do, since pids are used again, and are others in each pid namespace.
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use caps::Capability;
 use nix::errno::Errno;
+use tracing::debug;
 
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
@@ -33,10 +39,16 @@ const PERIOD: f64 = 100_000.0;
 /// Not there without swap, or without accounting of it: then there is nothing to limit.
 const SWAP: &str = "memory.swap.max";
 
+/// What the names of sandboxes' groups begin with; a pid and a number follow.
+const GROUP: &str = "sandbox-";
+/// The same of the launchers' own.
+const NEST: &str = "sandbox-launcher-";
+
 /// A control group that lives as long as this value.
 #[derive(Debug)]
 pub(crate) struct Group {
     path: PathBuf,
+    /// Holds the claim.
     directory: File,
     /// Given up last: the home hands nothing down any more then.
     _lease: Lease,
@@ -53,13 +65,7 @@ impl Group {
             return Ok(None);
         }
         let lease = Lease::take(&wanted)?;
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("sandbox-{}-{number}", std::process::id());
-        let path = lease.home.join(name);
-        fs::create_dir(&path).map_err(|error| failed("make", &path, errno_of(&error)))?;
-        let directory =
-            File::open(&path).map_err(|error| failed("open", &path, errno_of(&error)))?;
+        let (path, directory) = make_claimed(&lease.home, GROUP)?;
         let group = Self {
             path,
             directory,
@@ -162,6 +168,7 @@ impl Home {
             file.map_err(|error| failed("enable", &path, errno_of(&error)))
         };
         available(&path, wanted)?;
+        sweep(&path);
         let (control, members) = (open("cgroup.subtree_control")?, open("cgroup.procs")?);
         // Only the first group of all has no type.
         let nest = if path.join("cgroup.type").exists() {
@@ -209,6 +216,8 @@ impl Drop for Home {
 #[derive(Debug)]
 struct Nest {
     path: PathBuf,
+    /// Holds the claim.
+    _directory: File,
     /// The members of the group that it came from. Open beforehand: the supervisor may open nothing.
     back: File,
 }
@@ -218,9 +227,12 @@ const MYSELF: &[u8] = b"0";
 
 impl Nest {
     fn make(home: &Path, back: File) -> Result<Self> {
-        let path = home.join(format!("sandbox-launcher-{}", std::process::id()));
-        fs::create_dir(&path).map_err(|error| failed("make", &path, errno_of(&error)))?;
-        let nest = Self { path, back };
+        let (path, directory) = make_claimed(home, NEST)?;
+        let nest = Self {
+            path,
+            _directory: directory,
+            back,
+        };
         let members = nest.path.join("cgroup.procs");
         if let Err(error) = fs::write(&members, MYSELF) {
             nest.leave();
@@ -234,6 +246,81 @@ impl Nest {
         let _ = (&self.back).write_all(MYSELF);
         let _ = fs::remove_dir(&self.path);
     }
+}
+
+/// A new directory in `home`, called `prefix` and more, and the claim on it: a lock that another
+/// process's [`sweep`] respects.
+fn make_claimed(home: &Path, prefix: &str) -> Result<(PathBuf, File)> {
+    /// Each a sweep that came between the making and the lock.
+    const TRIES: u32 = 100;
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let mut last = Errno::EAGAIN;
+    let mut path = home.to_owned();
+    for _ in 0..TRIES {
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        path = home.join(format!("{prefix}{}-{number}", std::process::id()));
+        match fs::create_dir(&path) {
+            Ok(()) => {}
+            // Of a launcher that had our pid, in another pid namespace or before us.
+            Err(error) if errno_of(&error) == Errno::EEXIST => {
+                last = Errno::EEXIST;
+                continue;
+            }
+            Err(error) => return Err(failed("make", &path, errno_of(&error))),
+        }
+        match claim(&path) {
+            Ok(directory) => return Ok((path, directory)),
+            Err(errno @ (Errno::ENOENT | Errno::EAGAIN)) => last = errno,
+            Err(errno) => {
+                let _ = fs::remove_dir(&path);
+                return Err(failed("open", &path, errno));
+            }
+        }
+    }
+    Err(failed("make", &path, last))
+}
+
+/// The lock on the directory at `path`: EAGAIN where another process has it, ENOENT where it has been
+/// removed meanwhile.
+fn claim(path: &Path) -> std::result::Result<File, Errno> {
+    let directory = File::open(path).map_err(|error| errno_of(&error))?;
+    directory.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => Errno::EAGAIN,
+        TryLockError::Error(error) => errno_of(&error),
+    })?;
+    let inode = |found: std::io::Result<fs::Metadata>| found.map(|it| it.ino()).ok();
+    match inode(fs::symlink_metadata(path)) == inode(directory.metadata()) {
+        true => Ok(directory),
+        false => Err(Errno::ENOENT),
+    }
+}
+
+/// Remove the groups of launchers that are gone from `home`. One that has processes or groups in it
+/// the kernel keeps, whatever we think of it.
+fn sweep(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if !name.to_str().is_some_and(is_ours) {
+            continue;
+        }
+        // The claim is held over the removal, so that no owner takes it for its own in between.
+        if let Ok(_claim) = claim(&entry.path()) {
+            let removed = fs::remove_dir(entry.path());
+            debug!(
+                group = ?name,
+                removed = removed.is_ok(),
+                "a control group whose launcher is gone"
+            );
+        }
+    }
+}
+
+/// Whether [`make_claimed`] gives such names.
+fn is_ours(name: &str) -> bool {
+    let rest = name.strip_prefix(NEST).or_else(|| name.strip_prefix(GROUP));
+    let number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    rest.and_then(|rest| rest.split_once('-'))
+        .is_some_and(|(pid, count)| number(pid) && number(count))
 }
 
 fn failed(action: &'static str, path: &Path, errno: Errno) -> Error {
@@ -340,6 +427,64 @@ fn available(home: &Path, wanted: &[(&'static str, String)]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A plain directory: locks and names are the same there.
+    fn home() -> tempfile::TempDir {
+        tempfile::tempdir().unwrap()
+    }
+
+    #[test]
+    fn groups_of_launchers_that_are_gone_are_swept_and_no_others() {
+        let home = home();
+        let at = |name: &str| home.path().join(name);
+        for name in ["sandbox-1-0", "sandbox-launcher-1-0"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let others = [
+            "sandbox-test-1",
+            "sandbox-1",
+            "sandbox-1-x",
+            "mine",
+            "sandbox--1",
+        ];
+        for name in others {
+            fs::create_dir(at(name)).unwrap();
+        }
+        // In use: claimed, though empty as between the making and the clone.
+        let (held, claim) = make_claimed(home.path(), GROUP).unwrap();
+        // Not claimed any more, but not empty either.
+        fs::create_dir_all(at("sandbox-2-0/group")).unwrap();
+        sweep(home.path());
+        assert!(!at("sandbox-1-0").exists() && !at("sandbox-launcher-1-0").exists());
+        assert!(others.iter().all(|name| at(name).exists()));
+        assert!(held.exists() && at("sandbox-2-0").exists());
+        // Its owner is gone now.
+        drop(claim);
+        sweep(home.path());
+        assert!(!held.exists());
+    }
+
+    #[test]
+    fn makers_and_sweepers_at_once_lose_no_group_in_use() {
+        let home = home();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        sweep(home.path());
+                    }
+                });
+            }
+            for _ in 0..500 {
+                let (path, claim) = make_claimed(home.path(), NEST).unwrap();
+                std::thread::yield_now();
+                assert!(path.exists());
+                drop(claim);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    }
 
     #[test]
     fn limits_become_the_kernels_files() {

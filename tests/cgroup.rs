@@ -262,6 +262,17 @@ fn all_limits_can_be_had_at_once_and_again() {
 }
 
 #[test]
+fn what_a_killed_launcher_has_left_is_removed_by_the_next() {
+    each_delegate(|user, group| {
+        for name in ["sandbox-1-0", "sandbox-launcher-1-0"] {
+            fs::create_dir(group.path.join(name)).expect("root can make a group");
+        }
+        // Nothing is left, it says.
+        limited(user, group, "pids=20", "true");
+    });
+}
+
+#[test]
 fn a_group_with_other_processes_is_refused_with_the_remedy() {
     each_delegate(|user, group| {
         let words = ["--cgroup", "memory=64M", "--", "echo", "ran"];
