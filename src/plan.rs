@@ -21,6 +21,7 @@ use serde::Serialize;
 use crate::account;
 use crate::descriptor::Kind;
 use crate::egress::destination::Protocol;
+use crate::egress::rules::Rules;
 use crate::egress::setup::{Place, Setup};
 use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
@@ -221,6 +222,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
             (Some(name.clone()), Some(filter::program(name, &context)?))
         }
     };
+    let rules = sets::rules(&policy.egress)?;
     Ok(Plan {
         policy: policy.name.clone(),
         network: policy.network.clone(),
@@ -233,9 +235,9 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
-        egress: decide_egress(policy, user_namespace)?,
+        mounts: mounts(policy, support, &rules)?,
+        egress: decide_egress(policy, user_namespace, rules)?,
         forbids_user_namespaces: user_namespace,
-        mounts: mounts(policy, support)?,
         hostname: process.hostname.clone(),
         new_keyring: true,
         limits: policy.limits.clone(),
@@ -269,7 +271,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
 }
 
 /// What has to be set up for the destinations that are allowed.
-fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>> {
+fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<Option<Setup>> {
     let egress = &policy.egress;
     if egress.is_empty() {
         return Ok(None);
@@ -277,7 +279,6 @@ fn decide_egress(policy: &Policy, user_namespace: bool) -> Result<Option<Setup>>
     if policy.network != Network::Loopback {
         return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
-    let rules = sets::rules(egress)?;
     // Unix sockets are let through by the mounts: nothing has to be carried for them.
     if !rules.allow_hosts() {
         return Ok(None);
@@ -608,7 +609,7 @@ const PROC_MASKED: &[&str] = &[
 ///
 /// # Errors
 /// When a path that the policy names is not there.
-pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
+pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Result<Vec<Mount>> {
     if !policy.namespaces.mount {
         return Ok(Vec::new());
     }
@@ -639,7 +640,7 @@ pub(crate) fn mounts(policy: &Policy, support: &Support) -> Result<Vec<Mount>> {
         resolved.dedup();
         Ok(resolved)
     };
-    let let_through = sockets_let_through(policy)?;
+    let let_through = sockets_let_through(rules)?;
     let mut mounts = Vec::new();
     let mut read_only = resolve("--read-only", &filesystem.read_only)?;
     // The kernel lets uid 0 write there without any capability; others may own a control group.
@@ -713,11 +714,7 @@ struct LetThrough {
 }
 
 /// The Unix sockets that the rules allow.
-fn sockets_let_through(policy: &Policy) -> Result<Vec<LetThrough>> {
-    if policy.egress.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rules = sets::rules(&policy.egress)?;
+fn sockets_let_through(rules: &Rules) -> Result<Vec<LetThrough>> {
     let mut sockets = Vec::new();
     for path in rules.unix_sockets() {
         let refuse =

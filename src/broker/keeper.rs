@@ -42,6 +42,7 @@ use tracing::debug;
 use super::connection::{self, Connection};
 use super::listen::SocketFile;
 use crate::descriptor::{self, Kind, Opened};
+use crate::egress::sets;
 use crate::error::{Error, Result};
 use crate::lower::{self, Lowered};
 use crate::plan::{self, Handed, Plan, Situation, errno_of};
@@ -528,7 +529,9 @@ impl Blueprint {
 
     /// The mounts are for paths and sockets that come and go on the host: look again.
     fn refresh(&mut self) -> Result<()> {
-        let mounts = plan::mounts(&self.lowered.policy, &self.situation.support)?;
+        let policy = &self.lowered.policy;
+        let rules = sets::rules(&policy.egress)?;
+        let mounts = plan::mounts(policy, &self.situation.support, &rules)?;
         if mounts != self.plan.mounts {
             Rc::make_mut(&mut self.plan).mounts = mounts;
         }
