@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use support::report::{Report, is_held, outcome, reports};
-use support::{each_user, skip, text};
+use support::{each_user, have, skip, text};
 
 macro_rules! claims {
     ($($claim:ident: $name:literal by $($reason:literal)|+;)*) => {
@@ -383,6 +383,32 @@ fn a_wall_that_is_taken_down_lets_the_attempt_through() {
             );
             assert_eq!(attempt["promised"], false, "{options:?}");
         }
+    });
+}
+
+#[test]
+fn the_session_keyring_is_a_new_one_without_the_filter_too() {
+    if !have("python3") {
+        return;
+    }
+    // keyctl(2), KEYCTL_GET_KEYRING_ID of KEY_SPEC_SESSION_KEYRING.
+    let call = if cfg!(target_arch = "x86_64") {
+        250
+    } else {
+        219
+    };
+    let ask = format!("import ctypes; print(ctypes.CDLL(None).syscall({call}, 0, -3, 0))");
+    let words = ["-c", ask.as_str()];
+    each_user(|user| {
+        let printed = |command: &mut Command| {
+            let output = command.output().expect("python3 can be started");
+            support::success(user, &output)
+        };
+        let outside = printed(user.command("python3").args(words));
+        let mut launch = user.sandbox(&["-q", "--seccomp", "off", "--", "python3"]);
+        let inside = printed(launch.args(words));
+        assert_ne!(inside, "-1", "as {}", user.name);
+        assert_ne!(inside, outside, "as {}", user.name);
     });
 }
 

@@ -9,6 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -19,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::{User, each_user, skip, success, text};
+use support::{User, each_user, have, skip, success, text};
 
 /// How long anything that must end may take: only a failure ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -338,6 +339,91 @@ fn a_daemon_dies_with_the_command() {
             user.name
         );
         assert!(child.wait().expect("it is ours").success());
+    });
+}
+
+/// Waits until `holds`, for what comes a moment after the command's first word.
+#[track_caller]
+fn soon(holds: impl Fn() -> bool, otherwise: impl Fn() -> String) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{}", otherwise());
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_waiting_launcher_and_the_init_are_confined_and_the_init_holds_nothing() {
+    each_user(|user| {
+        let mut command = user.sandbox(&script(&[], "echo up; read end"));
+        let (mut child, mut stdout) = started(command.stdin(Stdio::piped()));
+        assert_eq!(line(&mut stdout), "up");
+        let launcher = child.id().to_string();
+        let children = format!("/proc/{launcher}/task/{launcher}/children");
+        let init = fs::read_to_string(children).expect("it runs");
+        let init = init.trim().to_owned();
+        let status = |pid: &str, field: &str| {
+            let page = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");
+            let mut lines = page.lines().filter_map(|line| line.split_once(':'));
+            let found = lines.find(|(name, _)| *name == field);
+            found.expect("the kernel has it").1.trim().to_owned()
+        };
+        for (who, pid) in [("launcher", &launcher), ("init", &init)] {
+            for (field, value) in [
+                ("Seccomp", "2"),
+                ("NoNewPrivs", "1"),
+                ("CapEff", "0000000000000000"),
+                ("CapPrm", "0000000000000000"),
+                ("CapInh", "0000000000000000"),
+                ("CapAmb", "0000000000000000"),
+            ] {
+                let is = || status(pid, field);
+                let said = || format!("{who} as {}: {field} is {}", user.name, is());
+                soon(|| is() == value, said);
+            }
+            // A process that cannot be dumped is root's in /proc, whosever it is (proc(5)).
+            let owner = fs::metadata(format!("/proc/{pid}/environ")).expect("it runs");
+            assert_eq!(owner.uid(), 0, "{who} as {}", user.name);
+        }
+        // Root alone may look.
+        if let Ok(entries) = fs::read_dir(format!("/proc/{init}/fd")) {
+            let links = entries.flatten().map(|entry| fs::read_link(entry.path()));
+            let mut kinds: Vec<String> = links
+                .flatten()
+                .map(|link| link.display().to_string())
+                .map(|link| link.split('[').next().unwrap_or_default().to_owned())
+                .collect();
+            kinds.sort();
+            // What it reads signals from, and its way to the supervisor.
+            assert_eq!(kinds, ["anon_inode:", "socket:"], "as {}", user.name);
+            let directory = fs::read_link(format!("/proc/{init}/cwd")).expect("it runs");
+            assert_eq!(directory, Path::new("/"), "as {}", user.name);
+            let variables = fs::read(format!("/proc/{init}/environ")).expect("it runs");
+            assert!(variables.is_empty(), "as {}", user.name);
+        }
+        drop(child.stdin.take());
+        child.wait().expect("it was started here");
+    });
+}
+
+#[test]
+fn the_groups_of_root_do_not_get_in() {
+    if !have("setpriv") {
+        return;
+    }
+    each_user(|user| {
+        // An ordinary user's stay: setgroups(2) is refused in a user namespace of one's own.
+        if !user.is_root() {
+            return;
+        }
+        let groups = |program: &str, words: &[&str]| {
+            let mut command = user.command("setpriv");
+            command.args(["--groups", "0,7,12345", program]).args(words);
+            success(user, &command.output().expect("setpriv can be started"))
+        };
+        assert_eq!(groups("id", &["-G"]), "0 7 12345");
+        let sandbox = user.sandbox.to_str().expect("text");
+        assert_eq!(groups(sandbox, &["--", "id", "-G"]), "0");
     });
 }
 
