@@ -72,6 +72,15 @@ const FORWARDED: &[Signal] = &[
 /// A command that is not over by then will take its time: what the launch has left in memory goes.
 const SETTLING: Duration = Duration::from_millis(100);
 
+/// What a wait has ended with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum News {
+    /// Nothing but egress's, or that it is time for something.
+    OfEgress,
+    /// The sandbox's or a signal's too.
+    Any,
+}
+
 /// Watch over a sandbox until it is gone.
 pub(crate) struct Supervisor {
     spawned: Spawned,
@@ -129,9 +138,13 @@ impl Supervisor {
     /// Until the last process of the sandbox is gone.
     pub(crate) fn run(mut self) -> Result<Ending> {
         let waited = loop {
-            self.wait_for_news()?;
+            let news = self.wait_for_news()?;
             if let Some(egress) = &mut self.egress {
                 egress.turn();
+            }
+            // Egress may have much to do and these nothing, and each is a system call.
+            if news == News::OfEgress {
+                continue;
             }
             self.take_signals();
             self.take_reports();
@@ -164,7 +177,7 @@ impl Supervisor {
         Ok(Ending::from_wait_status(self.ended.unwrap_or(waited)))
     }
 
-    fn wait_for_news(&mut self) -> Result<()> {
+    fn wait_for_news(&mut self) -> Result<News> {
         let signals = self.signals.as_fd();
         let mut watched = vec![
             PollFd::new(self.spawned.pidfd.as_fd(), PollFlags::POLLIN),
@@ -176,6 +189,7 @@ impl Supervisor {
         if let Some(status) = self.spawned.status.as_ref().filter(|_| listens) {
             watched.push(PollFd::new(status.as_fd(), PollFlags::POLLIN));
         }
+        let of_others = watched.len();
         if let Some(egress) = &self.egress {
             watched.push(PollFd::new(egress.descriptor(), PollFlags::POLLIN));
         }
@@ -194,6 +208,11 @@ impl Supervisor {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(Error::host("watch", "the sandbox", errno)),
         }
+        let others = watched.iter().take(of_others);
+        let news = match others.filter_map(PollFd::any).any(|said| said) {
+            true => News::Any,
+            false => News::OfEgress,
+        };
         let over = |deadline: Option<Instant>| deadline.is_some_and(|at| Instant::now() >= at);
         if over(self.settles) {
             self.settles = None;
@@ -202,7 +221,7 @@ impl Supervisor {
         if over(self.deadline) {
             self.time_is_over();
         }
-        Ok(())
+        Ok(news)
     }
 
     fn time_is_over(&mut self) {

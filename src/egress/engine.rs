@@ -311,12 +311,12 @@ impl Engine {
         }
         for _ in 0..self.ready.len() {
             if let Some(number) = self.ready.pop_front() {
-                self.pump(number, Word::Ready);
+                self.pump(number, Word::Turn);
             }
         }
         for _ in 0..self.starved.len() {
             if let Some(number) = self.starved.pop_front() {
-                self.pump(number, Word::Ready);
+                self.pump(number, Word::Turn);
             }
         }
         let now = Instant::now();
@@ -357,7 +357,6 @@ impl Engine {
 
     fn take(&mut self, key: Key, events: EpollFlags) {
         let broken = events.contains(EpollFlags::EPOLLERR);
-        let word = if broken { Word::Broken } else { Word::Ready };
         match key {
             Key::Names(place) => self.answer_datagrams(place),
             Key::Talk(number) => self.talk(number),
@@ -370,7 +369,7 @@ impl Engine {
             Key::Listener(place) => self.accept(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
-                Some(State::Joined(_)) => self.pump(number, word),
+                Some(State::Joined(_)) => self.pump(number, Word::Inside(events)),
                 Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
                 // A half-close is none: the server may answer all the same.
                 Some(_) if broken || events.contains(EpollFlags::EPOLLHUP) => {
@@ -379,7 +378,7 @@ impl Engine {
                 _ => {}
             },
             Key::Outside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
-                Some(State::Joined(_)) => self.pump(number, word),
+                Some(State::Joined(_)) => self.pump(number, Word::Outside(events)),
                 Some(_) => self.advance(number, Instant::now()),
                 None => {}
             },
@@ -693,7 +692,7 @@ impl Engine {
                     flow.address = Some(address);
                     flow.state = State::Joined(Join::new(inside, outside));
                     self.flows.insert(number, flow);
-                    self.pump(number, Word::Ready);
+                    self.pump(number, Word::Turn);
                 }
             }
         }

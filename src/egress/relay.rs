@@ -10,12 +10,20 @@ use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, SpliceFFlags, splice};
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
+use nix::sys::epoll::EpollFlags;
 use nix::sys::socket::{setsockopt, sockopt};
 use nix::unistd::pipe2;
 
-/// The most that one splice is asked for: a pipe has sixteen places, each with up to 64 KiB on `lo`.
+/// The most that one splice is asked for.
 const CHUNK: usize = 1 << 20;
+/// The size of a wide pipe. As the kernel makes them they have sixteen places, and a place may hold no
+/// more than one page of what a socket has received: 64 KiB for two system calls. This is the most that
+/// anybody may ask for (pipe(7), `pipe-max-size`).
+const WIDE: i32 = 1 << 20;
+/// How many pipes are wide: a quarter of what one user may have of them (pipe(7),
+/// `pipe-user-pages-soft`), so that there is enough for others.
+const MOST_WIDE: usize = 16;
 /// How many bytes one connection may move before others get their turn.
 const BUDGET: u64 = 4 << 20;
 /// Empty pipes kept for the next connection with something to move.
@@ -26,6 +34,34 @@ const KEPT_PIPES: usize = 16;
 struct Pipe {
     reader: OwnedFd,
     writer: OwnedFd,
+    width: Width,
+}
+
+/// How much a pipe holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Width {
+    /// As the kernel makes it.
+    Usual,
+    /// [`WIDE`].
+    Wide,
+}
+
+impl Pipe {
+    fn make() -> Result<Self, Errno> {
+        let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+        Ok(Self {
+            reader,
+            writer,
+            width: Width::Usual,
+        })
+    }
+
+    /// Make it wide, where this user may.
+    fn widen(&mut self) {
+        if fcntl(&self.writer, FcntlArg::F_SETPIPE_SZ(WIDE)).is_ok() {
+            self.width = Width::Wide;
+        }
+    }
 }
 
 /// Pipes, lent to connections while they have something to move.
@@ -34,6 +70,7 @@ pub(super) struct Pipes {
     idle: Vec<Pipe>,
     lent: usize,
     most: usize,
+    wide: usize,
 }
 
 impl Pipes {
@@ -43,6 +80,7 @@ impl Pipes {
             idle: Vec::new(),
             lent: 0,
             most,
+            wide: 0,
         }
     }
 
@@ -53,8 +91,12 @@ impl Pipes {
         let pipe = match self.idle.pop() {
             Some(pipe) => pipe,
             None => {
-                let (reader, writer) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).ok()?;
-                Pipe { reader, writer }
+                let mut pipe = Pipe::make().ok()?;
+                if self.wide < MOST_WIDE {
+                    pipe.widen();
+                    self.wide += usize::from(pipe.width == Width::Wide);
+                }
+                pipe
             }
         };
         self.lent += 1;
@@ -63,16 +105,20 @@ impl Pipes {
 
     /// Take an empty pipe back.
     fn take_back(&mut self, pipe: Pipe) {
-        self.lent = self.lent.saturating_sub(1);
-        if self.idle.len() < KEPT_PIPES {
-            self.idle.push(pipe);
+        if self.idle.len() >= KEPT_PIPES {
+            self.discard(pipe);
+            return;
         }
+        self.lent = self.lent.saturating_sub(1);
+        self.idle.push(pipe);
     }
 
     /// Give a pipe up with what is in it.
     fn discard(&mut self, pipe: Pipe) {
         self.lent = self.lent.saturating_sub(1);
-        drop(pipe);
+        self.wide = self
+            .wide
+            .saturating_sub(usize::from(pipe.width == Width::Wide));
     }
 }
 
@@ -102,7 +148,7 @@ struct Lane {
 }
 
 impl Lane {
-    fn flow(&mut self, from: &TcpStream, to: &TcpStream, pipes: &mut Pipes, most: u64) -> Flowing {
+    fn flow(&mut self, from: &mut Side, to: &mut Side, pipes: &mut Pipes, most: u64) -> Flowing {
         if self.ended {
             return Flowing::Ended;
         }
@@ -110,12 +156,15 @@ impl Lane {
         let stop_at = self.bytes.saturating_add(most.min(BUDGET));
         loop {
             if let Some(pipe) = self.pipe.as_ref().filter(|_| self.held > 0) {
-                match splice(&pipe.reader, None, to, None, self.held, flags) {
+                if !to.writable {
+                    return Flowing::Waits;
+                }
+                match splice(&pipe.reader, None, &to.stream, None, self.held, flags) {
                     Ok(moved) => {
                         self.held = self.held.saturating_sub(moved);
                         self.bytes = self.bytes.saturating_add(moved as u64);
                     }
-                    Err(Errno::EAGAIN) => return Flowing::Waits,
+                    Err(Errno::EAGAIN) => to.writable = false,
                     Err(Errno::EINTR) => {}
                     Err(_) => return Flowing::Broken,
                 }
@@ -124,10 +173,14 @@ impl Lane {
             if self.source_ended {
                 self.rest(pipes);
                 self.ended = true;
-                return match to.shutdown(Shutdown::Write) {
+                return match to.stream.shutdown(Shutdown::Write) {
                     Ok(()) => Flowing::Ended,
                     Err(_) => Flowing::Broken,
                 };
+            }
+            if !from.readable {
+                self.rest(pipes);
+                return Flowing::Waits;
             }
             if self.bytes >= stop_at {
                 self.rest(pipes);
@@ -139,14 +192,11 @@ impl Lane {
             let Some(pipe) = &self.pipe else {
                 return Flowing::LacksPipe;
             };
-            match splice(from, None, &pipe.writer, None, CHUNK, flags) {
+            match splice(&from.stream, None, &pipe.writer, None, CHUNK, flags) {
                 Ok(0) => self.source_ended = true,
                 Ok(taken) => self.held = taken,
                 // The pipe is empty: it is the socket that has nothing.
-                Err(Errno::EAGAIN) => {
-                    self.rest(pipes);
-                    return Flowing::Waits;
-                }
+                Err(Errno::EAGAIN) => from.readable = false,
                 Err(Errno::EINTR) => {}
                 Err(_) => return Flowing::Broken,
             }
@@ -176,20 +226,53 @@ pub(super) enum Outcome {
     Reset,
 }
 
-/// What a socket has said of itself (epoll(7)).
+/// Who has said something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Word {
-    /// That it can be read or written, or has come to its end.
-    Ready,
-    /// That it is broken. What it received before that is still passed on.
-    Broken,
+    /// Nobody: it is only its turn.
+    Turn,
+    /// The connection from inside, in epoll's words.
+    Inside(EpollFlags),
+    /// The one to outside.
+    Outside(EpollFlags),
+}
+
+/// One connection, and what it has said of itself and not been asked since: a call that could only
+/// say "not yet" costs as much as one that moves something.
+#[derive(Debug)]
+struct Side {
+    stream: TcpStream,
+    readable: bool,
+    writable: bool,
+}
+
+impl Side {
+    /// Nothing is known of it yet, so it is to be asked.
+    fn new(stream: TcpStream) -> Self {
+        // Its peer's own choice of when to send is not to be delayed again here.
+        let _ = stream.set_nodelay(true);
+        Self {
+            stream,
+            readable: true,
+            writable: true,
+        }
+    }
+
+    /// Whether it is broken. What it received before that can still be read.
+    fn hear(&mut self, events: EpollFlags) -> bool {
+        let over = EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR;
+        let read = EpollFlags::EPOLLIN | EpollFlags::EPOLLRDHUP | over;
+        self.readable |= events.intersects(read);
+        self.writable |= events.intersects(EpollFlags::EPOLLOUT | over);
+        events.contains(EpollFlags::EPOLLERR)
+    }
 }
 
 /// A connection from inside and one to outside.
 #[derive(Debug)]
 pub(super) struct Join {
-    inside: TcpStream,
-    outside: TcpStream,
+    inside: Side,
+    outside: Side,
     up: Lane,
     down: Lane,
 }
@@ -197,12 +280,9 @@ pub(super) struct Join {
 impl Join {
     /// Join two connections whose calls do not wait.
     pub(super) fn new(inside: TcpStream, outside: TcpStream) -> Self {
-        // Neither side's own choice of when to send is to be delayed again here.
-        let _ = inside.set_nodelay(true);
-        let _ = outside.set_nodelay(true);
         Self {
-            inside,
-            outside,
+            inside: Side::new(inside),
+            outside: Side::new(outside),
             up: Lane::default(),
             down: Lane::default(),
         }
@@ -210,10 +290,16 @@ impl Join {
 
     /// Move what can be moved, at most `most` bytes in each direction.
     pub(super) fn turn(&mut self, pipes: &mut Pipes, word: Word, most: u64) -> Outcome {
-        let up = self.up.flow(&self.inside, &self.outside, pipes, most);
-        let down = self.down.flow(&self.outside, &self.inside, pipes, most);
+        let broken = match word {
+            Word::Turn => false,
+            Word::Inside(events) => self.inside.hear(events),
+            Word::Outside(events) => self.outside.hear(events),
+        };
+        let (inside, outside) = (&mut self.inside, &mut self.outside);
+        let up = self.up.flow(inside, outside, pipes, most);
+        let down = self.down.flow(outside, inside, pipes, most);
         let either = |state| up == state || down == state;
-        if word == Word::Broken || either(Flowing::Broken) {
+        if broken || either(Flowing::Broken) {
             return Outcome::Reset;
         }
         if up == Flowing::Ended && down == Flowing::Ended {
@@ -241,8 +327,8 @@ impl Join {
             }
         }
         if outcome != Outcome::Ended {
-            reset(self.inside);
-            reset(self.outside);
+            reset(self.inside.stream);
+            reset(self.outside.stream);
         }
     }
 }
@@ -268,6 +354,9 @@ mod tests {
 
     use super::*;
 
+    /// As if the connection from inside had said all at once.
+    const ASKED: Word = Word::Inside(EpollFlags::EPOLLIN.union(EpollFlags::EPOLLOUT));
+
     fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let one = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -287,8 +376,8 @@ mod tests {
         loop {
             let both = PollFlags::POLLIN;
             let mut watched = [
-                PollFd::new(join.inside.as_fd(), both),
-                PollFd::new(join.outside.as_fd(), both),
+                PollFd::new(join.inside.stream.as_fd(), both),
+                PollFd::new(join.outside.stream.as_fd(), both),
             ];
             if join.up.held > 0 {
                 watched[1].set_events(both | PollFlags::POLLOUT);
@@ -297,14 +386,16 @@ mod tests {
                 watched[0].set_events(both | PollFlags::POLLOUT);
             }
             poll(&mut watched, PollTimeout::from(2000_u16)).unwrap();
-            let broken = watched.iter().any(|fd| {
-                fd.revents()
-                    .is_some_and(|events| events.contains(PollFlags::POLLERR))
+            // poll(2) and epoll have the same numbers.
+            let said = watched.map(|fd| {
+                let events = fd.revents().unwrap_or(PollFlags::empty());
+                EpollFlags::from_bits_truncate(events.bits().into())
             });
-            let word = if broken { Word::Broken } else { Word::Ready };
-            match join.turn(pipes, word, u64::MAX) {
-                Outcome::Waits | Outcome::GoesOn => {}
-                over => return over,
+            for word in [Word::Inside(said[0]), Word::Outside(said[1])] {
+                match join.turn(pipes, word, u64::MAX) {
+                    Outcome::Waits | Outcome::GoesOn => {}
+                    over => return over,
+                }
             }
         }
     }
@@ -355,9 +446,9 @@ mod tests {
         let mut pipes = Pipes::new(4);
         server.write_all(b"last words").unwrap();
         // Only once they are there, or the reset would overtake them in the kernel.
-        join.outside.set_nonblocking(false).unwrap();
-        join.outside.peek(&mut [0]).unwrap();
-        join.outside.set_nonblocking(true).unwrap();
+        join.outside.stream.set_nonblocking(false).unwrap();
+        join.outside.stream.peek(&mut [0]).unwrap();
+        join.outside.stream.set_nonblocking(true).unwrap();
         reset(server);
         let outcome = run(&mut join, &mut pipes);
         assert_eq!(outcome, Outcome::Reset);
@@ -382,7 +473,7 @@ mod tests {
                     idle += 1;
                 }
             }
-            let outcome = join.turn(&mut pipes, Word::Ready, u64::MAX);
+            let outcome = join.turn(&mut pipes, ASKED, u64::MAX);
             assert!(matches!(outcome, Outcome::Waits | Outcome::GoesOn));
         }
         assert_eq!(pipes.lent, 1);
@@ -404,11 +495,11 @@ mod tests {
         let (mut client, mut join, mut server) = joined();
         let mut none = Pipes::new(0);
         client.write_all(b"x").unwrap();
-        let outcome = join.turn(&mut none, Word::Ready, u64::MAX);
+        let outcome = join.turn(&mut none, ASKED, u64::MAX);
         assert_eq!(outcome, Outcome::LacksPipe);
         let mut pipes = Pipes::new(1);
         while join.bytes().0 == 0 {
-            join.turn(&mut pipes, Word::Ready, u64::MAX);
+            join.turn(&mut pipes, ASKED, u64::MAX);
         }
         assert_eq!((pipes.lent, pipes.idle.len()), (0, 1));
         server.read_exact(&mut [0]).unwrap();
