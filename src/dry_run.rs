@@ -157,6 +157,12 @@ pub fn text(plan: &Plan) -> String {
             &format!("{number} {} ({:?})", handed.name, handed.kind),
         );
     }
+    for publish in plan.egress.iter().flat_map(|setup| &setup.published) {
+        line(
+            "published",
+            &format!("port {} inside at {}", publish.inside, publish.outside),
+        );
+    }
     if let Some(timeout) = plan.timeout {
         line("time limit", &spec::show_duration(timeout));
     }

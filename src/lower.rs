@@ -122,7 +122,8 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
 
 fn without_egress(policy: &mut Policy, losses: &mut Vec<String>) {
     if !std::mem::take(&mut policy.egress).is_empty() {
-        losses.push("egress: needs a network namespace; no destination is reached".to_owned());
+        let lost = "egress: needs a network namespace; nothing is reached, in or out";
+        losses.push(lost.to_owned());
     }
 }
 

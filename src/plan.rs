@@ -279,13 +279,14 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
     if policy.network != Network::Loopback {
         return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
     }
-    // Unix sockets are let through by the mounts: nothing has to be carried for them.
-    if !rules.allow_hosts() {
-        return Ok(None);
-    }
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
         families.push(Family::V6);
+    }
+    // Unix sockets are let through by the mounts: nothing has to be carried for them.
+    if !rules.allow_hosts() {
+        let closed = Setup::closed().with_published(&egress.publish, &families)?;
+        return Ok((!closed.published.is_empty()).then_some(closed));
     }
     let low = |port: u16| port < FIRST_OPEN_PORT;
     if !user_namespace && rules.ports_below(Protocol::Tcp).iter().any(low) {
@@ -301,7 +302,9 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
         Ok(path) if path.starts_with("/etc") => Place::Etc,
         _ => Place::Elsewhere,
     };
-    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect).map(Some)
+    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect)?
+        .with_published(&egress.publish, &families)
+        .map(Some)
 }
 
 /// Who has made the user namespace that owns the network has every capability over both from outside,

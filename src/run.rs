@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
 use crate::egress::engine::Engine;
+use crate::egress::publish;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
 use crate::plan::{Plan, Situation, errno_of};
@@ -59,6 +60,10 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         return print(&plan, format);
     }
     let planned = Instant::now();
+    let published = match &plan.egress {
+        None => Vec::new(),
+        Some(setup) => publish::open(&setup.published)?,
+    };
     let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask =
         parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
@@ -100,7 +105,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             parent::raise_descriptor_limit()
                 .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
             let ways = std::mem::take(&mut spawned.ways);
-            Some(Engine::new(setup, ways, events.again()?)?)
+            Some(Engine::new(setup, ways, published, events.again()?)?)
         }
     };
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;

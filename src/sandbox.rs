@@ -8,6 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::egress::destination::Destination;
 use crate::egress::engine::Engine;
+use crate::egress::publish::{self, Publish};
 use crate::egress::service::Service;
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -100,6 +102,7 @@ enum Change {
     PrivateTmp,
     Allow(Destination),
     Deny(Destination),
+    Publish(Publish),
     Limit(Limit),
     Timeout(Duration),
     Hostname(String),
@@ -185,6 +188,18 @@ impl Sandbox {
     /// When it is no destination.
     pub fn deny(&mut self, destination: &str) -> Result<&mut Self> {
         Ok(self.change(Change::Deny(parse_destination("deny", destination)?)))
+    }
+
+    /// Let the host reach a port of the sandbox's loopback, written as for `--publish`:
+    /// `127.0.0.1:8080:80`. The connections are carried by a thread of this process, as for
+    /// [`Sandbox::allow`]; a way in, and none out. [`Child::published`] says where it listens.
+    ///
+    /// # Errors
+    /// When it is nothing of the kind.
+    pub fn publish(&mut self, what: &str) -> Result<&mut Self> {
+        let publish = spec::publish(OsStr::new(what))
+            .map_err(|reason| Error::usage(format!("publish {what}"), reason.to_string()))?;
+        Ok(self.change(Change::Publish(publish)))
     }
 
     /// A resource limit (prlimit(2)): its name in lower case without `RLIMIT_`, and the value as
@@ -299,6 +314,14 @@ impl Sandbox {
         sources.extend(self.passed.iter().map(|(_, fd)| fd.as_raw_fd()));
         let situation = self.situation(Some(&sources))?;
         let plan = launch::plan(&lowered, &situation)?;
+        let published = match &plan.egress {
+            None => Vec::new(),
+            Some(setup) => publish::open(&setup.published)?,
+        };
+        let addresses = published.iter().map(TcpListener::local_addr);
+        let addresses: Vec<SocketAddr> = addresses
+            .collect::<std::io::Result<_>>()
+            .map_err(|error| Error::host("listen", "", errno_of(&error)))?;
         let group = Group::make(&lowered.policy.cgroup)?;
         let order = || Order {
             descriptors: sources.clone(),
@@ -314,11 +337,8 @@ impl Sandbox {
             None => None,
             Some(setup) => {
                 let ways = std::mem::take(&mut spawned.ways);
-                Some(Service::start(Engine::new(
-                    setup,
-                    ways,
-                    Events::default(),
-                )?)?)
+                let engine = Engine::new(setup, ways, published, Events::default())?;
+                Some(Service::start(engine)?)
             }
         };
         Ok(Child {
@@ -333,6 +353,7 @@ impl Sandbox {
             ended: None,
             status: None,
             spawned,
+            published: addresses,
             _egress: egress,
             _group: group,
         })
@@ -438,6 +459,7 @@ impl Sandbox {
                 Change::PrivateTmp => files.private_tmp = true,
                 Change::Allow(destination) => policy.egress.allow.push(destination.clone()),
                 Change::Deny(destination) => policy.egress.deny.push(destination.clone()),
+                Change::Publish(publish) => policy.egress.publish.push(*publish),
                 Change::Limit(limit) => {
                     policy
                         .limits
@@ -576,6 +598,7 @@ pub struct Child {
     ended: Option<i32>,
     status: Option<ExitStatus>,
     spawned: Spawned,
+    published: Vec<SocketAddr>,
     /// Makes the connections that the policy allows, until the sandbox is gone.
     _egress: Option<Service>,
     /// Removed after the sandbox is gone: fields are dropped in this order.
@@ -593,6 +616,12 @@ impl Child {
     #[must_use]
     pub fn pidfd(&self) -> BorrowedFd<'_> {
         self.spawned.pidfd.as_fd()
+    }
+
+    /// Where this host listens for what is published ([`Sandbox::publish`]), in order.
+    #[must_use]
+    pub fn published(&self) -> &[SocketAddr] {
+        &self.published
     }
 
     /// What was launched.

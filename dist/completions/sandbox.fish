@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sandbox_global_optspecs
-    string join \n policy= require= best-effort net= allow= deny= inspect= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
+    string join \n policy= require= best-effort net= allow= deny= inspect= publish= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
 end
 
 function __fish_sandbox_needs_command
@@ -33,6 +33,7 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the comma
 complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_needs_command" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -102,6 +103,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let th
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -177,6 +179,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let 
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -292,6 +295,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'L
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"

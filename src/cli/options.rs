@@ -14,6 +14,7 @@ use clap::builder::{
 use clap::{Args, ValueHint};
 
 use crate::egress::destination::Destination;
+use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
 use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
@@ -142,6 +143,15 @@ struct NetworkOptions {
     /// do not work with it.
     #[arg(long, value_name = "yes|no", num_args = 0..=1, require_equals = true, default_missing_value = "yes", hide_possible_values = true, value_parser = switch())]
     inspect: Option<bool>,
+
+    /// Let the host reach the port IN of the command's loopback at OUT
+    ///
+    /// Written as [ADDRESS:]PORT:PORT, with an IPv6 ADDRESS in brackets: 8080:80, 0.0.0.0:8080:80,
+    /// [::1]:8080:80. TCP. Without ADDRESS this host alone reaches it, at 127.0.0.1; port 0 outside takes
+    /// a free one, which --events names. It is a way in and none out, with or without --allow. Needs
+    /// --net loopback. May be given several times. Danger: whoever reaches ADDRESS talks to the command.
+    #[arg(long, value_name = "OUT:IN", value_parser = bytes(spec::publish))]
+    publish: Vec<Publish>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -407,6 +417,7 @@ impl PolicyOptions {
                     true => Inspect::Yes,
                     false => Inspect::No,
                 }),
+                publish: self.network.publish,
             },
             ..Layer::default()
         };
@@ -544,6 +555,9 @@ mod tests {
             (&["--net", "fds"], |l| l.network = Some(Network::Fds)),
             (&["--net", "ns:blue"], |l| {
                 l.network = Some(Network::Namespace("/run/netns/blue".into()));
+            }),
+            (&["--publish", "8080:80"], |l| {
+                l.egress.publish = vec!["127.0.0.1:8080:80".parse().unwrap()];
             }),
             (&["--require", "full"], |l| {
                 l.require = Some(Strictness::Full)

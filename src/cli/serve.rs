@@ -302,7 +302,7 @@ impl ServeArgs {
                 true => Ok(policy),
                 false => Err(Error::usage(
                     "egress.allow",
-                    "the broker gives its workers no way out yet; leave it out, or run the server alone",
+                    "the broker gives its workers no way out yet, and publishes nothing but its listeners; leave it out, or run the server alone",
                 )),
             }
         };

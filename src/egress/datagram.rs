@@ -372,7 +372,7 @@ impl Datagrams {
             wish: flow.wish,
             rule: flow.rule.to_string(),
             address: flow.address,
-            out: flow.out,
+            there: flow.out,
             back: flow.back,
             took: flow.began.elapsed(),
             failure,

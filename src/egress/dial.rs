@@ -62,11 +62,13 @@ impl Dial {
         }
     }
 
-    /// Go on: look at the attempts under way, and start the next one where it is time. `watch` is
-    /// given each new attempt's socket, so that this is called again when it is writable.
+    /// Go on: look at the attempts under way, and start the next one where it is time. `make` gives a
+    /// socket for an address ([`open`]). `watch` is given each new attempt's socket, so that this is
+    /// called again when it is writable.
     pub(super) fn advance(
         &mut self,
         now: Instant,
+        mut make: impl FnMut(SocketAddr) -> Result<OwnedFd, Errno>,
         mut watch: impl FnMut(BorrowedFd<'_>),
     ) -> Progress {
         if let Some((stream, address)) = self.take_connected() {
@@ -80,7 +82,7 @@ impl Dial {
                 break;
             };
             self.next = now + PATIENCE;
-            match start(address) {
+            match make(address).and_then(|socket| start(socket, address)) {
                 Err(errno) => self.last_failure = errno,
                 Ok(socket) => {
                     watch(socket.as_fd());
@@ -117,14 +119,18 @@ impl Dial {
     }
 }
 
-/// Begin to connect.
-fn start(address: SocketAddr) -> Result<OwnedFd, Errno> {
+/// A socket of this process's own network, for `address`.
+pub(super) fn open(address: SocketAddr) -> Result<OwnedFd, Errno> {
     let family = match address.ip() {
         IpAddr::V4(_) => AddressFamily::Inet,
         IpAddr::V6(_) => AddressFamily::Inet6,
     };
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(family, SockType::Stream, flags, None)?;
+    socket(family, SockType::Stream, flags, None)
+}
+
+/// Begin to connect.
+fn start(socket: OwnedFd, address: SocketAddr) -> Result<OwnedFd, Errno> {
     match connect(socket.as_raw_fd(), &SockaddrStorage::from(address)) {
         Ok(()) | Err(Errno::EINPROGRESS) => Ok(socket),
         Err(errno) => Err(errno),
@@ -190,7 +196,7 @@ mod tests {
 
     fn finish(dial: &mut Dial) -> Progress {
         loop {
-            match dial.advance(Instant::now(), |_| {}) {
+            match dial.advance(Instant::now(), open, |_| {}) {
                 Progress::Waits(until) => {
                     let mut watched: Vec<_> = dial
                         .attempts
@@ -264,7 +270,8 @@ mod tests {
         crate::sys::parent::listen(full.as_fd(), Some(0)).unwrap();
         let full = TcpListener::from(full);
         let silent = full.local_addr().unwrap();
-        let _fills = [(); 4].map(|()| start(silent).unwrap());
+        let fill = || start(open(silent).unwrap(), silent).unwrap();
+        let _fills = [(); 4].map(|()| fill());
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let there = listener.local_addr().unwrap();
         let began = Instant::now();

@@ -14,11 +14,13 @@
 //! An accepted connection's own address is the one that the command asked for: the kernel's word, not
 //! the command's. Where it stands for a name, the name is looked up outside now, every address judged
 //! now, and what was judged is what is dialled.
+//!
+//! What is published goes the other way: accepted outside, dialled inside ([`super::inner`]).
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -32,13 +34,15 @@ use tracing::debug;
 use super::asking::{self, Asking, Resolution};
 use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
-use super::dial::{Dial, Progress};
-use super::journal::{Journal, Outcome, Wish};
+use super::dial::{self, Dial, Progress};
+use super::inner::Inner;
+use super::journal::{Inbound, Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::{Names, Reply};
+use super::publish::Publish;
 use super::refusals::{self, FILTER_V4, FILTER_V6};
 use super::relay::{self, Join, Pipes, Word};
-use super::rules::{Allowed, Permitted, Rules};
+use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
 use crate::error::{Error, Result};
@@ -84,6 +88,10 @@ pub(super) enum Key {
     Inside(u64),
     /// Connections to outside, of which one dial may have several.
     Outside(u64),
+    /// A listener outside.
+    Published(u64),
+    /// A listener inside that makes sockets.
+    Inner(u64),
 }
 
 /// Numbers count up from 0 and none is used twice: more than 2^56 of anything is not to be had.
@@ -101,6 +109,8 @@ impl Key {
             Self::Talk(number) => (5, number),
             Self::Datagrams(place) => (6, place),
             Self::DatagramsOutside(number) => (7, number),
+            Self::Published(place) => (8, place),
+            Self::Inner(place) => (9, place),
         };
         (kind << NUMBER_BITS) | (number & NUMBERS)
     }
@@ -116,6 +126,8 @@ impl Key {
             5 => Self::Talk(number),
             6 => Self::Datagrams(number),
             7 => Self::DatagramsOutside(number),
+            8 => Self::Published(number),
+            9 => Self::Inner(number),
             _ => return None,
         })
     }
@@ -131,6 +143,8 @@ pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
 #[derive(Debug)]
 struct Flow {
     wish: Wish,
+    /// It comes from outside: then "inside" and "outside" below are the other way round.
+    inbound: Option<Inbound>,
     rule: Arc<str>,
     began: Instant,
     /// The address that was dialled.
@@ -156,6 +170,15 @@ enum State {
 enum Target {
     Address(SocketAddr),
     Name(Permitted),
+    /// This port of the sandbox's loopback.
+    Inside(u16),
+}
+
+/// Which listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gate {
+    Inside(u64),
+    Published(u64),
 }
 
 /// What is under way to one destination, and what waits for that.
@@ -185,6 +208,12 @@ pub(crate) struct Engine {
     resolution: Resolution,
     datagrams: Datagrams,
     listeners: Vec<TcpListener>,
+    published: Vec<(TcpListener, Publish)>,
+    inner: Inner,
+    /// Connections from outside that wait for a socket inside.
+    waiting: VecDeque<u64>,
+    /// The family in which the sandbox's servers were found last.
+    served: V,
     watches: Vec<OwnedFd>,
     flows: HashMap<u64, Flow>,
     next_number: u64,
@@ -205,20 +234,34 @@ pub(crate) struct Engine {
 }
 
 impl Engine {
-    /// Take over the sockets that the child has sent, in the order of `setup`.
+    /// Take over the sockets that the child has sent, in the order of `setup`, and the listeners of what
+    /// it publishes.
     ///
     /// # Errors
     /// When they cannot be watched.
-    pub(crate) fn new(setup: &Setup, sockets: Vec<OwnedFd>, events: Events) -> Result<Self> {
+    pub(crate) fn new(
+        setup: &Setup,
+        sockets: Vec<OwnedFd>,
+        published: Vec<TcpListener>,
+        events: Events,
+    ) -> Result<Self> {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
         let (mut listeners, mut watches) = (Vec::new(), Vec::new());
         let (most_flows, most_pipes) = bounds(setup.ways.len());
         let mut datagrams = Datagrams::new(most_flows / 4);
         let mut names = Names::new(setup);
+        let mut inner = Inner::default();
         for (way, socket) in setup.ways.iter().zip(sockets) {
             match way {
                 Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
+                Way::Inner(version) => inner.add(*version, socket),
+                Way::InnerListener(address) => {
+                    let key = Key::Inner(inner.places());
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    inner.add_listener(socket, *address);
+                }
                 Way::Datagrams(address) => {
                     let key = Key::Datagrams(datagrams.inlets());
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
@@ -251,6 +294,15 @@ impl Engine {
             }
         }
         let now = Instant::now();
+        let mut journal = Journal::new(events, now);
+        for (place, (listener, publish)) in (0..).zip(published.iter().zip(&setup.published)) {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, Key::Published(place).to_data());
+            epoll.add(listener, event).map_err(failed)?;
+            if let Ok(address) = listener.local_addr() {
+                journal.listens(address, publish.inside);
+            }
+        }
+        let published = published.into_iter().zip(setup.published.iter().copied());
         Ok(Self {
             epoll,
             rules: setup.rules.clone(),
@@ -259,6 +311,10 @@ impl Engine {
             resolution: Resolution::read(&setup.rules),
             datagrams,
             listeners,
+            published: published.collect(),
+            inner,
+            waiting: VecDeque::new(),
+            served: V::Four,
             watches,
             flows: HashMap::new(),
             next_number: 0,
@@ -271,7 +327,7 @@ impl Engine {
             starved: VecDeque::new(),
             pipes: Pipes::new(most_pipes),
             accepting: Accepting::Yes,
-            journal: Journal::new(events, now),
+            journal,
         })
     }
 
@@ -290,7 +346,8 @@ impl Engine {
             _ => None,
         };
         let timer = self.timers.first().map(|&(at, _)| at);
-        let pipe = (!self.starved.is_empty()).then(|| Instant::now() + REST);
+        let lacks = !self.starved.is_empty() || !self.waiting.is_empty();
+        let pipe = lacks.then(|| Instant::now() + REST);
         [rest, timer, pipe, self.datagrams.next()]
             .into_iter()
             .flatten()
@@ -323,6 +380,10 @@ impl Engine {
         while let Some(&(_, number)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.set_timer(number, None);
             self.advance(number, now);
+        }
+        if !self.waiting.is_empty() {
+            self.inner.refill();
+            self.queue.append(&mut self.waiting);
         }
         self.start_dials(now);
         self.accept_again(now);
@@ -366,7 +427,9 @@ impl Engine {
             Key::DatagramsOutside(number) => {
                 self.with_datagrams(|flows, around| flows.outside(number, around));
             }
-            Key::Listener(place) => self.accept(place),
+            Key::Listener(place) => self.accept(Gate::Inside(place)),
+            Key::Published(place) => self.accept(Gate::Published(place)),
+            Key::Inner(place) => self.inner.turn(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
                 Some(State::Joined(_)) => self.pump(number, Word::Inside(events)),
@@ -385,21 +448,25 @@ impl Engine {
         }
     }
 
-    fn accept(&mut self, place: u64) {
+    fn accept(&mut self, gate: Gate) {
         for _ in 0..ACCEPTS {
             if self.flows.len() >= self.most_flows {
                 self.stop_accepting(Accepting::Full);
                 return;
             }
-            let Some(listener) = usize::try_from(place)
-                .ok()
-                .and_then(|place| self.listeners.get(place))
-            else {
-                return;
+            let place = |place| usize::try_from(place).unwrap_or(usize::MAX);
+            let (listener, publish) = match gate {
+                Gate::Inside(at) => (self.listeners.get(place(at)), None),
+                Gate::Published(at) => match self.published.get(place(at)) {
+                    Some((listener, publish)) => (Some(listener), Some(*publish)),
+                    None => (None, None),
+                },
             };
-            match listener.accept() {
-                Ok((stream, _)) => self.decide(stream),
-                Err(error) => match error.raw_os_error().map(Errno::from_raw) {
+            let Some(listener) = listener else { return };
+            match (listener.accept(), publish) {
+                (Ok((stream, _)), None) => self.decide(stream),
+                (Ok((stream, peer)), Some(publish)) => self.let_in(stream, peer, publish),
+                (Err(error), _) => match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
                         self.stop_accepting(Accepting::Rests(Instant::now() + REST));
                         return;
@@ -436,7 +503,7 @@ impl Engine {
             port: asked_for.port(),
         };
         match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
-            Ok(allowed) => self.begin(stream, wish, &allowed, target, now),
+            Ok(allowed) => self.begin(stream, wish, allowed.rule, target, None, now),
             Err(refusal) => {
                 relay::reset(stream);
                 self.journal.refused(&wish, &refusal, now);
@@ -444,12 +511,31 @@ impl Engine {
         }
     }
 
+    /// A connection from outside, to a port that is published.
+    fn let_in(&mut self, stream: TcpStream, peer: SocketAddr, publish: Publish) {
+        let Ok(outside) = stream.local_addr() else {
+            return;
+        };
+        if stream.set_nonblocking(true).is_err() {
+            return;
+        }
+        let wish = Wish {
+            protocol: Protocol::Tcp,
+            asked: Asked::Address(Ipv4Addr::LOCALHOST.into()),
+            port: publish.inside,
+        };
+        let inbound = Inbound { outside, peer };
+        let (rule, target) = (publish.to_string().into(), Target::Inside(publish.inside));
+        self.begin(stream, wish, rule, target, Some(inbound), Instant::now());
+    }
+
     fn begin(
         &mut self,
         stream: TcpStream,
         wish: Wish,
-        allowed: &Allowed,
+        rule: Arc<str>,
         target: Target,
+        inbound: Option<Inbound>,
         now: Instant,
     ) {
         let number = self.new_number();
@@ -465,7 +551,8 @@ impl Engine {
         };
         let flow = Flow {
             wish,
-            rule: Arc::clone(&allowed.rule),
+            inbound,
+            rule,
             began: now,
             address: None,
             timer: None,
@@ -535,6 +622,12 @@ impl Engine {
                 continue;
             };
             if let State::Queued(stream, target) = flow.state {
+                if matches!(target, Target::Inside(_)) && !self.inner.is_ready(self.served) {
+                    self.waiting.push_back(number);
+                    flow.state = State::Queued(stream, target);
+                    self.flows.insert(number, flow);
+                    continue;
+                }
                 let destination = (flow.wish.asked.clone(), flow.wish.port);
                 let dials = self.destinations.entry(destination).or_default();
                 if dials.under_way >= MOST_DIALS_TO_ONE {
@@ -546,6 +639,14 @@ impl Engine {
                 dials.under_way += 1;
                 flow.state = match target {
                     Target::Address(address) => State::Dialling(stream, Dial::new(&[address], now)),
+                    Target::Inside(port) => {
+                        let mut both = [
+                            SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
+                            SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
+                        ];
+                        both.sort_by_key(|address| V::of(*address) != self.served);
+                        State::Dialling(stream, Dial::new(&both, now))
+                    }
                     Target::Name(name) => {
                         let known = self.resolution.hosts.addresses(name.name());
                         let settings = &self.resolution.settings;
@@ -665,18 +766,26 @@ impl Engine {
     /// Go on with a dial.
     fn advance_dial(&mut self, number: u64, now: Instant) {
         let Some(Flow {
+            inbound,
             state: State::Dialling(_, dial),
             ..
         }) = self.flows.get_mut(&number)
         else {
             return;
         };
-        let epoll = &self.epoll;
-        let progress = dial.advance(now, |socket| {
-            let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
-            // Without it the attempt is looked at when the next one is due.
-            let _ = epoll.add(socket, event);
-        });
+        let (epoll, inner) = (&self.epoll, &mut self.inner);
+        let progress = dial.advance(
+            now,
+            |address| match inbound {
+                Some(_) => inner.take(V::of(address)),
+                None => dial::open(address),
+            },
+            |socket| {
+                let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
+                // Without it the attempt is looked at when the next one is due.
+                let _ = epoll.add(socket, event);
+            },
+        );
         match progress {
             Progress::Waits(until) => self.set_timer(number, Some(until)),
             Progress::Failed(errno) => {
@@ -690,6 +799,9 @@ impl Engine {
                 self.dial_is_over(&flow.wish);
                 if let State::Dialling(inside, _) = flow.state {
                     flow.address = Some(address);
+                    if flow.inbound.is_some() {
+                        self.served = V::of(address);
+                    }
                     flow.state = State::Joined(Join::new(inside, outside));
                     self.flows.insert(number, flow);
                     self.pump(number, Word::Turn);
@@ -733,7 +845,7 @@ impl Engine {
         let Some(flow) = self.flows.remove(&number) else {
             return;
         };
-        let (out, back) = match flow.state {
+        let (there, back) = match flow.state {
             State::Inspecting(stream, _) | State::Queued(stream, _) => {
                 if outcome != relay::Outcome::Ended {
                     relay::reset(stream);
@@ -751,15 +863,19 @@ impl Engine {
                 bytes
             }
         };
-        self.journal.ended(&Outcome {
+        let outcome = Outcome {
             wish: flow.wish,
             rule: flow.rule.to_string(),
             address: flow.address,
-            out,
+            there,
             back,
             took: flow.began.elapsed(),
             failure,
-        });
+        };
+        match flow.inbound {
+            None => self.journal.ended(&outcome),
+            Some(inbound) => self.journal.inbound_ended(&inbound, &outcome),
+        }
     }
 
     fn stop_accepting(&mut self, why: Accepting) {
@@ -782,8 +898,12 @@ impl Engine {
     }
 
     fn watch_listeners(&self, interest: EpollFlags) {
-        for (place, listener) in (0..).zip(&self.listeners) {
-            let mut event = EpollEvent::new(interest, Key::Listener(place).to_data());
+        let inside = (0..).zip(&self.listeners);
+        let inside = inside.map(|(place, listener)| (Key::Listener(place), listener));
+        let outside = (0..).zip(&self.published);
+        let outside = outside.map(|(place, (listener, _))| (Key::Published(place), listener));
+        for (key, listener) in inside.chain(outside) {
+            let mut event = EpollEvent::new(interest, key.to_data());
             // It fails only for what is not watched, and each of them is.
             let _ = self.epoll.modify(listener, &mut event);
         }
@@ -921,6 +1041,8 @@ mod tests {
             Key::Talk(9),
             Key::Datagrams(1),
             Key::DatagramsOutside(2),
+            Key::Published(0),
+            Key::Inner(1),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }

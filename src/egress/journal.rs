@@ -7,9 +7,10 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, HashSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::destination::{Asked, Protocol};
@@ -38,14 +39,24 @@ impl Wish {
     }
 }
 
+/// A connection from outside, to what is published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inbound {
+    /// Where it was accepted.
+    pub(super) outside: SocketAddr,
+    /// Whose it is.
+    pub(super) peer: SocketAddr,
+}
+
 /// How a connection that the rules allow came to its end.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
     pub(super) wish: Wish,
     pub(super) rule: String,
     /// The address that was dialled; `None` where none could be.
-    pub(super) address: Option<std::net::SocketAddr>,
-    pub(super) out: u64,
+    pub(super) address: Option<SocketAddr>,
+    /// Bytes from who began it.
+    pub(super) there: u64,
     pub(super) back: u64,
     pub(super) took: Duration,
     /// Why nothing came of it.
@@ -71,6 +82,26 @@ pub(super) struct Journal {
     unwritten: u64,
     refused: u64,
     sums: BTreeMap<String, Sum>,
+    /// Of what came in, by what is published.
+    inbound: BTreeMap<String, Sum>,
+}
+
+impl Sum {
+    fn shown(&self, out: u64, back: u64) -> Value {
+        json!({
+            "connections": self.connections,
+            "failures": self.failures,
+            "bytes_out": out,
+            "bytes_in": back,
+        })
+    }
+
+    fn add(&mut self, outcome: &Outcome) {
+        self.connections += 1;
+        self.failures += u64::from(outcome.failure.is_some());
+        self.out = self.out.saturating_add(outcome.there);
+        self.back = self.back.saturating_add(outcome.back);
+    }
 }
 
 impl Journal {
@@ -83,6 +114,7 @@ impl Journal {
             unwritten: 0,
             refused: 0,
             sums: BTreeMap::new(),
+            inbound: BTreeMap::new(),
         }
     }
 
@@ -160,7 +192,7 @@ impl Journal {
         info!(
             protocol = %outcome.wish.protocol,
             destination,
-            out = outcome.out,
+            out = outcome.there,
             back = outcome.back,
             failure = outcome.failure.as_deref(),
             "reached"
@@ -170,22 +202,52 @@ impl Journal {
             true => self.sums.entry(destination.clone()).or_default(),
             false => self.sums.entry("others".to_owned()).or_default(),
         };
-        sum.connections += 1;
-        sum.failures += u64::from(outcome.failure.is_some());
-        sum.out = sum.out.saturating_add(outcome.out);
-        sum.back = sum.back.saturating_add(outcome.back);
+        sum.add(outcome);
         self.events.write("egress", || {
             json!({
-                "verdict": match outcome.failure {
-                    None => "allowed",
-                    Some(_) => "failed",
-                },
+                "verdict": verdict(outcome),
                 "protocol": outcome.wish.protocol.to_string(),
                 "destination": destination,
                 "address": outcome.address.map(|address| address.to_string()),
                 "rule": outcome.rule,
-                "bytes_out": outcome.out,
+                "bytes_out": outcome.there,
                 "bytes_in": outcome.back,
+                "seconds": outcome.took.as_secs_f64(),
+                "reason": outcome.failure,
+            })
+        });
+    }
+
+    /// This host listens at `outside` for the sandbox's port `inside`.
+    pub(super) fn listens(&mut self, outside: SocketAddr, inside: u16) {
+        info!(%outside, inside, "published");
+        self.events.write(
+            "listening",
+            || json!({ "address": outside.to_string(), "inside": inside }),
+        );
+    }
+
+    /// A connection from outside has ended.
+    pub(super) fn inbound_ended(&mut self, inbound: &Inbound, outcome: &Outcome) {
+        info!(
+            outside = %inbound.outside,
+            peer = %inbound.peer,
+            inside = outcome.wish.port,
+            into = outcome.there,
+            out = outcome.back,
+            failure = outcome.failure.as_deref(),
+            "let in"
+        );
+        let sums = &mut self.inbound;
+        sums.entry(outcome.rule.clone()).or_default().add(outcome);
+        self.events.write("inbound", || {
+            json!({
+                "verdict": verdict(outcome),
+                "address": inbound.outside.to_string(),
+                "peer": inbound.peer.to_string(),
+                "inside": outcome.wish.port,
+                "bytes_in": outcome.there,
+                "bytes_out": outcome.back,
                 "seconds": outcome.took.as_secs_f64(),
                 "reason": outcome.failure,
             })
@@ -207,25 +269,28 @@ impl Journal {
         if self.refused > 0 {
             info!(refused = self.refused, "in all");
         }
-        if self.sums.is_empty() && self.refused == 0 {
+        if self.sums.is_empty() && self.inbound.is_empty() && self.refused == 0 {
             return;
         }
-        let sums: serde_json::Map<String, Value> = self
-            .sums
-            .iter()
-            .map(|(destination, sum)| {
-                let sum = json!({
-                    "connections": sum.connections,
-                    "failures": sum.failures,
-                    "bytes_out": sum.out,
-                    "bytes_in": sum.back,
-                });
-                (destination.clone(), sum)
+        self.events.write("egress-summary", || {
+            let out = self
+                .sums
+                .iter()
+                .map(|(to, sum)| (to.clone(), sum.shown(sum.out, sum.back)));
+            let inbound = self.inbound.iter();
+            let inbound = inbound.map(|(at, sum)| (at.clone(), sum.shown(sum.back, sum.out)));
+            json!({
+                "destinations": out.collect::<Map<String, Value>>(),
+                "inbound": inbound.collect::<Map<String, Value>>(),
+                "refused": self.refused,
             })
-            .collect();
-        self.events.write(
-            "egress-summary",
-            || json!({ "destinations": sums, "refused": self.refused }),
-        );
+        });
+    }
+}
+
+fn verdict(outcome: &Outcome) -> &'static str {
+    match outcome.failure {
+        None => "allowed",
+        Some(_) => "failed",
     }
 }

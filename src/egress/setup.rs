@@ -14,6 +14,7 @@ use ipnet::IpNet;
 
 use super::destination::{Asked, Protocol};
 use super::lookup::{Hosts, Settings};
+use super::publish::Publish;
 use super::rules::{Permitted, Rules};
 use super::synthetic::Synthetic;
 use crate::error::{Error, Result};
@@ -42,6 +43,10 @@ pub(crate) enum Way {
     Spare(Protocol, V),
     /// A packet socket that sees what the kernel refuses.
     Watch(V),
+    /// Where the supervisor makes sockets of this namespace ([`super::inner`]).
+    InnerListener(SocketAddr),
+    /// One of these sockets, made here.
+    Inner(V),
 }
 
 /// IPv4 or IPv6.
@@ -71,6 +76,8 @@ impl fmt::Display for Way {
             Self::Spare(..) => f.write_str("a spare socket"),
             Self::Watch(V::Four) => f.write_str("the watch for refused IPv4 packets"),
             Self::Watch(V::Six) => f.write_str("the watch for refused IPv6 packets"),
+            Self::InnerListener(address) => write!(f, "tcp://{address}, for what is published"),
+            Self::Inner(_) => f.write_str("a socket for what is published"),
         }
     }
 }
@@ -112,12 +119,14 @@ impl Way {
     /// What the child does for it.
     pub(crate) fn to_opening(self) -> Opening {
         match self {
-            Self::Listener(address) | Self::NameStream(address) => internet(
-                V::of(address),
-                libc::SOCK_STREAM,
-                Some(address),
-                Listens::Yes,
-            ),
+            Self::Listener(address) | Self::NameStream(address) | Self::InnerListener(address) => {
+                internet(
+                    V::of(address),
+                    libc::SOCK_STREAM,
+                    Some(address),
+                    Listens::Yes,
+                )
+            }
             Self::Datagrams(address) if address.ip().is_unspecified() => Opening {
                 options: match V::of(address) {
                     V::Four => &[(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)],
@@ -139,6 +148,7 @@ impl Way {
                 };
                 internet(version, kind, None, Listens::No)
             }
+            Self::Inner(version) => internet(version, libc::SOCK_STREAM, None, Listens::No),
             Self::Watch(version) => Opening {
                 family: libc::AF_PACKET,
                 kind: libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
@@ -204,7 +214,16 @@ pub(crate) struct Setup {
     pub(crate) aliases: Vec<(IpAddr, Permitted)>,
     /// Whether what is sent to a name must name it.
     pub(crate) inspect: Inspect,
+    /// Ports inside that the host reaches.
+    pub(crate) published: Vec<Publish>,
 }
+
+/// Where sockets for what is published are made. An address of the loopback that hardly any program
+/// uses, and a port that none has for itself, so that the command has all others.
+const INNER_V4: Ipv4Addr = Ipv4Addr::new(127, 83, 66, 88);
+const INNER_PORT: u16 = 1;
+/// How many of them the child makes of each family, so that the first connections need not wait.
+const FIRST_INNER: usize = 9;
 
 /// The wildcard address of `address`'s family, with its port.
 fn any(address: SocketAddr) -> SocketAddr {
@@ -299,12 +318,69 @@ impl Setup {
             synthetic,
             aliases,
             inspect,
+            published: Vec::new(),
         })
     }
 
-    /// Every port that is dialled outside by TCP, in order; that of name servers among them.
+    /// What a sandbox needs that reaches nothing.
+    pub(crate) fn closed() -> Self {
+        Self {
+            rules: Rules::default(),
+            ways: Vec::new(),
+            families: Vec::new(),
+            synthetic: Synthetic::default(),
+            aliases: Vec::new(),
+            inspect: Inspect::No,
+            published: Vec::new(),
+        }
+    }
+
+    /// The same with ports that are published, on a host that has `families`.
+    ///
+    /// # Errors
+    /// When that is too many sockets, or a rule needs the same address.
+    pub(crate) fn with_published(
+        mut self,
+        published: &[Publish],
+        families: &[Family],
+    ) -> Result<Self> {
+        if published.is_empty() {
+            return Ok(self);
+        }
+        for family in families {
+            let (ip, version) = match family {
+                Family::V4 => (IpAddr::V4(INNER_V4), V::Four),
+                Family::V6 => (IpAddr::V6(Ipv6Addr::LOCALHOST), V::Six),
+            };
+            let address = SocketAddr::new(ip, INNER_PORT);
+            let taken = [address, any(address)].map(Way::Listener);
+            if self.ways.iter().any(|way| taken.contains(way)) {
+                return Err(Error::usage(
+                    "egress.publish",
+                    format!(
+                        "port {INNER_PORT} of a network, or of {ip}, cannot be allowed beside it"
+                    ),
+                ));
+            }
+            self.ways.push(Way::InnerListener(address));
+            self.ways
+                .extend(std::iter::repeat_n(Way::Inner(version), FIRST_INNER));
+        }
+        check(self.ways.len())?;
+        self.published = published.to_vec();
+        Ok(self)
+    }
+
+    /// Every port that is dialled by TCP, in order: outside, that of name servers among them, and inside.
     pub(crate) fn ports(&self) -> Vec<u16> {
-        let mut ports = BTreeSet::from([DOMAIN]);
+        let mut ports = BTreeSet::new();
+        if self.rules.allow_hosts() {
+            ports.insert(DOMAIN);
+        }
+        ports.extend(self.published.iter().map(|publish| publish.inside));
+        if !self.published.is_empty() {
+            ports.insert(INNER_PORT);
+        }
         for (protocol, _, of_network) in self.rules.networks() {
             if protocol == Protocol::Tcp {
                 ports.extend(of_network.iter());

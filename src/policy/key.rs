@@ -192,6 +192,10 @@ keys! {
             "What is sent by TCP to an allowed name must be TLS or HTTP and name it; nothing is decrypted",
             read |layer, item| { layer.egress.inspect = Some(inspect(item.flag()?)); Ok(()) },
             value |layer| layer.egress.inspect.map(|inspect| Value::Flag(inspect == Inspect::Yes));
+        "publish": Kind::Texts, "--publish OUT:IN", "[\"127.0.0.1:8080:80\"]",
+            "Ports of the sandbox's loopback that the host reaches: [ADDRESS:]PORT outside, PORT inside; no way out",
+            read |layer, item| { layer.egress.publish = item.list(spec::publish)?; Ok(()) },
+            value |layer| Value::list(layer.egress.publish.iter().map(|publish| publish.to_string().into()));
     }
     ["namespaces"] {
         "user": Kind::Choice(&["auto", "yes", "no"]), "--userns WHEN", "\"yes\"",

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::{Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UserNamespace, View};
 use crate::egress::destination::Destination;
+use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
 
 /// Where a layer came from, lowest first.
@@ -92,6 +93,8 @@ pub struct EgressLayer {
     pub deny: Vec<Destination>,
     /// What is sent to a name must name it.
     pub inspect: Option<Inspect>,
+    /// Ports inside that the host reaches.
+    pub publish: Vec<Publish>,
 }
 
 /// `[namespaces]` of a layer.

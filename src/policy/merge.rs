@@ -93,6 +93,7 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     add(&mut to.allow, &from.allow);
     add(&mut to.deny, &from.deny);
     last(&mut to.inspect, &from.inspect);
+    add(&mut to.publish, &from.publish);
 
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
@@ -153,6 +154,10 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
 pub(crate) const EGRESS_NEEDS_LOOPBACK: &str =
     "destinations are reached through the sandbox's own loopback: needs network mode \"loopback\"";
 
+/// The same of what is published.
+const PUBLISH_NEEDS_LOOPBACK: &str =
+    "what is published is a port of the sandbox's own loopback: needs network mode \"loopback\"";
+
 /// Refuse what contradicts itself.
 fn consistent(layer: &Layer) -> Result<()> {
     if let Some(path) = layer.paths().find(|path| !path.is_absolute()) {
@@ -161,8 +166,13 @@ fn consistent(layer: &Layer) -> Result<()> {
             "not an absolute path",
         ));
     }
-    if !layer.egress.allow.is_empty() && layer.network != Some(Network::Loopback) {
-        return Err(Error::usage("egress.allow", EGRESS_NEEDS_LOOPBACK));
+    if layer.network != Some(Network::Loopback) {
+        if !layer.egress.allow.is_empty() {
+            return Err(Error::usage("egress.allow", EGRESS_NEEDS_LOOPBACK));
+        }
+        if !layer.egress.publish.is_empty() {
+            return Err(Error::usage("egress.publish", PUBLISH_NEEDS_LOOPBACK));
+        }
     }
     let process = &layer.process;
     if process.as_pid_1 == Some(true) && layer.namespaces.pid == Some(false) {
@@ -266,6 +276,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
             allow: layer.egress.allow,
             deny: layer.egress.deny,
             inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
+            publish: layer.egress.publish,
         },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
@@ -333,6 +344,7 @@ impl From<&Policy> for Layer {
                 allow: policy.egress.allow.clone(),
                 deny: policy.egress.deny.clone(),
                 inspect: Some(policy.egress.inspect),
+                publish: policy.egress.publish.clone(),
             },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),
@@ -399,16 +411,21 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
     } = policy;
     // What follows from a shared mount namespace is said once, by that.
     let own_mounts = namespaces.mount;
-    let table: [(bool, &str, &str); 17] = [
+    let table: [(bool, &str, &str); 18] = [
         (
             policy.network == Network::Host,
             "network.mode",
             "no network isolation: the command has the host's network",
         ),
         (
-            !policy.egress.is_empty(),
+            !policy.egress.allow.is_empty(),
             "egress.allow",
             "the command reaches what is named there, through the supervisor",
+        ),
+        (
+            !policy.egress.publish.is_empty(),
+            "egress.publish",
+            "who reaches the address outside reaches the command's port inside",
         ),
         (
             policy.user_namespace == UserNamespace::No,

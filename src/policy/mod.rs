@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::egress::destination::Destination;
+use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
 
 /// What the sandbox has of the network.
@@ -174,6 +175,8 @@ pub struct Egress {
     pub deny: Vec<Destination>,
     /// What is sent to a name must name it.
     pub inspect: Inspect,
+    /// Ports inside that the host reaches: a way in, and none out.
+    pub publish: Vec<Publish>,
 }
 
 /// Whether the first bytes of a TCP connection to an allowed name are read ([`crate::egress::sniff`]).
@@ -187,10 +190,10 @@ pub enum Inspect {
 }
 
 impl Egress {
-    /// Whether nothing may be reached, so that nothing is set up.
+    /// Whether nothing may be reached, in or out, so that nothing is set up.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.allow.is_empty()
+        self.allow.is_empty() && self.publish.is_empty()
     }
 }
 

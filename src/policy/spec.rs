@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::{Cgroup, Limit, Network, Seccomp, Strictness, UserNamespace, View};
 use crate::egress::destination::Destination;
+use crate::egress::publish::Publish;
 use crate::request::Endpoint;
 
 /// Why a value makes no sense; displayed as the reason alone.
@@ -121,6 +122,17 @@ pub fn destination(text: &OsStr) -> Parsed<Destination> {
     match text.to_str() {
         Some(text) => text.parse(),
         None => invalid("a destination is plain text"),
+    }
+}
+
+/// What `--publish` publishes.
+///
+/// # Errors
+/// When it is nothing of the kind.
+pub fn publish(text: &OsStr) -> Parsed<Publish> {
+    match text.to_str() {
+        Some(text) => text.parse(),
+        None => invalid("what is published is plain text"),
     }
 }
 

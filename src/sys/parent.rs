@@ -227,6 +227,20 @@ pub(crate) fn attach_filter(
     )
 }
 
+/// connect(2) with `AF_UNSPEC`: a TCP socket is neither connected nor bound to a port any more.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
+    let nobody = libc::sockaddr {
+        sa_family: 0,
+        sa_data: [0; 14],
+    };
+    let length = u32::try_from(size_of_val(&nobody)).unwrap_or(0);
+    // SAFETY: the address is as long as said and lives over the call.
+    let result = unsafe { libc::connect(socket.as_raw_fd(), &raw const nobody, length) };
+    Errno::result(result).map(drop)
+}
+
 /// prlimit(2): as many descriptors as the process may have (`RLIMIT_NOFILE`), for itself and what it
 /// starts from now on.
 ///
