@@ -45,6 +45,22 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The kernel refused a change to a network, and said more than a number.
+    #[error("cannot {action}{}{}", on(.object), in_its_words(.said))]
+    #[non_exhaustive]
+    Network {
+        /// What was being done, as a verb phrase ("add the link").
+        action: &'static str,
+        /// To what, and in which namespace.
+        object: String,
+        /// The kernel's own words (extended acknowledgements, netlink(7)); empty where it has none.
+        said: String,
+        /// The kernel's reason.
+        #[source]
+        errno: Errno,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A policy, profile or set file is not valid.
     #[error("{}:{line}:{column}: {reason}", .file.display())]
     #[non_exhaustive]
@@ -114,6 +130,14 @@ fn on(object: &str) -> String {
     }
 }
 
+fn in_its_words(words: &str) -> String {
+    if words.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", words.trim_end_matches('.'))
+    }
+}
+
 impl Error {
     /// A failed step with its object.
     pub(crate) fn step(step: Step, object: impl Into<String>, errno: Errno) -> Self {
@@ -154,6 +178,7 @@ impl Error {
     pub(crate) fn with_hint(mut self, advice: Option<String>) -> Self {
         if let Self::Step { hint, .. }
         | Self::Host { hint, .. }
+        | Self::Network { hint, .. }
         | Self::Unsupported { hint, .. }
         | Self::NotExecutable { hint, .. } = &mut self
             && hint.is_none()
@@ -169,6 +194,7 @@ impl Error {
         match self {
             Self::Step { hint, .. }
             | Self::Host { hint, .. }
+            | Self::Network { hint, .. }
             | Self::Unsupported { hint, .. }
             | Self::NotExecutable { hint, .. } => hint.as_deref(),
             _ => None,

@@ -19,6 +19,7 @@ mod launch;
 pub mod log;
 mod lower;
 pub mod mounts;
+pub mod netns;
 pub mod owner;
 pub mod plan;
 pub mod policy;

@@ -10,7 +10,7 @@
 #![forbid(unsafe_code)]
 
 use std::fs::{self, File};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -49,6 +49,14 @@ pub(crate) fn to_join(path: &Path) -> NetworkOwner {
     }
 }
 
+/// The user namespace that owns the network `namespace`, where it is to be joined first.
+pub(crate) fn of_open(namespace: BorrowedFd<'_>) -> Option<OwnedFd> {
+    match owner_of_open(namespace)? {
+        Owner::Ours => parent::namespace_owner(namespace).ok(),
+        _ => None,
+    }
+}
+
 /// What to do about the network namespace at `path` that could not be joined for want of rights.
 pub(crate) fn hint(path: &Path) -> Option<String> {
     Some(match owner_of(path)? {
@@ -62,7 +70,12 @@ pub(crate) fn hint(path: &Path) -> Option<String> {
 /// `None` where there is no such namespace.
 fn owner_of(path: &Path) -> Option<Owner> {
     let namespace = File::open(path).ok()?;
-    let mut below = match parent::namespace_owner(namespace.as_fd()) {
+    owner_of_open(namespace.as_fd())
+}
+
+/// The same of an open namespace.
+fn owner_of_open(namespace: BorrowedFd<'_>) -> Option<Owner> {
+    let mut below = match parent::namespace_owner(namespace) {
         Ok(owner) => File::from(owner),
         Err(Errno::EPERM) => return Some(Owner::OutOfSight),
         Err(_) => return None,

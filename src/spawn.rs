@@ -116,13 +116,13 @@ impl Drop for Launch {
 ///
 /// A change of ids in one of them makes the memory undumpable (prctl(2)), lest the new user trace it
 /// and so get at ours. It becomes dumpable again, if it was, only when the last one is off it.
-struct Sharing;
+pub(crate) struct Sharing;
 
 /// How many launches share the memory, and whether it was dumpable before the first.
 static SHARED: Mutex<(usize, bool)> = Mutex::new((0, false));
 
 impl Sharing {
-    fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         if shared.0 == 0 {
             shared.1 = prctl::get_dumpable() == Ok(true);

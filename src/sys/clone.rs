@@ -308,7 +308,7 @@ fn run_errand<T: Sync>(errand: &'static Errand<T>) -> ! {
 
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
-fn arguments(stack: &Stack, flags: Flags) -> libc::clone_args {
+pub(super) fn arguments(stack: &Stack, flags: Flags) -> libc::clone_args {
     // SAFETY: `clone_args` is integers only; all zero means "nothing asked".
     let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
     arguments.flags = (libc::CLONE_VM as u64) | flags.namespaces;
@@ -332,7 +332,7 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// # Safety
 /// The stack must be used by nothing else, and what `arguments` points to must be writable, until
 /// the child has executed something or exited.
-unsafe fn clone3<T: Sync>(
+pub(super) unsafe fn clone3<T: Sync>(
     arguments: &libc::clone_args,
     entry: fn(&'static T) -> !,
     value: &'static T,

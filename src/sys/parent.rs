@@ -92,6 +92,16 @@ pub(crate) fn namespace_owner(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errn
     Errno::result(owner).map(|owner| unsafe { OwnedFd::from_raw_fd(owner) })
 }
 
+/// ioctl(2) `NS_GET_NSTYPE`: which kind of namespace that is, as its `CLONE_NEW*` flag. Since Linux 4.11.
+///
+/// ENOTTY where it is none.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn namespace_kind(namespace: BorrowedFd<'_>) -> Result<i32, Errno> {
+    // SAFETY: takes no further argument.
+    Errno::result(unsafe { libc::ioctl(namespace.as_raw_fd(), libc::NS_GET_NSTYPE) })
+}
+
 /// ioctl(2) `NS_GET_OWNER_UID`: who made the user namespace `namespace`. Since Linux 4.11.
 ///
 /// Not async-signal-safe: uses libc's errno.

@@ -1,0 +1,338 @@
+//! Namespaces with names: the files in `/run/netns` that ip-netns(8) makes, made, listed and deleted.
+//!
+//! A name is an empty file with the namespace mounted on it, and the directory is a shared mount, so
+//! that other mount namespaces see names come and go. Byte for byte what iproute2 does, and under the
+//! same lock, so that either tool may use and delete what the other made.
+//!
+//! Every function reads what is there at that moment; names may come and go meanwhile.
+#![forbid(unsafe_code)]
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::nsid::{NsidAttribute, NsidMessage};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use serde::Serialize;
+
+use super::handle::{Namespace, identity_at};
+use super::name::NamespaceName;
+use super::netlink::{Connection, Request};
+use crate::error::{Error, Result};
+use crate::plan::errno_of;
+use crate::sys::parent;
+
+/// Where iproute2 keeps names.
+pub const DIRECTORY: &str = "/run/netns";
+
+/// The file of `name`.
+#[must_use]
+pub fn path_of(name: &NamespaceName) -> PathBuf {
+    Path::new(DIRECTORY).join(name.as_str())
+}
+
+/// Make a namespace called `name`. Its `lo` is down, and nothing else is in it.
+///
+/// # Errors
+/// When there is such a name already, or the kernel gives no namespace; nothing is left then.
+pub fn add(name: &NamespaceName) -> Result<Namespace> {
+    let namespace = Namespace::make_called(name.to_string())?;
+    attach(name, &namespace)?;
+    Ok(namespace)
+}
+
+/// Give `namespace` the name `name`.
+///
+/// # Errors
+/// When there is such a name already, or it cannot be mounted; nothing is left then.
+pub fn attach(name: &NamespaceName, namespace: &Namespace) -> Result<()> {
+    prepare_directory()?;
+    let path = path_of(name);
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0)
+        .open(&path)
+        .map_err(|error| {
+            let hint = (error.kind() == ErrorKind::AlreadyExists).then(|| taken(name));
+            Error::host("name the namespace", name.to_string(), errno_of(&error)).with_hint(hint)
+        })?;
+    let source = format!("/proc/self/fd/{}", namespace.as_fd().as_raw_fd());
+    let mounted = mount(
+        Some(source.as_str()),
+        &path,
+        None::<&str>,
+        MsFlags::MS_BIND,
+        None::<&str>,
+    );
+    mounted.map_err(|errno| {
+        // Ours, made just now: nobody else has mounted anything on it.
+        let _ = fs::remove_file(&path);
+        Error::host("name the namespace", name.to_string(), errno)
+    })
+}
+
+fn taken(name: &NamespaceName) -> String {
+    match open(name) {
+        Ok(_) => "there is a namespace of this name".to_owned(),
+        Err(_) => format!(
+            "{} is a file without a namespace, left behind: 'sandbox netns delete {name}' removes it",
+            path_of(name).display()
+        ),
+    }
+}
+
+/// The directory, and it a shared mount of its own. The first of several does it; the others wait.
+fn prepare_directory() -> Result<()> {
+    let on = |errno| {
+        Error::host("prepare", DIRECTORY, errno).with_hint(
+            (errno == Errno::EPERM || errno == Errno::EACCES)
+                .then(|| "names below it are root's to make".to_owned()),
+        )
+    };
+    match DirBuilder::new().mode(0o755).create(DIRECTORY) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(on(errno_of(&error))),
+        _ => {}
+    }
+    let directory = File::open(DIRECTORY).map_err(|error| on(errno_of(&error)))?;
+    let _locked =
+        Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| on(errno))?;
+    let nothing = None::<&str>;
+    let share = || {
+        let flags = MsFlags::MS_SHARED | MsFlags::MS_REC;
+        mount(Some(""), DIRECTORY, Some("none"), flags, nothing)
+    };
+    match share() {
+        // It is no mount point yet.
+        Err(Errno::EINVAL) => {
+            let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+            mount(Some(DIRECTORY), DIRECTORY, Some("none"), flags, nothing).map_err(on)?;
+            share().map_err(on)
+        }
+        shared => shared.map_err(on),
+    }
+}
+
+/// The namespace called `name`.
+///
+/// # Errors
+/// When there is none.
+pub fn open(name: &NamespaceName) -> Result<Namespace> {
+    let path = path_of(name);
+    let missing = |errno| Error::host("open the namespace", name.to_string(), errno);
+    let file = File::open(&path).map_err(|error| {
+        let hint = (error.kind() == ErrorKind::NotFound)
+            .then(|| "'sandbox netns list' lists those that there are".to_owned());
+        missing(errno_of(&error)).with_hint(hint)
+    })?;
+    Namespace::from_descriptor_called(file.into(), name.to_string()).map_err(|_| {
+        missing(Errno::EINVAL).with_hint(Some(format!(
+            "{} is a file without a namespace, left behind: 'sandbox netns delete {name}' removes it",
+            path.display()
+        )))
+    })
+}
+
+/// Take the name `name` away. The namespace goes on while processes, descriptors or links keep it.
+///
+/// A file that was left behind without a namespace is removed as well.
+///
+/// # Errors
+/// When there is no such name.
+pub fn delete(name: &NamespaceName) -> Result<()> {
+    let path = path_of(name);
+    match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        // EINVAL: nothing is mounted there.
+        Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(errno) => {
+            return Err(
+                Error::host("delete the namespace", name.to_string(), errno).with_hint(
+                    (errno == Errno::EPERM)
+                        .then(|| "names in /run/netns are root's: run as root".to_owned()),
+                ),
+            );
+        }
+    }
+    fs::remove_file(&path)
+        .map_err(|error| Error::host("delete the namespace", name.to_string(), errno_of(&error)))
+}
+
+/// What there is behind a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// A namespace.
+    Live,
+    /// A file only: being made at this moment, or left behind.
+    Stale,
+}
+
+/// A name that there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Named {
+    /// The name.
+    pub name: NamespaceName,
+    /// Its file.
+    pub path: PathBuf,
+    /// What is behind it.
+    pub state: State,
+    /// The number that the caller's namespace gives it, if it has given one.
+    pub nsid: Option<i32>,
+    /// The processes in it, as many as the caller may see.
+    pub pids: Vec<i32>,
+}
+
+/// Every name, in their order.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn list() -> Result<Vec<Named>> {
+    let mut found = Vec::new();
+    let mut own: Option<Connection> = None;
+    let processes = processes();
+    for name in names()? {
+        let path = path_of(&name);
+        let mut named = Named {
+            name,
+            path,
+            state: State::Stale,
+            nsid: None,
+            pids: Vec::new(),
+        };
+        match File::open(&named.path) {
+            // Deleted since.
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(_) => {}
+            Ok(file) if parent::namespace_kind(file.as_fd()) == Ok(libc::CLONE_NEWNET) => {
+                named.state = State::Live;
+                let namespace = Namespace::from_descriptor_called(file.into(), String::new())?;
+                let identity = namespace.identity()?;
+                named.pids = processes
+                    .iter()
+                    .filter(|(_, other)| *other == identity)
+                    .map(|(pid, _)| *pid)
+                    .collect();
+                if own.is_none() {
+                    own = Some(Namespace::own()?.connect()?);
+                }
+                if let Some(own) = &mut own {
+                    named.nsid = own.nsid_of(&namespace)?;
+                }
+            }
+            Ok(_) => {}
+        }
+        found.push(named);
+    }
+    Ok(found)
+}
+
+/// The names alone, in their order.
+///
+/// # Errors
+/// When they cannot be read.
+pub fn names() -> Result<Vec<NamespaceName>> {
+    let entries = match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|error| Error::host("read", DIRECTORY, errno_of(&error)))?,
+    };
+    let mut names: Vec<_> = entries
+        .flatten()
+        .filter_map(|entry| NamespaceName::of_entry(&entry.file_name()))
+        .collect();
+    names.sort();
+    Ok(names)
+}
+
+/// The names of the namespace that process `pid` is in: none, one, or several.
+///
+/// # Errors
+/// When there is no such process.
+pub fn identify(pid: i32) -> Result<Vec<NamespaceName>> {
+    let wanted = Namespace::of_process(pid)?.identity()?;
+    Ok(names()?
+        .into_iter()
+        .filter(|name| identity_at(path_of(name)) == Some(wanted))
+        .collect())
+}
+
+/// The processes in `namespace`, as many as the caller may see.
+///
+/// # Errors
+/// When the kernel does not say which namespace it is.
+pub fn pids(namespace: &Namespace) -> Result<Vec<i32>> {
+    let wanted = namespace.identity()?;
+    let mut pids: Vec<i32> = processes()
+        .into_iter()
+        .filter(|(_, identity)| *identity == wanted)
+        .map(|(pid, _)| pid)
+        .collect();
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+/// Every process that the caller may look at, with its network namespace.
+fn processes() -> Vec<(i32, (u64, u64))> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, identity_at(format!("/proc/{pid}/ns/net"))?))
+        })
+        .collect()
+}
+
+impl Connection {
+    /// The number that this namespace gives to `other`, if it has given one.
+    ///
+    /// # Errors
+    /// When the kernel does not answer.
+    pub fn nsid_of(&mut self, other: &Namespace) -> Result<Option<i32>> {
+        let mut message = NsidMessage::default();
+        message
+            .attributes
+            .push(NsidAttribute::Fd(descriptor(other)));
+        let message = RouteNetlinkMessage::GetNsId(message);
+        let Some(RouteNetlinkMessage::NewNsId(answer)) = self.get(message, "ask for a number")?
+        else {
+            return Ok(None);
+        };
+        Ok(answer
+            .attributes
+            .iter()
+            .find_map(|attribute| match attribute {
+                NsidAttribute::Id(id) if *id >= 0 => Some(*id),
+                _ => None,
+            }))
+    }
+}
+
+/// Have the socket's namespace call `other` by the number `id`; by one of the kernel's choice if none is
+/// given. A number once given stays.
+#[must_use]
+pub fn set_nsid(other: &Namespace, id: Option<u32>) -> Request {
+    let mut message = NsidMessage::default();
+    let number = id.and_then(|id| i32::try_from(id).ok()).unwrap_or(-1);
+    message.attributes = vec![
+        NsidAttribute::Fd(descriptor(other)),
+        NsidAttribute::Id(number),
+    ];
+    let object = match id {
+        Some(id) => format!("{} to {id}", other.label()),
+        None => format!("{} to a free one", other.label()),
+    };
+    let message = RouteNetlinkMessage::NewNsId(message);
+    let mut request = Request::new(message, 0, "set the number of", object);
+    request.kept.push(other.clone());
+    request
+}
+
+fn descriptor(namespace: &Namespace) -> u32 {
+    u32::try_from(namespace.as_fd().as_raw_fd()).expect("a descriptor is not negative")
+}
