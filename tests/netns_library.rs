@@ -38,6 +38,7 @@ fn pair() -> (Namespace, Namespace) {
     let (mut here, mut there) = (one.connect().unwrap(), other.connect().unwrap());
     here.perform(&[wire.request(), link::up(name("lo"))])
         .unwrap();
+    there.perform(&[link::up(name("veth1"))]).unwrap();
     for (network, link, last) in [(&mut here, "veth0", 1), (&mut there, "veth1", 2)] {
         let index = network.index_of(&name(link)).unwrap();
         let v4 = format!("10.1.1.{last}/24").parse().unwrap();

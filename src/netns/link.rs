@@ -209,14 +209,12 @@ pub struct End {
     pub mac: Option<Mac>,
     /// The largest packet it carries.
     pub mtu: Option<u32>,
-    /// Whether it is up at once.
-    pub admin: Admin,
     /// The bridge that it is a port of, by its index, in its own namespace.
     pub master: Option<u32>,
 }
 
 impl End {
-    /// One that is down, with nothing chosen.
+    /// One with nothing chosen.
     #[must_use]
     pub const fn new(name: LinkName) -> Self {
         Self {
@@ -225,7 +223,6 @@ impl End {
             index: None,
             mac: None,
             mtu: None,
-            admin: Admin::Down,
             master: None,
         }
     }
@@ -233,10 +230,6 @@ impl End {
     fn message(&self, kept: &mut Vec<Namespace>) -> LinkMessage {
         let mut message = LinkMessage::default();
         message.header.index = self.index.unwrap_or(0);
-        if self.admin == Admin::Up {
-            message.header.flags = LinkFlags::Up;
-            message.header.change_mask = LinkFlags::Up;
-        }
         let name = self.name.as_str().to_owned();
         let mut attributes = vec![LinkAttribute::IfName(name)];
         if let Some(namespace) = &self.namespace {
@@ -256,6 +249,9 @@ impl End {
 pub struct NewLink {
     /// The link itself.
     pub end: End,
+    /// Whether it is up at once. The peer of a wire never is: the kernel does not bring up an end
+    /// before there is the other.
+    pub admin: Admin,
     /// What it is.
     pub kind: Kind,
 }
@@ -266,6 +262,7 @@ impl NewLink {
     pub const fn new(name: LinkName, kind: Kind) -> Self {
         Self {
             end: End::new(name),
+            admin: Admin::Down,
             kind,
         }
     }
@@ -308,13 +305,10 @@ impl NewLink {
         self
     }
 
-    /// The same, up at once; both ends of a pair.
+    /// The same, up at once, save the other end of a wire.
     #[must_use]
-    pub fn up(mut self) -> Self {
-        self.end.admin = Admin::Up;
-        if let Kind::Veth { peer } = &mut self.kind {
-            peer.admin = Admin::Up;
-        }
+    pub const fn up(mut self) -> Self {
+        self.admin = Admin::Up;
         self
     }
 
@@ -330,6 +324,10 @@ impl NewLink {
     pub fn request(&self) -> Request {
         let mut kept = Vec::new();
         let mut message = self.end.message(&mut kept);
+        if self.admin == Admin::Up {
+            message.header.flags = LinkFlags::Up;
+            message.header.change_mask = LinkFlags::Up;
+        }
         let (kind, data) = match &self.kind {
             Kind::Veth { peer } => {
                 let peer = InfoVeth::Peer(peer.message(&mut kept));

@@ -13,7 +13,7 @@
 //!
 //! # fn main() -> sandbox::Result<()> {
 //! let (one, other) = (Namespace::make()?, Namespace::make()?);
-//! let pair = link::NewLink::veth("veth0".parse()?, "veth1".parse()?).peer_in(&other).up();
+//! let pair = link::NewLink::veth("veth0".parse()?, "veth1".parse()?).peer_in(&other);
 //! let mut network = one.connect()?;
 //! network.perform(&[pair.request()])?;
 //! let veth0 = network.index_of(&"veth0".parse()?)?;
