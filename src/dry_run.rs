@@ -209,6 +209,9 @@ fn mount_words(mount: &Mount) -> String {
                 console.unwrap_or_default()
             );
         }
+        Mount::File { source, path } => {
+            return format!("{} in place of {}", source.display(), path.display());
+        }
         Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
         Mount::ReadWrite(_) => "writable",
         Mount::ProcMask(_)

@@ -49,6 +49,16 @@ pub const SERVE_TABLE: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same for `sandbox netns`.
+pub const NETNS_TABLE: &[(&str, &str)] = &[
+    ("0", "it was done"),
+    ("125", "it was not done: the message says why"),
+    (
+        "other",
+        "of exec: the command's own, as sandbox(1) lists them",
+    ),
+];
+
 /// The status for a command that signal `signal` killed.
 #[must_use]
 pub fn for_signal(signal: i32) -> u8 {

@@ -28,6 +28,13 @@ use crate::sys::mount::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case", tag = "what", content = "path")]
 pub enum Mount {
+    /// A file or directory put over another one.
+    File {
+        /// What is put there.
+        source: PathBuf,
+        /// Where.
+        path: PathBuf,
+    },
     /// A tree made read-only, with everything mounted below it.
     ReadOnly(PathBuf),
     /// A tree kept writable.
@@ -76,6 +83,7 @@ impl Mount {
     #[must_use]
     pub const fn step(&self) -> Step {
         match self {
+            Self::File { .. } => Step::Files,
             Self::ReadOnly(_) => Step::ReadOnly,
             Self::ReadWrite(_) => Step::ReadWrite,
             Self::Proc => Step::Proc,
@@ -96,7 +104,8 @@ impl Mount {
     pub fn object(&self) -> String {
         match self {
             Self::Proc | Self::Sys | Self::Dev { .. } => String::new(),
-            Self::ReadOnly(path)
+            Self::File { path, .. }
+            | Self::ReadOnly(path)
             | Self::ReadWrite(path)
             | Self::ProcReadOnly(path)
             | Self::ProcMask(path)
@@ -197,6 +206,11 @@ impl Mounts {
     fn add(&mut self, line: usize, mount: &Mount) -> Result<()> {
         let step = mount.step();
         match mount {
+            Mount::File { source, path } => {
+                let copy = Call::Copy(c_path(source)?, Depth::Recursive, 0);
+                self.push(step, line, copy);
+                self.push(step, line, Call::Attach(0, c_path(path)?));
+            }
             Mount::ReadOnly(path) if path == Path::new("/") => {
                 let call = Call::SetAccess(c"/".into(), Depth::Recursive, Access::ReadOnly);
                 self.push(step, line, call);

@@ -88,6 +88,8 @@ pub struct Situation {
     pub standard: [Kind; 3],
     /// The host.
     pub support: Support,
+    /// Files to be put over others inside: pairs of a path and the one that it is put over.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// Everything that one launch does.
@@ -235,7 +237,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
-        mounts: mounts(policy, support, &rules)?,
+        mounts: with_files(&situation.files, policy, mounts(policy, support, &rules)?)?,
         egress: decide_egress(policy, user_namespace, rules)?,
         forbids_user_namespaces: user_namespace,
         hostname: process.hostname.clone(),
@@ -607,6 +609,23 @@ const PROC_MASKED: &[&str] = &[
     "kpagecgroup",
     "vmallocinfo",
 ];
+
+/// `files` first, so that whatever covers a path covers these too.
+fn with_files(
+    files: &[(PathBuf, PathBuf)],
+    policy: &Policy,
+    mounts: Vec<Mount>,
+) -> Result<Vec<Mount>> {
+    if !files.is_empty() && !policy.namespaces.mount {
+        return Err(Error::usage(
+            "--share mount",
+            "files are put in place of others here, which needs a mount namespace of the sandbox's own",
+        ));
+    }
+    let files = files.iter().cloned();
+    let files = files.map(|(source, path)| Mount::File { source, path });
+    Ok(files.chain(mounts).collect())
+}
 
 /// The mounts as the host is now: which paths are there, which sockets are listed.
 ///

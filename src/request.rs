@@ -79,4 +79,6 @@ pub struct Request {
     pub dry_run: Option<Format>,
     /// Print what each step took.
     pub timing: bool,
+    /// Files that are put over others inside: pairs of a path and the one that it is put over.
+    pub files: Vec<(PathBuf, PathBuf)>,
 }

@@ -138,6 +138,7 @@ fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
             .collect(),
         standard,
         support: Support::quick(),
+        files: request.files.clone(),
     })
 }
 

@@ -525,6 +525,7 @@ impl Sandbox {
             descriptors,
             standard,
             support: Support::quick(),
+            files: Vec::new(),
         })
     }
 }

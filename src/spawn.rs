@@ -597,6 +597,7 @@ mod tests {
                 descriptors: Vec::new(),
                 standard: [Kind::File; 3],
                 support: Support::quick(),
+                files: Vec::new(),
             };
             let plan = plan::plan(&policy, &situation).unwrap();
             let order = |descriptors, awaits_connection| Order {

@@ -47,6 +47,8 @@ steps! {
     ForbidUserNamespaces = "forbid nested user namespaces",
     /// Make every mount private to the new mount namespace.
     PrivateMounts = "make the mounts private",
+    /// Put files in place of others (`sandbox netns exec`).
+    Files = "put in place the file",
     /// Make a path read-only.
     ReadOnly = "make a path read-only",
     /// Make a path writable below a read-only one.

@@ -22,7 +22,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// All pages, as `sandbox man --dir` writes them.
-fn pages() -> [(&'static str, String); 3] {
+fn pages() -> [(&'static str, String); 4] {
     let dir = tempfile::tempdir().unwrap();
     printed(&["man", "--dir", dir.path().to_str().unwrap()]);
     let names: BTreeSet<_> = std::fs::read_dir(dir.path())
@@ -35,12 +35,19 @@ fn pages() -> [(&'static str, String); 3] {
             .map(|name| name.as_os_str())
             .collect::<Vec<_>>(),
         [
+            OsStr::new("sandbox-netns.1"),
             OsStr::new("sandbox-policy.5"),
             OsStr::new("sandbox-serve.1"),
             OsStr::new("sandbox.1")
         ]
     );
-    ["sandbox.1", "sandbox-serve.1", "sandbox-policy.5"].map(|name| {
+    [
+        "sandbox.1",
+        "sandbox-serve.1",
+        "sandbox-netns.1",
+        "sandbox-policy.5",
+    ]
+    .map(|name| {
         (
             name,
             std::fs::read_to_string(dir.path().join(name)).unwrap(),
@@ -200,6 +207,7 @@ fn every_exit_status_is_in_the_page() {
     for (name, table) in [
         ("sandbox.1", sandbox::exit::TABLE),
         ("sandbox-serve.1", sandbox::exit::SERVE_TABLE),
+        ("sandbox-netns.1", sandbox::exit::NETNS_TABLE),
     ] {
         let page = page(name);
         let statuses = plain(section(&page, "EXIT STATUS"));

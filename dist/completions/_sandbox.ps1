@@ -75,6 +75,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--version', '--version', [CompletionResultType]::ParameterName, 'Print version')
             [CompletionResult]::new('run', 'run', [CompletionResultType]::ParameterValue, 'Run a command; the word "run" may be left out')
             [CompletionResult]::new('serve', 'serve', [CompletionResultType]::ParameterValue, 'Accept connections and hand them to sandboxed workers')
+            [CompletionResult]::new('netns', 'netns', [CompletionResultType]::ParameterValue, 'Make namespaces with names, and links, addresses and rules in them')
             [CompletionResult]::new('policy', 'policy', [CompletionResultType]::ParameterValue, 'Say what policies there are and what one means')
             [CompletionResult]::new('doctor', 'doctor', [CompletionResultType]::ParameterValue, 'Say what this host can give, what is missing, and the remedy')
             [CompletionResult]::new('selftest', 'selftest', [CompletionResultType]::ParameterValue, 'Try the known escapes inside such a sandbox')
@@ -192,6 +193,380 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'With --status, print JSON')
             [CompletionResult]::new('--best-effort', '--best-effort', [CompletionResultType]::ParameterName, 'Run with less protection where this host cannot give all')
             [CompletionResult]::new('--allow-unsafe-fd', '--allow-unsafe-fd', [CompletionResultType]::ParameterName, 'Pass descriptors of kinds that can lead out of the sandbox')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Make namespaces with names')
+            [CompletionResult]::new('attach', 'attach', [CompletionResultType]::ParameterValue, 'Give a namespace that there is a name')
+            [CompletionResult]::new('list', 'list', [CompletionResultType]::ParameterValue, 'List the names, with the number and the processes of each namespace')
+            [CompletionResult]::new('ls', 'ls', [CompletionResultType]::ParameterValue, 'List the names, with the number and the processes of each namespace')
+            [CompletionResult]::new('delete', 'delete', [CompletionResultType]::ParameterValue, 'Take names away; processes in a namespace keep it alive')
+            [CompletionResult]::new('del', 'del', [CompletionResultType]::ParameterValue, 'Take names away; processes in a namespace keep it alive')
+            [CompletionResult]::new('identify', 'identify', [CompletionResultType]::ParameterValue, 'Say which names the namespace of a process has')
+            [CompletionResult]::new('pids', 'pids', [CompletionResultType]::ParameterValue, 'List the processes in a namespace')
+            [CompletionResult]::new('set', 'set', [CompletionResultType]::ParameterValue, 'Give a namespace a number, by which the caller''s namespace calls it')
+            [CompletionResult]::new('monitor', 'monitor', [CompletionResultType]::ParameterValue, 'Tell when names come and go, until interrupted')
+            [CompletionResult]::new('exec', 'exec', [CompletionResultType]::ParameterValue, 'Run a command in a namespace, confined as by "sandbox run"')
+            [CompletionResult]::new('show', 'show', [CompletionResultType]::ParameterValue, 'Print the links, addresses, routes, rules and neighbours of a namespace')
+            [CompletionResult]::new('veth', 'veth', [CompletionResultType]::ParameterValue, 'Join two namespaces, or two ends in one, by a wire: a veth pair')
+            [CompletionResult]::new('link', 'link', [CompletionResultType]::ParameterValue, 'Make, change, move and delete links')
+            [CompletionResult]::new('address', 'address', [CompletionResultType]::ParameterValue, 'Give addresses to a link, or take them away')
+            [CompletionResult]::new('addr', 'addr', [CompletionResultType]::ParameterValue, 'Give addresses to a link, or take them away')
+            [CompletionResult]::new('route', 'route', [CompletionResultType]::ParameterValue, 'Add, replace and delete routes')
+            [CompletionResult]::new('rule', 'rule', [CompletionResultType]::ParameterValue, 'Add and delete rules that choose a table of routes')
+            [CompletionResult]::new('neighbour', 'neighbour', [CompletionResultType]::ParameterValue, 'Say which hardware address a neighbour has, or forget it')
+            [CompletionResult]::new('sysctl', 'sysctl', [CompletionResultType]::ParameterValue, 'Read or write settings of a namespace''s network')
+            break
+        }
+        'sandbox;netns;add' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;attach' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;list' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;ls' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;delete' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Take every name away')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;del' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Take every name away')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;identify' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;pids' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;set' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;monitor' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;exec' {
+            [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
+            [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
+            [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
+            [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
+            [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
+            [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
+            [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
+            [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
+            [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')
+            [CompletionResult]::new('--sys', '--sys', [CompletionResultType]::ParameterName, 'Whose /sys the command sees: its own or the host''s')
+            [CompletionResult]::new('--dev', '--dev', [CompletionResultType]::ParameterName, 'Whose /dev the command sees: its own or the host''s')
+            [CompletionResult]::new('--read-only', '--read-only', [CompletionResultType]::ParameterName, 'Make PATH and everything below it read-only')
+            [CompletionResult]::new('--read-write', '--read-write', [CompletionResultType]::ParameterName, 'Keep PATH writable below a read-only tree')
+            [CompletionResult]::new('--hide', '--hide', [CompletionResultType]::ParameterName, 'Cover PATH, a directory or file, with nothing')
+            [CompletionResult]::new('--hide-sockets', '--hide-sockets', [CompletionResultType]::ParameterName, 'Hide the host''s Unix sockets that have a path')
+            [CompletionResult]::new('--private-tmp', '--private-tmp', [CompletionResultType]::ParameterName, 'Give the command an empty /tmp and /var/tmp of its own')
+            [CompletionResult]::new('--seccomp', '--seccomp', [CompletionResultType]::ParameterName, 'Filter system calls by PROFILE, by the profile in FILE, or not at all')
+            [CompletionResult]::new('--cap-add', '--cap-add', [CompletionResultType]::ParameterName, 'Keep the capability CAP')
+            [CompletionResult]::new('--user', '--user', [CompletionResultType]::ParameterName, 'Run the command as USER')
+            [CompletionResult]::new('--group', '--group', [CompletionResultType]::ParameterName, 'Run the command as GROUP')
+            [CompletionResult]::new('--chdir', '--chdir', [CompletionResultType]::ParameterName, 'Start the command in the directory PATH')
+            [CompletionResult]::new('--hostname', '--hostname', [CompletionResultType]::ParameterName, 'Call the host NAME inside')
+            [CompletionResult]::new('--as-pid-1', '--as-pid-1', [CompletionResultType]::ParameterName, 'Make the command process 1 itself')
+            [CompletionResult]::new('--new-session', '--new-session', [CompletionResultType]::ParameterName, 'Start the command in a new session, without the terminal')
+            [CompletionResult]::new('--env', '--env', [CompletionResultType]::ParameterName, 'Set the variable NAME to VALUE, or pass on the caller''s NAME')
+            [CompletionResult]::new('--unset-env', '--unset-env', [CompletionResultType]::ParameterName, 'Remove the variable NAME')
+            [CompletionResult]::new('--clear-env', '--clear-env', [CompletionResultType]::ParameterName, 'Start from an empty environment')
+            [CompletionResult]::new('--keep-env', '--keep-env', [CompletionResultType]::ParameterName, 'With --clear-env, keep the variable NAME all the same')
+            [CompletionResult]::new('--limit', '--limit', [CompletionResultType]::ParameterName, 'Set a resource limit as NAME=SOFT or NAME=SOFT:HARD')
+            [CompletionResult]::new('--cgroup', '--cgroup', [CompletionResultType]::ParameterName, 'Limit the sandbox as a whole: memory=SIZE,pids=N,cpu=N')
+            [CompletionResult]::new('--timeout', '--timeout', [CompletionResultType]::ParameterName, 'End everything after DURATION, with exit status 124')
+            [CompletionResult]::new('--kill-after', '--kill-after', [CompletionResultType]::ParameterName, 'Wait DURATION between SIGTERM and SIGKILL when --timeout runs out')
+            [CompletionResult]::new('--pass-fd', '--pass-fd', [CompletionResultType]::ParameterName, 'Pass the open descriptor N, called NAME')
+            [CompletionResult]::new('--listen', '--listen', [CompletionResultType]::ParameterName, 'Listen on ADDRESS outside and pass the socket, called NAME')
+            [CompletionResult]::new('--connect', '--connect', [CompletionResultType]::ParameterName, 'Connect to ADDRESS outside and pass the socket, called NAME')
+            [CompletionResult]::new('--receive-from', '--receive-from', [CompletionResultType]::ParameterName, 'Take connected sockets from a broker listening on unix:PATH')
+            [CompletionResult]::new('--events', '--events', [CompletionResultType]::ParameterName, 'Write events as JSON lines to FILE or to the open descriptor N')
+            [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be done, as text or JSON, and run nothing')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--unconfined', '--unconfined', [CompletionResultType]::ParameterName, 'Run the command with all the caller''s rights, as "ip netns exec" does')
+            [CompletionResult]::new('--best-effort', '--best-effort', [CompletionResultType]::ParameterName, 'Run with less protection where this host cannot give all')
+            [CompletionResult]::new('--stdin-socket', '--stdin-socket', [CompletionResultType]::ParameterName, 'Make the first passed socket standard input and output too')
+            [CompletionResult]::new('--allow-unsafe-fd', '--allow-unsafe-fd', [CompletionResultType]::ParameterName, 'Pass descriptors of kinds that can lead out of the sandbox')
+            [CompletionResult]::new('--timing', '--timing', [CompletionResultType]::ParameterName, 'Print the microseconds that each step of the launch took')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;show' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;veth' {
+            [CompletionResult]::new('--mtu', '--mtu', [CompletionResultType]::ParameterName, 'The largest packet that both ends carry, in bytes')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--up', '--up', [CompletionResultType]::ParameterName, 'Bring both ends up')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;link' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('add', 'add', [CompletionResultType]::ParameterValue, 'Make a link; "netns veth" makes two ends of a wire')
+            [CompletionResult]::new('set', 'set', [CompletionResultType]::ParameterValue, 'Change a link')
+            [CompletionResult]::new('delete', 'delete', [CompletionResultType]::ParameterValue, 'Delete a link; of a wire, both ends')
+            [CompletionResult]::new('del', 'del', [CompletionResultType]::ParameterValue, 'Delete a link; of a wire, both ends')
+            break
+        }
+        'sandbox;netns;link;add' {
+            [CompletionResult]::new('--parent', '--parent', [CompletionResultType]::ParameterName, 'The link that a macvlan or vlan lies on')
+            [CompletionResult]::new('--mode', '--mode', [CompletionResultType]::ParameterName, 'How macvlan links of one parent see each other: bridge, private, vepa or passthru')
+            [CompletionResult]::new('--tag', '--tag', [CompletionResultType]::ParameterName, 'The tag of a vlan, from 1 to 4094')
+            [CompletionResult]::new('--mac', '--mac', [CompletionResultType]::ParameterName, 'The hardware address')
+            [CompletionResult]::new('--mtu', '--mtu', [CompletionResultType]::ParameterName, 'The largest packet, in bytes')
+            [CompletionResult]::new('--bridge', '--bridge', [CompletionResultType]::ParameterName, 'Make it a port of this bridge')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--up', '--up', [CompletionResultType]::ParameterName, 'Bring it up')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;link;set' {
+            [CompletionResult]::new('--mac', '--mac', [CompletionResultType]::ParameterName, 'The hardware address')
+            [CompletionResult]::new('--mtu', '--mtu', [CompletionResultType]::ParameterName, 'The largest packet, in bytes')
+            [CompletionResult]::new('--bridge', '--bridge', [CompletionResultType]::ParameterName, 'Make it a port of this bridge')
+            [CompletionResult]::new('--name', '--name', [CompletionResultType]::ParameterName, 'Call it so from now on')
+            [CompletionResult]::new('--to', '--to', [CompletionResultType]::ParameterName, 'Move it to another namespace')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--no-bridge', '--no-bridge', [CompletionResultType]::ParameterName, 'Make it no bridge''s port')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;link;delete' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;link;del' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;address' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;addr' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;route' {
+            [CompletionResult]::new('--via', '--via', [CompletionResultType]::ParameterName, 'The next router')
+            [CompletionResult]::new('--link', '--link', [CompletionResultType]::ParameterName, 'The link it goes out by')
+            [CompletionResult]::new('--source', '--source', [CompletionResultType]::ParameterName, 'The source address of what is sent from here')
+            [CompletionResult]::new('--metric', '--metric', [CompletionResultType]::ParameterName, 'The smaller number wins')
+            [CompletionResult]::new('--table', '--table', [CompletionResultType]::ParameterName, 'The table; default: 254, the main one')
+            [CompletionResult]::new('--kind', '--kind', [CompletionResultType]::ParameterName, 'What is done: unicast, local, blackhole, unreachable or prohibit')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--onlink', '--onlink', [CompletionResultType]::ParameterName, 'The next router is on the link, though no address says so')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;rule' {
+            [CompletionResult]::new('--from', '--from', [CompletionResultType]::ParameterName, 'For packets from this network')
+            [CompletionResult]::new('--to', '--to', [CompletionResultType]::ParameterName, 'For packets to this network')
+            [CompletionResult]::new('--input', '--input', [CompletionResultType]::ParameterName, 'For packets that came in by this link')
+            [CompletionResult]::new('--output', '--output', [CompletionResultType]::ParameterName, 'For packets that go out by this link')
+            [CompletionResult]::new('--mark', '--mark', [CompletionResultType]::ParameterName, 'For packets with this mark')
+            [CompletionResult]::new('--priority', '--priority', [CompletionResultType]::ParameterName, 'The smaller number comes first')
+            [CompletionResult]::new('--table', '--table', [CompletionResultType]::ParameterName, 'The table that is looked up')
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--ipv6', '--ipv6', [CompletionResultType]::ParameterName, 'For IPv6, where no network says so')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;neighbour' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
+            [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
+            [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('--quiet', '--quiet', [CompletionResultType]::ParameterName, 'Leave warnings out')
+            [CompletionResult]::new('-h', '-h', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            [CompletionResult]::new('--help', '--help', [CompletionResultType]::ParameterName, 'Print help (see more with ''--help'')')
+            break
+        }
+        'sandbox;netns;sysctl' {
+            [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')
             [CompletionResult]::new('-v', '-v', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
             [CompletionResult]::new('--verbose', '--verbose', [CompletionResultType]::ParameterName, 'Say more: -v what was granted, -vv each step, -vvv everything')
             [CompletionResult]::new('-q', '-q', [CompletionResultType]::ParameterName, 'Leave warnings out')

@@ -484,6 +484,7 @@ impl Blueprint {
             descriptors: order.descriptors.clone(),
             standard: order.standard,
             support: Support::quick(),
+            files: Vec::new(),
         };
         let plan = launch::plan(&lowered, &situation)?;
         let mut blueprint = Self {

@@ -48,6 +48,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "The mount namespace cannot be cut from the host's: the host takes capabilities from unprivileged user namespaces.",
             "sandbox doctor; --share mount does without one and loses all that hides files.",
         ),
+        Step::Files => (
+            "A file of /etc/netns/NAME cannot stand in for the one of /etc that it is called after: one is a file and the other a directory, or one of them is gone.",
+            "Make the two alike, or remove the one in /etc/netns/NAME.",
+        ),
         Step::Proc => (
             "The host covers parts of /proc, as containers do, and the kernel then refuses a fresh one to an unprivileged user.",
             "--proc host accepts the host's, with its processes in view; or start the container with an uncovered /proc.",

@@ -20,7 +20,7 @@ use crate::step::Step;
 pub(crate) struct ManArgs {
     /// Write all pages into the directory DIR
     ///
-    /// sandbox.1, sandbox-serve.1 and sandbox-policy.5; files of these names are replaced. Without it,
+    /// sandbox.1, sandbox-serve.1, sandbox-netns.1 and sandbox-policy.5; files of these names are replaced. Without it,
     /// sandbox(1) is printed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
@@ -39,6 +39,7 @@ impl ManArgs {
         for (name, page) in [
             ("sandbox.1", sandbox_page()),
             ("sandbox-serve.1", serve_page()),
+            ("sandbox-netns.1", netns_page()),
             ("sandbox-policy.5", policy_page()),
         ] {
             let path = dir.join(name);
@@ -155,6 +156,35 @@ fn serve_page() -> String {
         page.entry(vec![bold(*status)], &[&sentence(meaning)]);
     }
     page.fragment(include_str!("../../docs/man/serve-rest.roff"));
+    page.0
+}
+
+/// sandbox-netns(1).
+fn netns_page() -> String {
+    let mut command = super::command();
+    command.build();
+    let mut page = Page::new("SANDBOX-NETNS", 1);
+    page.section("NAME");
+    page.add(|roff| {
+        roff.text([roman(
+            "sandbox-netns - named network namespaces, and what is in them",
+        )]);
+    });
+    page.fragment(include_str!("../../docs/man/netns-description.roff"));
+    page.section("VERBS");
+    if let Some(netns) = command.find_subcommand("netns") {
+        for argument in shown(netns).filter(|argument| argument.get_long() == Some("json")) {
+            argument_entry(&mut page, argument);
+        }
+        for verb in netns.get_subcommands() {
+            subcommand_entry(&mut page, "sandbox netns", verb);
+        }
+    }
+    page.section("EXIT STATUS");
+    for (status, meaning) in exit::NETNS_TABLE {
+        page.entry(vec![bold(*status)], &[&sentence(meaning)]);
+    }
+    page.fragment(include_str!("../../docs/man/netns-rest.roff"));
     page.0
 }
 
@@ -293,18 +323,29 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
         let rest = match command.get_name() {
             "run" => "Takes the options above.",
             "serve" => "Takes the options above and its own: see sandbox-serve(1).",
+            "exec" => "Takes the options of sandbox(1), save --net.",
             _ => "Takes the options above that make a policy.",
         };
         page.add(|roff| {
             roff.control("IP", []).text([roman(rest)]);
         });
     }
+    if name == "sandbox netns" {
+        page.add(|roff| {
+            let rest = roman("Its verbs are told in sandbox-netns(1).");
+            roff.control("IP", []).text([rest]);
+        });
+        return;
+    }
     page.add(|roff| {
         roff.control("RS", []);
     });
     for argument in own {
         let own_page = command.get_name() == "serve";
-        if !takes_launch || (argument.get_long() == Some("json") && !own_page) {
+        let its_own = ["json", "unconfined"]
+            .map(Some)
+            .contains(&argument.get_long());
+        if !takes_launch || (its_own && !own_page) {
             argument_entry(page, argument);
         }
     }

@@ -9,6 +9,7 @@ mod descriptors;
 mod diagnostics;
 mod doctor;
 mod man;
+mod netns;
 mod options;
 mod policy;
 mod run;
@@ -70,6 +71,8 @@ enum Sub {
     Run(Box<run::RunArgs>),
     /// Accept connections and hand them to sandboxed workers
     Serve(Box<serve::ServeArgs>),
+    /// Make namespaces with names, and links, addresses and rules in them
+    Netns(Box<netns::NetnsArgs>),
     /// Say what policies there are and what one means
     Policy(policy::PolicyArgs),
     /// Say what this host can give, what is missing, and the remedy
@@ -86,6 +89,7 @@ enum Sub {
 const SUBCOMMANDS: &[&str] = &[
     "run",
     "serve",
+    "netns",
     "policy",
     "doctor",
     "selftest",
@@ -94,7 +98,7 @@ const SUBCOMMANDS: &[&str] = &[
 ];
 
 /// Names that later subcommands will have. Kept free now, so that no script breaks then.
-const RESERVED: &[&str] = &["netns", "lab", "learn"];
+const RESERVED: &[&str] = &["lab", "learn"];
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -188,6 +192,7 @@ fn execute(action: Action) -> Result<u8> {
     match action {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
         Action::Sub(Sub::Serve(args)) => args.execute(),
+        Action::Sub(Sub::Netns(args)) => args.execute(),
         Action::Sub(Sub::Policy(args)) => args.execute(),
         Action::Sub(Sub::Doctor(args)) => Ok(args.execute()),
         Action::Sub(Sub::Selftest(args)) => args.execute(),

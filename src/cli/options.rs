@@ -371,6 +371,21 @@ fn variable(text: &OsStr) -> spec::Parsed<Variable> {
 }
 
 impl PolicyOptions {
+    /// Take the network namespace at `path`, as `--net ns:` does.
+    ///
+    /// # Errors
+    /// When the options name a network already.
+    pub(crate) fn join_network(&mut self, path: PathBuf) -> Result<()> {
+        if self.network.net.is_some() {
+            return Err(Error::usage(
+                "--net",
+                "the namespace is named already; use sandbox run to choose another network",
+            ));
+        }
+        self.network.net = Some(Network::Namespace(path));
+        Ok(())
+    }
+
     /// The policy named by `--policy` with the other options laid over it.
     ///
     /// # Errors

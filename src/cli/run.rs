@@ -140,6 +140,39 @@ impl RunArgs {
     /// # Errors
     /// When it was not run.
     pub(crate) fn execute(self) -> Result<u8> {
+        self.execute_with(Vec::new())
+    }
+
+    /// Run the command in the network namespace at `path`, with `files` put over others: pairs of a path
+    /// and the one that it is put over.
+    ///
+    /// # Errors
+    /// When it was not run.
+    pub(crate) fn execute_within(
+        mut self,
+        path: PathBuf,
+        files: Vec<(PathBuf, PathBuf)>,
+    ) -> Result<u8> {
+        self.policy.join_network(path)?;
+        self.execute_with(files)
+    }
+
+    /// The command of a line that has no other option.
+    ///
+    /// # Errors
+    /// When it has one.
+    pub(crate) fn command_alone(&self) -> Result<&[OsString]> {
+        let plain = Self::plain(self.command.clone());
+        if format!("{self:?}") != format!("{plain:?}") {
+            return Err(Error::usage(
+                "--unconfined",
+                "no other option goes with it: nothing confines the command then",
+            ));
+        }
+        Ok(&self.command)
+    }
+
+    fn execute_with(self, files: Vec<(PathBuf, PathBuf)>) -> Result<u8> {
         if self.command.is_empty() {
             return Err(Error::usage(
                 "no command given",
@@ -161,6 +194,7 @@ impl RunArgs {
             events: self.output.events,
             dry_run: self.output.dry_run,
             timing: self.timing.timing,
+            files,
         };
         crate::run::run(&policy, &request)
     }

@@ -291,6 +291,7 @@ impl ServeArgs {
             events: self.output.events,
             dry_run: self.output.dry_run,
             timing: false,
+            files: Vec::new(),
         };
         let options = self.policy;
         let policy = move || {

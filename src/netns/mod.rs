@@ -22,13 +22,17 @@
 //! ```
 
 pub mod address;
+pub mod files;
 pub mod handle;
 pub mod link;
+pub mod monitor;
 pub mod name;
 pub mod named;
 pub mod netlink;
 pub mod route;
 pub mod sysctl;
+pub mod tunnel;
+pub mod unconfined;
 
 pub use handle::{Namespace, Reference};
 pub use link::Mac;

@@ -57,7 +57,7 @@ pub fn attach(name: &NamespaceName, namespace: &Namespace) -> Result<()> {
         .read(true)
         .write(true)
         .create_new(true)
-        .mode(0)
+        .mode(0o000)
         .open(&path)
         .map_err(|error| {
             let hint = (error.kind() == ErrorKind::AlreadyExists).then(|| taken(name));
@@ -86,6 +86,15 @@ fn taken(name: &NamespaceName) -> String {
             path_of(name).display()
         ),
     }
+}
+
+/// The directory of names, made if it is not there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn prepare() -> Result<PathBuf> {
+    prepare_directory()?;
+    Ok(PathBuf::from(DIRECTORY))
 }
 
 /// The directory, and it a shared mount of its own. The first of several does it; the others wait.

@@ -17,4 +17,5 @@ pub(crate) mod packet;
 pub(crate) mod parent;
 pub(crate) mod process;
 mod raw;
+pub(crate) mod tunnel;
 pub(crate) mod within;
