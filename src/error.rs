@@ -61,7 +61,7 @@ pub enum Error {
         /// What to do about it.
         hint: Option<String>,
     },
-    /// A policy, profile or set file is not valid.
+    /// A policy, profile, set or lab file is not valid.
     #[error("{}:{line}:{column}: {reason}", .file.display())]
     #[non_exhaustive]
     Policy {

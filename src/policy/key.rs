@@ -7,10 +7,11 @@
 
 use std::ffi::OsStr;
 
-use super::parse::{Fault, Item};
+use super::parse::Item;
 use super::spec;
 use super::value::Value;
 use super::{Inspect, Layer, Policy, Seccomp, Strictness, UserNamespace, View};
+use crate::document::Fault;
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,22 +9,14 @@ use std::ops::Range;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeValue;
 
 use super::Layer;
 use super::key::{self, Key};
 use super::spec::{self, Parsed};
 use super::value::Value;
-use crate::error::{Error, Result};
-
-/// What is wrong, and at which bytes of the text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fault {
-    at: Range<usize>,
-    reason: String,
-}
-
-type Faulty<T> = std::result::Result<T, Fault>;
+use crate::document::{Entry, Fault, Faulty, in_order, place, table_of};
+use crate::error::Result;
 
 /// The layer that `text`, the contents of `file`, describes.
 ///
@@ -32,22 +24,11 @@ type Faulty<T> = std::result::Result<T, Fault>;
 /// [`Error::Policy`] with line and column: for text that is no TOML, an unknown section or key (with
 /// the nearest known one), a value of the wrong type, or a value that makes no sense.
 pub fn parse(file: &Path, text: &str) -> Result<Layer> {
-    read(text).map_err(|fault| {
-        let (line, column) = place(text, fault.at.start);
-        Error::Policy {
-            file: file.to_owned(),
-            line,
-            column,
-            reason: fault.reason,
-        }
-    })
+    read(text).map_err(|fault| fault.into_error(file, text))
 }
 
 fn read(text: &str) -> Faulty<Layer> {
-    let table = DeTable::parse(text).map_err(|error| Fault {
-        at: error.span().unwrap_or(0..0),
-        reason: error.message().lines().collect::<Vec<_>>().join("; "),
-    })?;
+    let table = table_of(text)?;
     let mut reading = Reading {
         layer: Layer::default(),
         breaks: text.match_indices('\n').map(|(at, _)| at).collect(),
@@ -113,15 +94,6 @@ impl Reading {
     }
 }
 
-type Entry<'a, 'i> = (&'a Spanned<Cow<'i, str>>, &'a Spanned<DeValue<'i>>);
-
-/// A table's entries as they stand in the text, so that the first mistake is the one reported.
-fn in_order<'a, 'i>(table: &'a DeTable<'i>) -> Vec<Entry<'a, 'i>> {
-    let mut entries: Vec<_> = table.iter().collect();
-    entries.sort_by_key(|(name, _)| name.span().start);
-    entries
-}
-
 fn unknown(name: &Spanned<Cow<'_, str>>, section: &str) -> Fault {
     let word = name.get_ref().as_ref();
     let shown = word.escape_debug();
@@ -145,22 +117,6 @@ fn unknown(name: &Spanned<Cow<'_, str>>, section: &str) -> Fault {
         at: name.span(),
         reason: format!("unknown key \"{shown}\"; {advice}"),
     }
-}
-
-/// Line and column (in characters), both from 1, of byte `offset`.
-fn place(text: &str, offset: usize) -> (usize, usize) {
-    let before: &str = text
-        .char_indices()
-        .take_while(|(at, _)| *at < offset)
-        .last()
-        .map_or("", |(at, c)| &text[..at + c.len_utf8()]);
-    let line = before.matches('\n').count() + 1;
-    let column = before
-        .rsplit('\n')
-        .next()
-        .map_or(0, |line| line.chars().count())
-        + 1;
-    (line, column)
 }
 
 /// A value as somebody wrote it, and at which bytes of the text.
