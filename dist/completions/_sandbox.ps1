@@ -351,6 +351,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--allow', '--allow', [CompletionResultType]::ParameterName, 'Let the command reach DEST outside')
             [CompletionResult]::new('--deny', '--deny', [CompletionResultType]::ParameterName, 'Refuse DEST, whatever --allow and the policy allow')
             [CompletionResult]::new('--inspect', '--inspect', [CompletionResultType]::ParameterName, 'Refuse what is sent to an allowed name without naming it')
+            [CompletionResult]::new('--publish', '--publish', [CompletionResultType]::ParameterName, 'Let the host reach the port IN of the command''s loopback at OUT')
             [CompletionResult]::new('--userns', '--userns', [CompletionResultType]::ParameterName, 'Whether to use a user namespace: auto, yes or no')
             [CompletionResult]::new('--share', '--share', [CompletionResultType]::ParameterName, 'Share the NAMESPACES with the host instead of making fresh ones')
             [CompletionResult]::new('--proc', '--proc', [CompletionResultType]::ParameterName, 'Whose /proc the command sees: its own or the host''s')

@@ -334,6 +334,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand --allow 'Let the command reach DEST outside'
             cand --deny 'Refuse DEST, whatever --allow and the policy allow'
             cand --inspect 'Refuse what is sent to an allowed name without naming it'
+            cand --publish 'Let the host reach the port IN of the command''s loopback at OUT'
             cand --userns 'Whether to use a user namespace: auto, yes or no'
             cand --share 'Share the NAMESPACES with the host instead of making fresh ones'
             cand --proc 'Whose /proc the command sees: its own or the host''s'

@@ -330,6 +330,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
