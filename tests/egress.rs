@@ -1,163 +1,21 @@
 //! Brokered egress (`--allow`): what is allowed is reached by unmodified programs, and nothing else.
 //!
-//! Each test has a small Internet of its own (`tests/egress/lab.py`): a "host" namespace in which
-//! `sandbox` runs, and beside it one with servers. No packet leaves it.
+//! Each test has a small Internet of its own (`tests/support/lab.rs`).
 
 mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::{User, each_user, have, success, text};
-
-/// The lab, up as long as this lives.
-struct Lab {
-    process: Child,
-    /// Its end is the lab's.
-    input: Option<ChildStdin>,
-    host: String,
-    directory: tempfile::TempDir,
-}
-
-impl Drop for Lab {
-    fn drop(&mut self) {
-        drop(self.input.take());
-        let _ = self.process.wait();
-    }
-}
-
-impl Lab {
-    /// Start one; `None`, and a line that says so, where it cannot be had.
-    #[track_caller]
-    fn start() -> Option<Self> {
-        if !["ip", "nsenter", "unshare", "setpriv", "python3", "mount"]
-            .iter()
-            .all(|program| have(program))
-        {
-            return None;
-        }
-        let directory = tempfile::tempdir().expect("a directory can be made");
-        let mut command = Command::new("unshare");
-        if !support::users().iter().any(User::is_root) {
-            command.args(["--user", "--map-root-user"]);
-        }
-        let mut process = command
-            .args(["--net", "--mount", "--", "python3"])
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/egress/lab.py"))
-            .arg(directory.path().join("asked"))
-            .arg(directory.path().join("resolv.conf"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("unshare can be started");
-        let mut line = String::new();
-        // What cannot be read says the same as what is not said.
-        let _ = BufReader::new(process.stdout.take().expect("it is a pipe")).read_line(&mut line);
-        let Some(host) = line.trim().strip_prefix("ready ") else {
-            let _ = process.kill();
-            let _ = process.wait();
-            support::skip("the lab", "network namespaces cannot be made here");
-            return None;
-        };
-        Some(Self {
-            host: host.to_owned(),
-            input: process.stdin.take(),
-            process,
-            directory,
-        })
-    }
-
-    /// `program` in the host's namespace, as `user`.
-    fn command(&self, user: &User, program: &str) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.host, "--net", "--mount"]);
-        if !support::users().iter().any(User::is_root) {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        command.arg("--").arg("env").arg("-C").arg(&user.home);
-        if !user.is_root() && support::users().iter().any(User::is_root) {
-            command
-                .arg("setpriv")
-                .arg(format!("--reuid={}", user.uid))
-                .arg(format!("--regid={}", user.gid))
-                .arg("--clear-groups");
-        }
-        command
-            .arg(program)
-            .env("HOME", &user.home)
-            .env(
-                "PATH",
-                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            )
-            .env_remove("https_proxy")
-            .env_remove("http_proxy")
-            .stdin(Stdio::null());
-        command
-    }
-
-    /// `sandbox` with `options`, running `python3 -c SCRIPT`, with a few words of its own ready.
-    fn python(&self, user: &User, options: &[&str], script: &str) -> Command {
-        let mut command = self.command(user, &user.sandbox.display().to_string());
-        let script = format!("{PRELUDE}\n{script}");
-        command
-            .args(options)
-            .args(["--", "/usr/bin/python3", "-c", &script]);
-        command
-    }
-
-    /// What names the outside name server was asked for.
-    fn asked(&self) -> String {
-        fs::read_to_string(self.directory.path().join("asked")).unwrap_or_default()
-    }
-}
+use support::lab::{events, in_lab, printed};
+use support::{each_user, have, success, text};
 
 /// Where events of a run go, in the user's home.
 const EVENTS_FILE: &str = "events.json";
 const PRIVATE_EVENTS: &str = "private.json";
-
-/// What the scripts share.
-const PRELUDE: &str = r#"
-import errno, os, socket, struct, sys, threading, time
-def dial(host, port, timeout=20):
-    return socket.create_connection((host, port), timeout)
-def attempt(host, port, timeout=20):
-    try:
-        with dial(host, port, timeout) as s:
-            s.sendall(b"x")
-            return s.recv(1).decode() or "end"
-    except socket.gaierror as e:
-        return "no name"
-    except OSError as e:
-        return errno.errorcode.get(e.errno, str(e))
-"#;
-
-/// The lab as each user.
-#[track_caller]
-fn in_lab(claim: impl Fn(&Lab, &User)) {
-    let Some(lab) = Lab::start() else { return };
-    each_user(|user| claim(&lab, user));
-}
-
-#[track_caller]
-fn printed(user: &User, command: &mut Command) -> String {
-    success(user, &command.output().expect("nsenter can be started"))
-}
-
-/// The events of a run with `--events`.
-fn events(user: &User, name: &str, output: &Output) -> Vec<Value> {
-    let path = user.home.join(name);
-    let written = fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), text(&output.stderr)));
-    let _ = fs::remove_file(&path);
-    written
-        .lines()
-        .map(|line| serde_json::from_str(line).expect("each line is an object"))
-        .filter(|event: &Value| event["event"] == "egress")
-        .collect()
-}
 
 #[test]
 fn an_allowed_address_is_reached_and_no_other() {
@@ -557,6 +415,23 @@ print("198.18." in found, "11.1." in found)
         let out = printed(user, &mut lab.python(user, &allow, script));
         let expected = "x x x\nECONNREFUSED no name no name\n2\nTrue False";
         assert_eq!(out, expected, "as {}", user.name);
+    });
+}
+
+#[test]
+fn programs_that_look_for_an_address_of_their_own_first_find_one() {
+    in_lab(|lab, user| {
+        let script = r#"
+def found(family):
+    try:
+        return len(socket.getaddrinfo("web.test.example", 7, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG))
+    except socket.gaierror as e:
+        return e.strerror
+print(found(socket.AF_INET), found(socket.AF_INET6), found(socket.AF_UNSPEC))
+"#;
+        let allow = ["-q", "--allow", "web.test.example:7"];
+        let out = printed(user, &mut lab.python(user, &allow, script));
+        assert_eq!(out, "1 1 2", "as {}", user.name);
     });
 }
 

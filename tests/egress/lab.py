@@ -1,10 +1,16 @@
 """A small Internet of the test's own: a "host" namespace and, beside it, one with servers.
 
+    lab.py DIRECTORY [--watch] [--real=UID:GID]
+
 Started in fresh network and mount namespaces, which become the host's. Says "ready" with the pid whose
-namespaces are the host's, and lives until its standard input ends. No packet leaves it.
+namespaces are the host's and the names of the real servers that are up, and lives until its standard input
+ends. No packet leaves it. In DIRECTORY are `asked`, the names that the outside name server was asked for,
+and with --watch `arrived`, what came out of the host's namespace. --real adds `servers.py`.
 """
 
+import ctypes
 import os
+import shutil
 import socket
 import struct
 import subprocess
@@ -110,7 +116,27 @@ ZONE = {
     "mapped.example": ["::ffff:127.0.0.1"],
     "mixed.example": ["127.0.0.1", SERVER],
     "half-dead.example": ["2a00:1::dead", SERVER],
+    "www.lab.example": [SERVER, SERVER6],
+    "other.lab.example": [SERVER, SERVER6],
+    # Names that resemble an allowed one.
+    "notweb.test.example": [OTHERS[0]],
+    "web.test.example.evil.example": [OTHERS[0]],
+    "below.web.test.example": [OTHERS[0]],
+    "xsub.example": [OTHERS[0]],
+    "a.sub.example.evil.example": [OTHERS[0]],
+    "xn--bcher-kva.example": [SERVER],
+    "circle.example": "circle.example",
 }
+# Addresses that a public name has no business to have: special-N.example.
+SPECIAL = [
+    "0.0.0.0", "10.1.2.3", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.9.9.9", "169.254.1.1",
+    "169.254.169.254", "172.16.0.1", "192.168.0.1", "198.18.0.16", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+    "::", "::1", "::127.0.0.1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
+    "fd00:ec2::254", "fd73:616e:6462:6f78::10", "fe80::1", "fec0::1", "ff02::1",
+]
+ZONE.update({f"special-{n}.example": [address] for n, address in enumerate(SPECIAL)})
+# Names with other addresses each time that they are asked for, by turns.
+TURNS = {"rebind.example": [[SERVER], ["127.0.0.1"], ["169.254.169.254", "::1"], ["127.0.0.1", SERVER]]}
 
 
 def answer(query):
@@ -121,16 +147,18 @@ def answer(query):
     kind = struct.unpack(">H", query[at + 1 : at + 3])[0]
     question = query[12 : at + 5]
     name = ".".join(labels).lower()
-    asked.append(name)
-    with open(sys.argv[1], "a") as log:
+    asked.append((name, kind))
+    with open(os.path.join(sys.argv[1], "asked"), "a") as log:
         log.write(name + "\n")
     records, owner = [], b"\xc0\x0c"
     found = ZONE.get(name)
-    while isinstance(found, str):
+    if name in TURNS:
+        found = TURNS[name][asked.count((name, kind)) - 1 & 3]
+    while isinstance(found, str) and len(records) < 16:
         target = b"".join(bytes([len(l)]) + l.encode() for l in found.split(".")) + b"\0"
         records.append(owner + struct.pack(">HHIH", 5, 1, 0, len(target)) + target)
         owner, found = target, ZONE.get(found)
-    for address in found or []:
+    for address in found if isinstance(found, list) else []:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         data = socket.inet_pton(family, address)
         if kind == (28 if family == socket.AF_INET6 else 1):
@@ -144,6 +172,13 @@ asked = []
 
 
 def name_server(address):
+    def by_tcp(connection, _):
+        with connection:
+            while head := connection.recv(2, socket.MSG_WAITALL):
+                reply = answer(connection.recv(struct.unpack(">H", head)[0], socket.MSG_WAITALL))
+                connection.sendall(struct.pack(">H", len(reply)) + reply)
+
+    serve(address, 53, by_tcp)
     server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     server.bind((address, 53))
 
@@ -158,15 +193,100 @@ def name_server(address):
     threading.Thread(target=loop, daemon=True).start()
 
 
-def servers():
+def servers(real):
     for address in [SERVER] + OTHERS:
-        for port, handle in [(7, echo), (80, http), (8080, http), (9, slow), (100, count), (101, reset)]:
+        for port, handle in [(7, echo), (8080, http), (9, slow), (100, count), (101, reset)]:
             serve(address, port, handle)
-    for port, handle in [(7, echo), (80, http)]:
-        serve(SERVER6, port, handle, socket.AF_INET6)
+        if not real:
+            serve(address, 80, http)
+            serve(address, 443, echo)
+            udp_echo(address, 443)
+    serve(SERVER6, 7, echo, socket.AF_INET6)
+    if not real:
+        serve(SERVER6, 80, http, socket.AF_INET6)
     udp_echo(SERVER, 7)
     udp_echo(SERVER6, 7, socket.AF_INET6)
     name_server(SERVER)
+
+
+# For packets without their Ethernet header: of TCP those with SYN, and all of other protocols above IP.
+OPENING = [
+    (0x30, 0, 0, 0),  # 0: load the version
+    (0x54, 0, 0, 0xF0),
+    (0x15, 0, 5, 0x40),  # 2: IPv4? else 8
+    (0x30, 0, 0, 9),
+    (0x15, 0, 9, 6),  # 4: TCP? else 14
+    (0xB1, 0, 0, 0),
+    (0x50, 0, 0, 13),
+    (0x05, 0, 0, 4),  # 7: to 12
+    (0x15, 0, 4, 0x60),  # 8: IPv6? else 13
+    (0x30, 0, 0, 6),
+    (0x15, 0, 3, 6),  # 10: TCP? else 14
+    (0x30, 0, 0, 53),
+    (0x45, 1, 0, 0x02),  # 12: SYN? then 14
+    (0x06, 0, 0, 0),  # 13: leave it
+    (0x06, 0, 0, 128),  # 14: keep it
+]
+
+
+def watch(path):
+    """Write down what arrives from the host's namespace: each destination once."""
+    steps = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in OPENING))
+    program = struct.pack("HxxxxxxP", len(OPENING), ctypes.addressof(steps))
+    watcher = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
+    watcher.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+    watcher.bind(("servers", 3))  # ETH_P_ALL
+    seen = set()
+
+    def note(packet):
+        if packet[0] >> 4 == 4:
+            protocol, address, rest = packet[9], packet[16:20], packet[(packet[0] & 15) * 4 :]
+        else:
+            protocol, address, rest = packet[6], packet[24:40], packet[40:]
+        address = socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+        name = {6: "tcp", 17: "udp"}.get(protocol, str(protocol))
+        port = struct.unpack(">H", rest[2:4])[0] if protocol in (6, 17) else 0
+        if (name, address, port) not in seen:
+            seen.add((name, address, port))
+            with open(path, "a") as log:
+                log.write(f"{name} {address} {port}\n")
+
+    def loop():
+        while True:
+            try:
+                packet, origin = watcher.recvfrom(128)
+            except OSError:  # The other end is gone, and the lab with it.
+                return
+            if origin[2] != 4:  # PACKET_OUTGOING: the servers' own
+                note(packet)
+
+    open(path, "w").close()
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def start_real_servers(ids):
+    """Start `servers.py` in a process namespace of its own, as the user that `ids` names."""
+    # Servers below 1024 without being root.
+    with open("/proc/sys/net/ipv4/ip_unprivileged_port_start", "w") as setting:
+        setting.write("0")
+    uid, gid = ids.split(":")
+    directory = os.path.join(sys.argv[1], "real")
+    os.mkdir(directory)
+    os.chmod(sys.argv[1], 0o755)
+    unshare = ["unshare", "--pid", "--fork"]
+    become = ["setpriv", f"--reuid={uid}", f"--regid={gid}", "--clear-groups"]
+    if open("/proc/self/uid_map").read().split()[2] == "1":
+        # Root of a user namespace with one id: it is given its own id back, in another one.
+        unshare, become = [*unshare, "--user", f"--map-user={uid}", f"--map-group={gid}"], []
+    else:
+        os.chown(directory, int(uid), int(gid))
+    # That user may not be able to read it where it lies.
+    script = shutil.copy(os.path.join(os.path.dirname(__file__), "servers.py"), sys.argv[1])
+    program = ["/usr/bin/python3", script, directory, SERVER, SERVER6]
+    servers = subprocess.Popen(
+        unshare + ["--"] + become + program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    return servers.stdout.readline().strip(), servers
 
 
 def main():
@@ -183,9 +303,15 @@ def main():
         for address in [SERVER] + OTHERS:
             run(f"ip address add {address}/24 dev servers")
         run(f"ip address add {SERVER6}/64 dev servers nodad")
-        servers()
-        os.write(from_child, b"y")
+        if "--watch" in sys.argv:
+            watch(os.path.join(sys.argv[1], "arrived"))
+        real = [word.removeprefix("--real=") for word in sys.argv if word.startswith("--real=")]
+        servers(real)
+        up, real_servers = start_real_servers(real[0]) if real else ("", None)
+        os.write(from_child, b"y" + up.encode())
         os.read(to_child, 1)
+        if real_servers:
+            real_servers.communicate()
         os._exit(0)
     child = open(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read().split()[0]
     os.read(to_parent, 1)
@@ -198,18 +324,21 @@ def main():
     run("ip neighbour add 11.1.0.99 lladdr 02:00:00:00:00:99 dev outside nud permanent")
     # Servers of the host itself, which nobody may reach unless they are named.
     serve("127.0.0.1", 7, echo)
-    with open(sys.argv[2], "w") as config:
-        config.write(f"nameserver {SERVER}\noptions timeout:1 attempts:2\n")
-    run(f"mount --bind {sys.argv[2]} {os.path.realpath('/etc/resolv.conf')}")
+    config = os.path.join(sys.argv[1], "resolv.conf")
+    with open(config, "w") as file:
+        file.write(f"nameserver {SERVER}\noptions timeout:1 attempts:2\n")
+    run(f"mount --bind {config} {os.path.realpath('/etc/resolv.conf')}")
     os.write(from_parent, b"x")
-    os.read(to_parent, 1)
-    print("ready", os.getpid(), flush=True)
+    up = os.read(to_parent, 4096)[1:].decode()
+    print("ready", os.getpid(), up, flush=True)
     sys.stdin.read()
+    os.close(from_parent)
+    os.wait()
+    # A lab that is kept in a static variable has nobody else to do it.
+    shutil.rmtree(sys.argv[1], ignore_errors=True)
 
 
 def ctypes_unshare(flags):
-    import ctypes
-
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(flags) != 0:
         raise OSError(ctypes.get_errno(), "unshare")

@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 pub(crate) mod broker;
+pub(crate) mod lab;
 pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod terminal;
