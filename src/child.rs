@@ -265,6 +265,9 @@ fn open_ways_out(prepared: &Prepared) -> Result<(), Failure> {
     for &family in &egress.families {
         sys::make_every_address_local(family).map_err(failed(none))?;
     }
+    for &address in &egress.addresses {
+        sys::add_loopback_address(address).map_err(failed(none))?;
+    }
     let mut index = 0;
     for openings in egress.openings.chunks(sys::DESCRIPTORS_A_MESSAGE) {
         let mut sockets = [-1; sys::DESCRIPTORS_A_MESSAGE];

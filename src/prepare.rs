@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use std::ffi::{CString, OsStr};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -54,6 +55,8 @@ pub(crate) struct Egress {
     pub(crate) channel: RawFd,
     /// Every address of these is made local.
     pub(crate) families: Vec<Family>,
+    /// What `lo` has besides its own.
+    pub(crate) addresses: Vec<IpAddr>,
     /// The sockets, in order.
     pub(crate) openings: Vec<Opening>,
 }
@@ -232,6 +235,7 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
             .map(|(setup, channel)| Egress {
                 channel,
                 families: setup.families.clone(),
+                addresses: setup.own_addresses(),
                 openings: setup.ways.iter().map(|way| way.to_opening()).collect(),
             }),
         forbids_user_namespaces: plan.forbids_user_namespaces,

@@ -16,7 +16,7 @@ use super::destination::{Asked, Protocol};
 use super::lookup::{Hosts, Settings};
 use super::publish::Publish;
 use super::rules::{Permitted, Rules};
-use super::synthetic::Synthetic;
+use super::synthetic::{OWN, Synthetic};
 use crate::error::{Error, Result};
 use crate::policy::Inspect;
 use crate::sys::child::Family;
@@ -369,6 +369,16 @@ impl Setup {
         check(self.ways.len())?;
         self.published = published.to_vec();
         Ok(self)
+    }
+
+    /// An address for `lo` in each family. Programs that find none there but 127.0.0.1 and ::1 take it that
+    /// there is no network, and do not even ask for a name: `AI_ADDRCONFIG` of getaddrinfo(3), aria2, c-ares.
+    pub(crate) fn own_addresses(&self) -> Vec<IpAddr> {
+        let own = |family: &Family| match family {
+            Family::V4 => IpAddr::V4(OWN.v4),
+            Family::V6 => IpAddr::V6(OWN.v6),
+        };
+        self.families.iter().map(own).collect()
     }
 
     /// Every port that is dialled by TCP, in order: outside, that of name servers among them, and inside.

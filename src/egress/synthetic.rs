@@ -30,8 +30,8 @@ impl Pair {
     }
 }
 
-/// Where the sandbox's own name service listens.
-pub const RESOLVER: Pair = Pair::number(1);
+/// What no name has: the sandbox's own.
+pub const OWN: Pair = Pair::number(1);
 
 /// The first name's number; those before are for services of ours.
 const FIRST: u16 = 16;
@@ -118,7 +118,7 @@ mod tests {
         for number in 0..MAX_NAMES {
             let name = permitted(&format!("n{number}.example"));
             let pair = synthetic.assign(&name).unwrap();
-            assert!(seen.insert(pair.v4) && pair != RESOLVER);
+            assert!(seen.insert(pair.v4) && pair != OWN);
             for address in [
                 IpAddr::from(pair.v4),
                 pair.v4.to_ipv6_mapped().into(),

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
+use std::net::IpAddr;
 use std::os::fd::RawFd;
 
 use nix::errno::Errno;
@@ -664,22 +665,18 @@ pub(crate) enum Family {
     V6,
 }
 
+/// `lo` is the first device of every namespace.
+const LO: u32 = 1;
+
 /// `local default dev lo`: whatever the address, it is this namespace's own (rtnetlink(7)). Needs `lo`
 /// up, and CAP_NET_ADMIN in the namespace's owner.
 pub(crate) fn make_every_address_local(family: Family) -> Result<(), Errno> {
-    // struct nlmsghdr (16 bytes), struct rtmsg (12), struct rtattr (4) with lo's index (4). `lo` is
-    // the first device of every namespace.
-    const LENGTH: u8 = 36;
-    const LO: u8 = 1;
+    // struct nlmsghdr (16 bytes), struct rtmsg (12), struct rtattr (4) with lo's index (4).
     let (family, scope) = match family {
         Family::V4 => (libc::AF_INET as u8, libc::RT_SCOPE_HOST),
         Family::V6 => (libc::AF_INET6 as u8, libc::RT_SCOPE_UNIVERSE),
     };
-    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
-    let mut request = [0_u8; LENGTH as usize];
-    request[..4].copy_from_slice(&u32::from(LENGTH).to_ne_bytes());
-    request[4..6].copy_from_slice(&libc::RTM_NEWROUTE.to_ne_bytes());
-    request[6..8].copy_from_slice(&(flags as u16).to_ne_bytes());
+    let mut request = [0_u8; 36];
     request[16] = family;
     request[20] = libc::RT_TABLE_LOCAL;
     request[21] = libc::RTPROT_BOOT;
@@ -687,10 +684,45 @@ pub(crate) fn make_every_address_local(family: Family) -> Result<(), Errno> {
     request[23] = libc::RTN_LOCAL;
     request[28..30].copy_from_slice(&8_u16.to_ne_bytes());
     request[30..32].copy_from_slice(&libc::RTA_OIF.to_ne_bytes());
-    request[32..].copy_from_slice(&u32::from(LO).to_ne_bytes());
+    request[32..].copy_from_slice(&LO.to_ne_bytes());
+    change_network(libc::RTM_NEWROUTE, &mut request)
+}
+
+/// Give `lo` an address (rtnetlink(7)). Needs CAP_NET_ADMIN in the namespace's owner.
+pub(crate) fn add_loopback_address(address: IpAddr) -> Result<(), Errno> {
+    // struct nlmsghdr (16 bytes), struct ifaddrmsg (8), struct rtattr (4) with the address (4 or 16).
+    let mut request = [0_u8; 44];
+    let length = match address {
+        IpAddr::V4(address) => {
+            request[16] = libc::AF_INET as u8;
+            request[17] = 32;
+            request[28..32].copy_from_slice(&address.octets());
+            32
+        }
+        IpAddr::V6(address) => {
+            request[16] = libc::AF_INET6 as u8;
+            request[17] = 128;
+            request[28..].copy_from_slice(&address.octets());
+            44
+        }
+    };
+    let request = &mut request[..length];
+    request[20..24].copy_from_slice(&LO.to_ne_bytes());
+    request[24..26].copy_from_slice(&(length as u16 - 24).to_ne_bytes());
+    request[26..28].copy_from_slice(&libc::IFA_LOCAL.to_ne_bytes());
+    change_network(libc::RTM_NEWADDR, request)
+}
+
+/// Make something by a request of `kind`, whose header is filled in here, and wait for the answer.
+fn change_network(kind: u16, request: &mut [u8]) -> Result<(), Errno> {
+    let length = u32::try_from(request.len()).map_err(|_| Errno::EINVAL)?;
+    let flags = libc::NLM_F_REQUEST | libc::NLM_F_ACK | libc::NLM_F_CREATE;
+    request[..4].copy_from_slice(&length.to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
+    request[6..8].copy_from_slice(&(flags as u16).to_ne_bytes());
     let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
     let socket = make_socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE)?;
-    let answered = write(socket, &request).and_then(|_| {
+    let answered = write(socket, request).and_then(|_| {
         // struct nlmsghdr, then struct nlmsgerr: a negated errno (0 for "done") and the request's header.
         let mut answer = [0_u8; 64];
         let length = read(socket, &mut answer)?;
