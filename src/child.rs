@@ -122,6 +122,7 @@ fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.new_keyring {
         prepared.at(Step::Keyring, sys::join_new_session_keyring())?;
     }
+    police_sockets(prepared)?;
     for (index, limit) in prepared.limits.iter().enumerate() {
         let set = sys::setrlimit(limit.resource, limit.soft, limit.hard);
         set.map_err(|errno| Failure::with_object(Step::Limits, index, errno))?;
@@ -202,6 +203,31 @@ fn receive_connection(prepared: &Prepared, first: usize) -> Result<(), Failure> 
     prepared.at(Step::Receive, filled)?;
     for target in [0, 1, CONNECTION] {
         prepared.at(Step::Receive, sys::dup_to(socket, target))?;
+    }
+    Ok(())
+}
+
+/// Install the filter below the profile's. Its listener goes to the supervisor, with a socket that shows
+/// which network is the sandbox's; nothing of it stays here.
+///
+/// Before the limits and the capabilities go: with a low limit of descriptors, the kernel lets none be
+/// sent while others of the same user are on their way (unix(7), ETOOMANYREFS). Nothing that follows
+/// here is a call that the filter knows.
+fn police_sockets(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(underlay) = &prepared.underlay else {
+        return Ok(());
+    };
+    let Some(channel) = underlay.channel else {
+        return prepared.at(Step::Notify, sys::install_filter(&underlay.filter));
+    };
+    let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+    let sample = prepared.at(Step::Notify, sys::make_socket(libc::AF_UNIX, kind, 0))?;
+    let installed = sys::install_telling_filter(&underlay.filter);
+    let listener = prepared.at(Step::Notify, installed)?;
+    let sent = sys::send_descriptors(channel, &[listener, sample]);
+    prepared.at(Step::Notify, sent)?;
+    for ours in [listener, sample, channel] {
+        prepared.at(Step::Notify, sys::close(ours))?;
     }
     Ok(())
 }

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::filter::{Program, Verdict, allow_only};
 use crate::plan::Plan;
 use crate::sys::child::install_filter;
+use crate::sys::notify::REQUESTS;
 
 /// Calls, each with the rules of which one must hold; without rules it is allowed.
 pub(crate) type Calls = BTreeMap<libc::c_long, Vec<SeccompRule>>;
@@ -135,6 +136,68 @@ pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
         calls.insert(libc::SYS_socket, sockets().map_err(failed)?);
     }
     install(calls).map_err(failed)
+}
+
+/// What the thread uses that connects for the command ([`crate::egress::notify`]).
+const CONNECTING: &[libc::c_long] = &[
+    libc::SYS_ppoll,
+    libc::SYS_connect,
+    libc::SYS_getsockopt,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_newfstatat,
+    libc::SYS_readlinkat,
+    libc::SYS_openat2,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_process_vm_readv,
+    libc::SYS_clock_nanosleep,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
+
+/// Give up, in the calling thread alone, what connecting for the command does not need.
+///
+/// # Errors
+/// When something cannot be given up: the thread must not go on then.
+pub(crate) fn confine_connecting(ids: ChangesIds) -> std::result::Result<(), Errno> {
+    prctl::set_no_new_privs()?;
+    let mut calls = plainly(CONNECTING);
+    if ids == ChangesIds::Yes {
+        calls.extend(plainly(&[
+            libc::SYS_geteuid,
+            libc::SYS_setresuid,
+            libc::SYS_setfsuid,
+        ]));
+    }
+    let equal = |value| {
+        let length = SeccompCmpArgLen::Dword;
+        SeccompCondition::new(1, length, SeccompCmpOp::Eq, value).map_err(|_| Errno::EINVAL)
+    };
+    let rule = |condition| SeccompRule::new(vec![condition]).map_err(|_| Errno::EINVAL);
+    let requests = REQUESTS.iter().map(|&request| rule(equal(request.into())?));
+    calls.insert(
+        libc::SYS_ioctl,
+        requests.collect::<std::result::Result<_, _>>()?,
+    );
+    // To look, not to change: no mode but O_RDONLY, nothing made, nothing cut.
+    let changes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+    let mask = u64::try_from(changes).map_err(|_| Errno::EINVAL)?;
+    let looks = SeccompCondition::new(2, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), 0);
+    let looks = looks.map_err(|_| Errno::EINVAL)?;
+    calls.insert(libc::SYS_openat, vec![rule(looks)?]);
+    install(calls)
+}
+
+/// Whether the thread acts as another user than the launcher's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChangesIds {
+    /// It does.
+    Yes,
+    /// It does not.
+    No,
 }
 
 /// Internet sockets of streams and datagrams.

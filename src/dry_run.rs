@@ -9,7 +9,7 @@ use crate::log::Printable;
 use crate::mounts::Mount;
 use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan};
-use crate::policy::spec;
+use crate::policy::{UnixSockets, spec};
 
 /// The plan as one JSON object. Documented in `docs/events.md`.
 #[must_use]
@@ -36,6 +36,7 @@ pub fn json(plan: &Plan) -> Value {
         "no_new_privs": true,
         "landlock_scopes": plan.landlock_scopes,
         "filter": filter,
+        "unix_sockets": unix_sockets(plan),
         "session_keyring": plan.new_keyring,
         "nested_user_namespaces": !plan.forbids_user_namespaces,
         "mounts": plan.mounts,
@@ -55,6 +56,11 @@ pub fn json(plan: &Plan) -> Value {
         "timeout_seconds": plan.timeout.map(|timeout| timeout.as_secs_f64()),
         "losses": plan.losses,
     })
+}
+
+/// Which Unix sockets may be connected to, as the policy says it.
+fn unix_sockets(plan: &Plan) -> &'static str {
+    spec::show_unix_sockets(plan.unix_sockets)
 }
 
 /// The plan as lines for people.
@@ -139,6 +145,16 @@ pub fn text(plan: &Plan) -> String {
         ),
         _ => line("filter", "off"),
     }
+    line(
+        "Unix sockets",
+        match plan.unix_sockets {
+            UnixSockets::Own => "streams to the sandbox's own and to those that are allowed",
+            UnixSockets::Datagrams => {
+                "streams to the sandbox's own and to those that are allowed; datagrams to any in sight"
+            }
+            UnixSockets::Any => "any in sight",
+        },
+    );
     for mount in &plan.mounts {
         line("file system", &mount_words(mount));
     }

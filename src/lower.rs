@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use tracing::warn;
 
-use crate::policy::{Network, Policy, Strictness, UserNamespace, View};
+use crate::policy::{Network, Policy, Strictness, UnixSockets, UserNamespace, View};
 use crate::probe::{CAP_SYS_ADMIN, Id, Report, Status, Support};
 
 pub(crate) fn to_what_can_be_had(policy: &Policy) -> Lowered<'_> {
@@ -108,6 +108,14 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
     }
     if files.dev == View::Own && lacks(Id::PrivateDevpts, "/dev is the host's") {
         files.dev = View::Host;
+    }
+    if policy.unix_sockets != UnixSockets::Any
+        && lacks(
+            Id::SeccompNotify,
+            "Unix sockets of the host are hidden by mounts alone",
+        )
+    {
+        policy.unix_sockets = UnixSockets::Any;
     }
     if !policy.namespaces.pid {
         policy.filesystem.proc = View::Host;

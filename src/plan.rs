@@ -21,16 +21,18 @@ use serde::Serialize;
 use crate::account;
 use crate::descriptor::Kind;
 use crate::egress::destination::Protocol;
+use crate::egress::notify::Policing;
 use crate::egress::rules::Rules;
 use crate::egress::setup::{Place, Setup};
 use crate::egress::{asking, sets};
 use crate::error::{Error, Result};
-use crate::filter::{self, Context, Program};
+use crate::filter::{self, Arch, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
 use crate::policy::merge;
 use crate::policy::{
-    Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UserNamespace, View,
+    Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets, UserNamespace,
+    View,
 };
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
@@ -144,6 +146,10 @@ pub struct Plan {
     pub init: bool,
     /// The filter's profile.
     pub profile: Option<String>,
+    /// What lies under it, and of what the supervisor is told.
+    pub(crate) policing: Option<Policing>,
+    /// Which Unix sockets may be connected to.
+    pub unix_sockets: UnixSockets,
     /// The filter itself.
     pub filter: Option<Program>,
     /// The program, absolute.
@@ -225,7 +231,17 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         }
     };
     let rules = sets::rules(&policy.egress)?;
+    let mounts = with_files(&situation.files, policy, mounts(policy, support, &rules)?)?;
+    let policing = match &filter {
+        Some(filter) => decide_policing(policy, filter, &mounts, &rules)?,
+        None => None,
+    };
     Ok(Plan {
+        policing,
+        unix_sockets: match policy.network {
+            Network::Host => UnixSockets::Any,
+            _ => policy.unix_sockets,
+        },
         policy: policy.name.clone(),
         network: policy.network.clone(),
         network_namespace: matches!(
@@ -237,9 +253,9 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
-        mounts: with_files(&situation.files, policy, mounts(policy, support, &rules)?)?,
         egress: decide_egress(policy, user_namespace, rules)?,
         forbids_user_namespaces: user_namespace,
+        mounts,
         hostname: process.hostname.clone(),
         new_keyring: true,
         limits: policy.limits.clone(),
@@ -270,6 +286,35 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         kill_after: process.kill_after,
         losses: Vec::new(),
     })
+}
+
+/// What has to lie under `filter`, so that the Unix sockets that may not be reached are not. With the
+/// host's network its abstract names are open as well, and with a passed socket nothing can be connected.
+fn decide_policing(
+    policy: &Policy,
+    filter: &Program,
+    mounts: &[Mount],
+    rules: &Rules,
+) -> Result<Option<Policing>> {
+    if policy.network == Network::Host {
+        return Ok(None);
+    }
+    let Some(underlay) = filter::underlay(filter, policy.unix_sockets, Arch::native()) else {
+        return Ok(None);
+    };
+    let allowed = sockets_let_through(rules)?.into_iter();
+    Ok(Some(Policing {
+        underlay,
+        allowed: allowed.map(|one| one.socket).collect(),
+        hidden: mounts
+            .iter()
+            .filter_map(|mount| match mount {
+                Mount::HideSocket(path) => Some(path.clone()),
+                _ => None,
+            })
+            .collect(),
+        abstract_names: Policing::abstract_names_of(&policy.network),
+    }))
 }
 
 /// What has to be set up for the destinations that are allowed.

@@ -61,6 +61,13 @@ pub(crate) struct Egress {
     pub(crate) openings: Vec<Opening>,
 }
 
+/// The filter below the profile's.
+pub(crate) struct Underlay {
+    pub(crate) filter: Vec<sock_filter>,
+    /// Where its listener is sent, if it has one.
+    pub(crate) channel: Option<RawFd>,
+}
+
 /// The lines for the id-map files that a process writes for itself.
 pub(crate) struct OwnIdMaps {
     pub(crate) uid: Vec<u8>,
@@ -101,6 +108,8 @@ pub(crate) struct Channels {
     pub(crate) landlock: Option<RawFd>,
     /// Where sockets for the supervisor are sent.
     pub(crate) egress: Option<RawFd>,
+    /// Where the filter's listener is sent.
+    pub(crate) notify: Option<RawFd>,
     /// What becomes descriptor 0, 1, 2 and so on.
     pub(crate) descriptors: Vec<RawFd>,
 }
@@ -135,6 +144,7 @@ pub(crate) struct Prepared {
     pub(crate) listen_pid: Option<usize>,
     /// Where the connection's variables begin in `envp`, if the command waits for a connection.
     pub(crate) receive: Option<usize>,
+    pub(crate) underlay: Option<Underlay>,
     pub(crate) filter: Option<Vec<sock_filter>>,
     pub(crate) program: CString,
     pub(crate) argv: Strings,
@@ -271,6 +281,10 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         signal_mask: manner.signal_mask,
         listen_pid,
         receive: manner.awaits_connection.then_some(envp.len()),
+        underlay: plan.policing.as_ref().map(|policing| Underlay {
+            filter: policing.underlay.program.instructions().to_vec(),
+            channel: channels.notify,
+        }),
         filter: plan
             .filter
             .as_ref()

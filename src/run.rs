@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
 use crate::egress::engine::Engine;
+use crate::egress::notify::Ready;
 use crate::egress::publish;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
@@ -64,6 +65,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         None => Vec::new(),
         Some(setup) => publish::open(&setup.published)?,
     };
+    let ready = Ready::for_launch(&plan)?;
     let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask =
         parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
@@ -108,6 +110,10 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             Some(Engine::new(setup, ways, published, events.again()?)?)
         }
     };
+    if let (Some(ready), Some(notifier)) = (ready, spawned.notifier.take()) {
+        // Before this process is confined: the thread has to do what the rest need not.
+        ready.start(&plan, notifier, events.again()?)?.leave();
+    }
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
     confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;

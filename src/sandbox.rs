@@ -28,6 +28,7 @@ use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::egress::destination::Destination;
 use crate::egress::engine::Engine;
+use crate::egress::notify::{Ready, Warden};
 use crate::egress::publish::{self, Publish};
 use crate::egress::service::Service;
 use crate::error::{Error, Result};
@@ -322,6 +323,7 @@ impl Sandbox {
         let addresses: Vec<SocketAddr> = addresses
             .collect::<std::io::Result<_>>()
             .map_err(|error| Error::host("listen", "", errno_of(&error)))?;
+        let ready = Ready::for_launch(&plan)?;
         let group = Group::make(&lowered.policy.cgroup)?;
         let order = || Order {
             descriptors: sources.clone(),
@@ -341,6 +343,12 @@ impl Sandbox {
                 Some(Service::start(engine)?)
             }
         };
+        let warden = match (ready, spawned.notifier.take()) {
+            (Some(ready), Some(notifier)) => {
+                Some(ready.start(&plan, notifier, Events::default())?)
+            }
+            _ => None,
+        };
         Ok(Child {
             stdin: ends.stdin.map(ChildStdin::from),
             stdout: ends.stdout.map(ChildStdout::from),
@@ -355,6 +363,7 @@ impl Sandbox {
             spawned,
             published: addresses,
             _egress: egress,
+            _warden: warden,
             _group: group,
         })
     }
@@ -602,6 +611,8 @@ pub struct Child {
     published: Vec<SocketAddr>,
     /// Makes the connections that the policy allows, until the sandbox is gone.
     _egress: Option<Service>,
+    /// Connects for the command.
+    _warden: Option<Warden>,
     /// Removed after the sandbox is gone: fields are dropped in this order.
     _group: Option<Group>,
 }

@@ -30,6 +30,7 @@ use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{getpid, gettid, pipe2, write};
 use tracing::debug;
 
+use crate::egress::notify::{Notifier, Policing};
 use crate::error::{Error, Result};
 use crate::init::Record;
 use crate::owner::NetworkOwner;
@@ -56,6 +57,8 @@ pub(crate) struct Spawned {
     pub(crate) status: Option<OwnedFd>,
     /// The sockets of the plan's egress, in its order.
     pub(crate) ways: Vec<OwnedFd>,
+    /// Where connections are told, if the plan has them told.
+    pub(crate) notifier: Option<Notifier>,
     /// When each step was done, in nanoseconds of `CLOCK_MONOTONIC`, if that was asked for.
     pub(crate) marks: Vec<(Step, u64)>,
 }
@@ -96,6 +99,8 @@ pub(crate) struct Launch {
     guests: Guests<Prepared>,
     /// Where the sockets of the plan's egress come from.
     egress: Option<OwnedFd>,
+    /// Where the filter's listener comes from.
+    notify: Option<OwnedFd>,
     /// What the children have said so far.
     said: Vec<u8>,
     released: std::result::Result<(), Errno>,
@@ -174,6 +179,11 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     } else {
         None
     };
+    let notify = if plan.policing.as_ref().is_some_and(Policing::tells) {
+        Some(packet_pair(least).map_err(on(Step::Notify))?)
+    } else {
+        None
+    };
     let init = if plan.init {
         Some(init_channels(least)?)
     } else {
@@ -191,9 +201,11 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
             .map(|(_, writer)| writer.as_raw_fd())
             .chain(init.iter().map(|init| init.supervisor.as_raw_fd()))
             .chain(egress.iter().map(|(ours, _)| ours.as_raw_fd()))
+            .chain(notify.iter().map(|(ours, _)| ours.as_raw_fd()))
             .collect(),
         landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
         egress: egress.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
+        notify: notify.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         descriptors,
     };
     let caller_mask = parent::block_all_signals().map_err(on(Step::Signals))?;
@@ -227,6 +239,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         status: init.map(InitChannels::keep_status),
         guests,
         egress: egress.map(|(ours, _)| ours),
+        notify: notify.map(|(ours, _)| ours),
         said: Vec::new(),
         released: Ok(()),
         _sharing: sharing,
@@ -308,6 +321,10 @@ impl Launch {
             None => Vec::new(),
             Some(channel) => receive_ways(plan, channel)?,
         };
+        let notifier = match &self.notify {
+            None => None,
+            Some(channel) => Some(receive_notifier(channel)?),
+        };
         let clock = self.guests.value().clock.as_ref();
         let marks = clock.map(|clock| clock.marks()).unwrap_or_default();
         debug!(pid = self.pid, "the command runs");
@@ -317,6 +334,7 @@ impl Launch {
             pid: self.pid,
             status: self.status.take(),
             ways,
+            notifier,
             marks,
         })
     }
@@ -336,6 +354,17 @@ fn receive_ways(plan: &Plan, channel: &OwnedFd) -> Result<Vec<OwnedFd>> {
         ways.extend(received.descriptors);
     }
     Ok(ways)
+}
+
+/// What the child sends once its filter tells of calls: before it lets the command run.
+fn receive_notifier(channel: &OwnedFd) -> Result<Notifier> {
+    let failed = |errno| Error::step(Step::Notify, "", errno);
+    let received = message::receive(channel.as_fd(), &mut [0], MsgFlags::MSG_DONTWAIT);
+    let received = received.map_err(failed)?;
+    match <[OwnedFd; 2]>::try_from(received.descriptors) {
+        Ok([listener, sample]) => Ok(Notifier { listener, sample }),
+        Err(_) => Err(failed(Errno::EMFILE)),
+    }
 }
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.

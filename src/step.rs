@@ -69,6 +69,9 @@ steps! {
     Hostname = "set the host name",
     /// A new, empty session keyring (keyctl(2)).
     Keyring = "join a new session keyring",
+    /// seccomp(2): the filter below the profile's, whose listener the supervisor gets
+    /// (seccomp_unotify(2)).
+    Notify = "have connections told to the supervisor",
     /// prlimit(2).
     Limits = "set resource limits",
     /// Put passed descriptors in their places and close all others.

@@ -84,7 +84,7 @@ claims! {
         "path-socket-elsewhere" by "ENOENT" | "EACCES" | "ECONNREFUSED" | "ENOTDIR";
     a_path_socket_in_run_is_hidden: "path-socket-run" by "ENOENT" | "EACCES";
     a_datagram_path_socket_is_hidden:
-        "path-socket-datagram" by "ENOENT" | "EACCES" | "ECONNREFUSED" | "ENOTDIR";
+        "path-socket-datagram" by "ESOCKTNOSUPPORT";
     no_service_of_the_host_is_reached_by_its_path: "path-socket-of-service" by "none was reached";
     no_descriptor_can_be_passed_out: "pass-descriptor-out" by "ECONNREFUSED" | "EPERM" | "ENOENT";
     a_directory_left_open_is_closed: "inherited-directory" by "EBADF";
@@ -359,7 +359,14 @@ fn a_wall_that_is_taken_down_lets_the_attempt_through() {
         (&["--share", "ipc"], "shared-memory"),
         (&["--seccomp", "off"], "socket-vsock"),
         (&["--seccomp", "off"], "io-uring"),
-        (&["--hide-sockets=no"], "path-socket-elsewhere"),
+        (
+            &["--hide-sockets=no", "--unix-sockets", "any"],
+            "path-socket-elsewhere",
+        ),
+        (
+            &["--hide-sockets=no", "--unix-sockets", "datagrams"],
+            "path-socket-datagram",
+        ),
         (&["--dev", "host"], "device-blocks"),
         (&["--sys", "host"], "sys-class-net"),
     ];
@@ -409,6 +416,30 @@ fn the_session_keyring_is_a_new_one_without_the_filter_too() {
         let inside = printed(launch.args(words));
         assert_ne!(inside, "-1", "as {}", user.name);
         assert_ne!(inside, outside, "as {}", user.name);
+    });
+}
+
+#[test]
+fn each_of_the_two_walls_before_path_sockets_holds_alone() {
+    let walls: &[&[&str]] = &[
+        &["--hide-sockets=no"],
+        &["--unix-sockets", "any"],
+        &["--unix-sockets", "datagrams"],
+    ];
+    each_user(|user| {
+        for options in walls {
+            let output = user.output(&[&["selftest", "--json"], *options].concat());
+            let found: Value = serde_json::from_slice(&output.stdout)
+                .unwrap_or_else(|_| panic!("{options:?}: {}", text(&output.stderr)));
+            let attempts = found["attempts"].as_array().expect("a list");
+            for name in ["path-socket-elsewhere", "path-socket-datagram"] {
+                let attempt = attempts.iter().find(|attempt| attempt["name"] == name);
+                let attempt = attempt.expect("it is tried");
+                let (inside, why) = outcome(attempt, "inside");
+                assert_eq!(inside, "held", "as {}: {options:?}: {why}", user.name);
+                assert_eq!(attempt["promised"], true, "{options:?}: {name}");
+            }
+        }
     });
 }
 

@@ -33,6 +33,10 @@ struct Refused {
     when: Option<(u8, u64)>,
 }
 
+/// Flags of seccomp(2), with which the filter is installed that tells the supervisor of calls.
+const NEW_LISTENER: u64 = 1 << 3;
+const WAIT_KILLABLE_RECV: u64 = 1 << 5;
+
 fn refuse(call: libc::c_long) -> Refused {
     Refused { call, when: None }
 }
@@ -153,7 +157,8 @@ steps! {
     not_tied_to_the_launcher: ParentDeath "" [], refuse_when(libc::SYS_prctl, 0, libc::PR_SET_PDEATHSIG as u64);
     no_init: Init "" [], refuse(libc::SYS_execveat);
     signal_mask_not_restored: Signals "" [], refuse_when(libc::SYS_rt_sigprocmask, 2, 0);
-    no_filter: Seccomp "" ["--as-pid-1"], refuse_when(libc::SYS_seccomp, 0, u64::from(libc::SECCOMP_SET_MODE_FILTER));
+    no_listener: Notify "" [], refuse_when(libc::SYS_seccomp, 1, NEW_LISTENER | WAIT_KILLABLE_RECV);
+    no_filter: Seccomp "" ["--as-pid-1", "--unix-sockets", "any"], refuse_when(libc::SYS_seccomp, 1, 0);
 }
 
 #[test]

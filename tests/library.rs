@@ -343,3 +343,33 @@ fn an_allowed_destination_is_reached_through_a_thread_of_this_process() {
     let error = sandbox.net(Net::None).spawn().unwrap_err();
     assert!(error.to_string().contains("egress.allow"), "{error}");
 }
+
+#[test]
+fn of_unix_sockets_a_program_reaches_its_own_and_no_others() {
+    let outside = tempfile::tempdir().unwrap();
+    let path = outside.path().join("outside");
+    let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let program = "
+import socket, sys, tempfile
+own = tempfile.mkdtemp() + '/own'
+listener = socket.socket(socket.AF_UNIX)
+listener.bind(own)
+listener.listen()
+for path in own, sys.argv[1]:
+    print(socket.socket(socket.AF_UNIX).connect_ex(path))";
+    let run = |text: &str| {
+        let file = outside.path().join("policy.toml");
+        std::fs::write(&file, text).unwrap();
+        let output = Sandbox::new("python3")
+            .policy(sandbox::Policy::from_file(&file).unwrap())
+            .args(["-c", program])
+            .arg(&path)
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).replace('\n', " ")
+    };
+    let shown = "extends = \"default\"\n[filesystem]\nhide-sockets = false\n";
+    assert_eq!(run(shown), "0 111 ");
+    let any = format!("{shown}[network]\nunix-sockets = \"any\"\n");
+    assert_eq!(run(&any), "0 0 ");
+}

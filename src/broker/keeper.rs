@@ -42,6 +42,7 @@ use tracing::debug;
 use super::connection::{self, Connection};
 use super::listen::SocketFile;
 use crate::descriptor::{self, Kind, Opened};
+use crate::egress::notify::Policing;
 use crate::egress::sets;
 use crate::error::{Error, Result};
 use crate::lower::{self, Lowered};
@@ -503,6 +504,13 @@ impl Blueprint {
             return Err(Error::usage(
                 "--as-pid-1, --pid no",
                 "leave the sandbox without its init, which a broker needs; leave them out",
+            ));
+        }
+        if self.plan.policing.as_ref().is_some_and(Policing::tells) {
+            // Passed sockets keep a filter from allowing any connection, so there is nothing to tell.
+            return Err(Error::usage(
+                "--unix-sockets own",
+                "a broker connects for nobody; use '--unix-sockets any'",
             ));
         }
         let plan = Rc::make_mut(&mut self.plan);

@@ -96,6 +96,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "The session keyring could not be replaced: the quota of keys is used up.",
             "Raise kernel.keys.maxkeys, or wait until the kernel has collected old keyrings.",
         ),
+        Step::Notify => (
+            "A filter with a listener is installed around sandbox already (a container's, or another tool's), of which there can be one only, or the kernel has none.",
+            "sandbox doctor; --unix-sockets any does without it, and leaves the host's Unix sockets to be hidden by mounts alone.",
+        ),
         Step::Limits => (
             "A hard limit cannot be raised without privilege.",
             "Ask for no more than ulimit -H shows.",

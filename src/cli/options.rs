@@ -18,8 +18,8 @@ use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
 use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
-    Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UserNamespace, View, find, merge,
-    spec,
+    Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UnixSockets, UserNamespace, View,
+    find, merge, spec,
 };
 
 /// A parser of options whose value is text.
@@ -152,6 +152,16 @@ struct NetworkOptions {
     /// --net loopback. May be given several times. Danger: whoever reaches ADDRESS talks to the command.
     #[arg(long, value_name = "OUT:IN", value_parser = bytes(spec::publish))]
     publish: Vec<Publish>,
+
+    /// Which Unix sockets may be connected to by path: own, datagrams, any
+    ///
+    /// own: those that listen inside the sandbox, and those of --allow unix:PATH; datagrams, which
+    /// could be sent to any, there are none of (the default). datagrams: the same, and datagrams may
+    /// be sent to any socket in sight. any: whatever is in sight. Danger: a service of the host that
+    /// is reached by a path that is not hidden may do for the command what the sandbox does not let
+    /// it do itself.
+    #[arg(long, value_name = "WHICH", hide_possible_values = true, value_parser = word(&["own", "datagrams", "any"], spec::unix_sockets))]
+    unix_sockets: Option<UnixSockets>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -425,6 +435,7 @@ impl PolicyOptions {
         let mut layer = Layer {
             require,
             network: self.network.net,
+            unix_sockets: self.network.unix_sockets,
             egress: EgressLayer {
                 allow: self.network.allow,
                 deny: self.network.deny,
@@ -573,6 +584,9 @@ mod tests {
             }),
             (&["--publish", "8080:80"], |l| {
                 l.egress.publish = vec!["127.0.0.1:8080:80".parse().unwrap()];
+            }),
+            (&["--unix-sockets", "any"], |l| {
+                l.unix_sockets = Some(UnixSockets::Any);
             }),
             (&["--require", "full"], |l| {
                 l.require = Some(Strictness::Full)

@@ -137,6 +137,18 @@ impl Journal {
         self.tell_refusal("name", refused.name.clone(), &reason, flag, now);
     }
 
+    /// A socket was not connected.
+    pub(super) fn refused_socket(
+        &mut self,
+        protocol: &str,
+        destination: String,
+        reason: &str,
+        flag: Option<String>,
+        now: Instant,
+    ) {
+        self.tell_refusal(protocol, destination, reason, flag, now);
+    }
+
     fn tell_refusal(
         &mut self,
         protocol: &str,

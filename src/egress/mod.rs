@@ -5,6 +5,7 @@
 //! [`synthetic`] gives each name a stand-in address, and [`dns`] tells the command of it.
 //! Nothing here runs where a policy allows nothing.
 
+pub mod call;
 pub mod destination;
 pub mod dns;
 pub mod front;
@@ -24,7 +25,9 @@ pub(crate) mod engine;
 mod inner;
 mod journal;
 mod names;
+pub(crate) mod notify;
 mod refusals;
 mod relay;
 pub(crate) mod service;
 pub(crate) mod setup;
+pub(crate) mod unix;

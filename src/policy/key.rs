@@ -179,6 +179,10 @@ keys! {
             "What there is of the network: loopback, none, fds (only passed descriptors), ns:NAME, ns:/PATH, or host (no isolation)",
             read |layer, item| { layer.network = Some(item.text(|t| spec::network(OsStr::new(t)))?); Ok(()) },
             value |layer| layer.network.as_ref().map(|mode| Value::Text(spec::show_network(mode)));
+        "unix-sockets": Kind::Choice(&["own", "datagrams", "any"]), "--unix-sockets WHICH", "\"own\"",
+            "Which Unix sockets may be connected to by their path: the sandbox's own and those of unix:PATH, these and datagrams to any, or any in sight",
+            read |layer, item| { layer.unix_sockets = Some(item.text(spec::unix_sockets)?); Ok(()) },
+            value |layer| layer.unix_sockets.map(|which| Value::text(spec::show_unix_sockets(which)));
     }
     ["egress"] {
         "allow": Kind::Texts, "--allow DEST", "[\"api.example.com:443\"]",

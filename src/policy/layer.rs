@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use super::{
+    Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View,
+};
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
@@ -63,6 +65,8 @@ pub struct Layer {
     pub require: Option<Strictness>,
     /// `network.mode`.
     pub network: Option<Network>,
+    /// `network.unix-sockets`.
+    pub unix_sockets: Option<UnixSockets>,
     /// `[egress]`.
     pub egress: EgressLayer,
     /// `[namespaces]`.

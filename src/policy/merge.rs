@@ -16,7 +16,7 @@ use super::layer::{
 use super::value::Value;
 use super::{
     Egress, Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
-    Strictness, UserNamespace, View,
+    Strictness, UnixSockets, UserNamespace, View,
 };
 use crate::error::{Error, Result};
 
@@ -88,6 +88,7 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     last(&mut below.extends, &above.extends);
     last(&mut below.require, &above.require);
     last(&mut below.network, &above.network);
+    last(&mut below.unix_sockets, &above.unix_sockets);
 
     let (to, from) = (&mut below.egress, &above.egress);
     add(&mut to.allow, &from.allow);
@@ -272,6 +273,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
         name,
         description: layer.description.unwrap_or(base.description),
         network: layer.network.unwrap_or(base.network),
+        unix_sockets: layer.unix_sockets.unwrap_or(base.unix_sockets),
         egress: Egress {
             allow: layer.egress.allow,
             deny: layer.egress.deny,
@@ -340,6 +342,7 @@ impl From<&Policy> for Layer {
             extends: None,
             require: Some(policy.strictness),
             network: Some(policy.network.clone()),
+            unix_sockets: Some(policy.unix_sockets),
             egress: EgressLayer {
                 allow: policy.egress.allow.clone(),
                 deny: policy.egress.deny.clone(),
@@ -411,7 +414,7 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
     } = policy;
     // What follows from a shared mount namespace is said once, by that.
     let own_mounts = namespaces.mount;
-    let table: [(bool, &str, &str); 18] = [
+    let table: [(bool, &str, &str); 20] = [
         (
             policy.network == Network::Host,
             "network.mode",
@@ -476,6 +479,16 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
             own_mounts && !filesystem.hide_sockets,
             "filesystem.hide-sockets",
             "Unix sockets of the host are not looked for: any at a path that is not hidden leads out",
+        ),
+        (
+            policy.unix_sockets == UnixSockets::Any,
+            "network.unix-sockets",
+            "any Unix socket in sight may be connected to, whoever listens on it",
+        ),
+        (
+            policy.unix_sockets == UnixSockets::Datagrams,
+            "network.unix-sockets",
+            "datagrams may be sent to any Unix socket in sight, whoever has it",
         ),
         (
             process.seccomp == Seccomp::Off,

@@ -189,6 +189,19 @@ pub enum Inspect {
     Yes,
 }
 
+/// Which Unix sockets the command may connect to by their path ([`crate::egress::unix`]).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnixSockets {
+    /// Those that listen inside the sandbox, and those that `unix:PATH` allows. There are none of
+    /// datagrams, which could be sent to any.
+    #[default]
+    Own,
+    /// The same for streams and packets; datagrams may be sent to any socket in sight.
+    Datagrams,
+    /// Whatever is in sight.
+    Any,
+}
+
 impl Egress {
     /// Whether nothing may be reached, in or out, so that nothing is set up.
     #[must_use]
@@ -228,6 +241,8 @@ pub struct Policy {
     pub description: String,
     /// Network.
     pub network: Network,
+    /// Which Unix sockets may be connected to.
+    pub unix_sockets: UnixSockets,
     /// What may be reached outside.
     pub egress: Egress,
     /// User namespace.
@@ -258,6 +273,7 @@ impl Policy {
             name: find::NOTHING.to_owned(),
             description: String::new(),
             network: Network::Loopback,
+            unix_sockets: UnixSockets::Own,
             egress: Egress::default(),
             user_namespace: UserNamespace::Auto,
             namespaces: Namespaces {

@@ -11,7 +11,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cgroup, Limit, Network, Seccomp, Strictness, UserNamespace, View};
+use super::{Cgroup, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View};
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::request::Endpoint;
@@ -436,6 +436,28 @@ pub fn user_namespace(text: &str) -> Parsed<UserNamespace> {
         ("no", UserNamespace::No),
     ];
     choice(text, "user-namespace setting", &choices)
+}
+
+/// Which Unix sockets may be connected to: `own`, `datagrams` or `any`.
+///
+/// # Errors
+/// When it is none of these.
+pub fn unix_sockets(text: &str) -> Parsed<UnixSockets> {
+    choice(text, "set of Unix sockets", &UNIX_SOCKETS)
+}
+
+/// The words for [`unix_sockets`].
+const UNIX_SOCKETS: [(&str, UnixSockets); 3] = [
+    ("own", UnixSockets::Own),
+    ("datagrams", UnixSockets::Datagrams),
+    ("any", UnixSockets::Any),
+];
+
+/// The word for it.
+#[must_use]
+pub fn show_unix_sockets(which: UnixSockets) -> &'static str {
+    let row = UNIX_SOCKETS.iter().find(|(_, known)| *known == which);
+    row.map_or("own", |(word, _)| word)
 }
 
 /// Whose view of a kernel file system: `own` or `host`.

@@ -392,6 +392,7 @@ fn option_without(id: Id) -> Option<String> {
         Id::UtsNamespace => "--share uts",
         Id::CgroupNamespace => "--share cgroup",
         Id::SeccompFilter => "--seccomp off",
+        Id::SeccompNotify => "--unix-sockets any",
         _ => return None,
     };
     Some(format!("accept the loss with {option}"))

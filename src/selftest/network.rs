@@ -335,7 +335,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         row(
             "path-socket-tmp",
             "a Unix socket by its path below /tmp",
-            "hidden sockets",
+            "hidden sockets, connections decided",
             Anyone,
             promise::path_sockets,
             |o| connect_path(o.socket_in_tmp.as_deref(), o),
@@ -343,7 +343,7 @@ pub(super) fn attempts() -> Vec<Attempt> {
         row(
             "path-socket-elsewhere",
             "a Unix socket by its path elsewhere",
-            "hidden sockets",
+            "hidden sockets, connections decided",
             Anyone,
             promise::path_sockets,
             |o| connect_path(o.socket_elsewhere.as_deref(), o),
@@ -359,9 +359,9 @@ pub(super) fn attempts() -> Vec<Attempt> {
         row(
             "path-socket-datagram",
             "a datagram socket by its path",
-            "hidden sockets",
+            "hidden sockets, filter: no datagrams",
             Anyone,
-            promise::path_sockets,
+            promise::path_datagrams,
             |o| {
                 let Some(path) = &o.datagram_socket else {
                     return Outcome::skipped("no such socket could be made outside");

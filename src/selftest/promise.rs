@@ -1,7 +1,7 @@
 //! Which attempts a policy rules out: one function a wall, from the policy's value alone.
 
 use crate::filter::{self, Context, Verdict, interpret};
-use crate::policy::{Network, Policy, Seccomp, UserNamespace, View};
+use crate::policy::{Network, Policy, Seccomp, UnixSockets, UserNamespace, View};
 
 /// Whether a policy rules an attempt out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,11 +119,30 @@ pub(crate) fn nested_limit(policy: &Policy) -> Promised {
     )
 }
 
-/// Path sockets are hidden.
+/// Path sockets are hidden, or not connected to.
 pub(crate) fn path_sockets(policy: &Policy) -> Promised {
+    hidden_sockets(policy).or(policed(policy, UnixSockets::Datagrams))
+}
+
+/// Path sockets of datagrams are hidden, or there are no datagrams.
+pub(crate) fn path_datagrams(policy: &Policy) -> Promised {
+    hidden_sockets(policy).or(policed(policy, UnixSockets::Own))
+}
+
+fn hidden_sockets(policy: &Policy) -> Promised {
     Promised::when(
         policy.filesystem.hide_sockets && policy.namespaces.mount,
         "path sockets are not hidden",
+    )
+}
+
+/// Connections to path sockets are decided by the supervisor; `most` is the widest setting that counts.
+fn policed(policy: &Policy, most: UnixSockets) -> Promised {
+    let which = policy.unix_sockets;
+    let policed = which == UnixSockets::Own || which == most;
+    Promised::when(
+        policed && policy.network != Network::Host && policy.process.seccomp != Seccomp::Off,
+        "path sockets are neither hidden nor policed",
     )
 }
 

@@ -13,6 +13,7 @@ pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod netlink;
+pub(crate) mod notify;
 pub(crate) mod packet;
 pub(crate) mod parent;
 pub(crate) mod process;

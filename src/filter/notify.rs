@@ -1,0 +1,224 @@
+//! The filter that lies under the profile's: which calls the supervisor makes for the command, because
+//! no filter can see what they name.
+//!
+//! Pure; runs in the launcher. `connect` has its address behind a pointer, so it is not made but told
+//! to the supervisor ([`crate::egress::notify`]), and `listen` as well, from which the supervisor
+//! learns which sockets are the sandbox's own. Filters stack and the strictest verdict counts, so the
+//! profile must allow what is told; what the profile refuses stays refused. A chain may have one
+//! listener only, and installing a second one is EBUSY (seccomp(2)).
+//!
+//! Datagrams to a Unix socket name it in `sendmsg`, which no filter sees either and which is too
+//! frequent to be told: so there are no Unix datagram sockets, not even in pairs, for one of a pair
+//! may be sent from to any path as well.
+
+use libc::sock_filter;
+
+use super::program::code;
+use super::{Arch, Program, Verdict, interpret, number};
+use crate::policy::UnixSockets;
+
+/// AF_UNIX (unix(7)).
+const UNIX: u32 = 1;
+/// The types without an address in each message: SOCK_STREAM and SOCK_SEQPACKET. SOCK_RAW is another
+/// word for datagrams there.
+const CONNECTED: [u32; 2] = [1, 5];
+/// What of the type is not a flag.
+const TYPE: u32 = 0xf;
+/// ESOCKTNOSUPPORT: what a family without datagrams answers.
+const NO_SUCH_TYPE: Verdict = Verdict::Errno(94);
+/// ENOSYS: a ring makes connections that no filter sees.
+const NO_SUCH_CALL: Verdict = Verdict::Errno(38);
+
+/// Where `struct seccomp_data` has the number, the architecture, and the low word of an argument.
+const NUMBER: u32 = 0;
+const ARCHITECTURE: u32 = 4;
+const fn argument(index: u32) -> u32 {
+    16 + 8 * index
+}
+
+/// What is to be installed under a profile.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Underlay {
+    /// The filter.
+    pub(crate) program: Program,
+    /// Whether it has calls to tell.
+    pub(crate) tells: Tells,
+}
+
+/// Whether a filter tells the supervisor of calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tells {
+    /// It does: it needs a listener.
+    Yes,
+    /// It only refuses.
+    No,
+}
+
+/// What has to lie under `profile`, so that of the Unix sockets only `which` can be reached; `None`
+/// where the profile leaves nothing to do.
+#[must_use]
+pub(crate) fn underlay(profile: &Program, which: UnixSockets, arch: Arch) -> Option<Underlay> {
+    let permits = |name: &str, arguments: [u64; 6]| {
+        let number = number(name, arch)?;
+        let verdict = interpret(profile, arch.audit_word(), number, &arguments);
+        Some(verdict.permits())
+    };
+    let permits = |name, arguments| permits(name, arguments).unwrap_or(false);
+    let made = |kind| {
+        ["socket", "socketpair"].map(|name| permits(name, [u64::from(UNIX), kind, 0, 0, 0, 0]))
+    };
+    let tells = which != UnixSockets::Any && permits("connect", [3, 0x1000, 110, 0, 0, 0]);
+    let refuses = which == UnixSockets::Own
+        && [2, 3].into_iter().flat_map(made).any(|made| made)
+        && ["sendto", "sendmsg", "sendmmsg"]
+            .into_iter()
+            .any(|name| permits(name, [3, 0x1000, 1, 0, 0x1000, 110]));
+    if !tells && !refuses {
+        return None;
+    }
+    let tells = match tells {
+        true => Tells::Yes,
+        false => Tells::No,
+    };
+    Some(Underlay {
+        program: program(arch, tells, refuses)?,
+        tells,
+    })
+}
+
+fn program(arch: Arch, tells: Tells, refuses: bool) -> Option<Program> {
+    let mut checks = Vec::new();
+    if tells == Tells::Yes {
+        for name in ["connect", "listen"] {
+            checks.push((number(name, arch)?, libc::SECCOMP_RET_USER_NOTIF));
+        }
+        checks.push((number("io_uring_setup", arch)?, NO_SUCH_CALL.action()));
+    }
+    let step = |code, k| sock_filter {
+        code,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let branch = |k, jt, jf| sock_filter {
+        code: code::EQUAL,
+        jt,
+        jf,
+        k,
+    };
+    let give = |action| step(code::RETURN, action);
+    let allow = Verdict::Allow.action();
+    let mut program = vec![
+        step(code::LOAD, ARCHITECTURE),
+        // The profile has a foreign architecture's calls killed.
+        branch(arch.audit_word(), 1, 0),
+        give(allow),
+        step(code::LOAD, NUMBER),
+    ];
+    for (number, action) in checks {
+        program.extend([branch(number, 0, 1), give(action)]);
+    }
+    if refuses {
+        let [stream, packets] = CONNECTED;
+        program.extend([
+            branch(number("socket", arch)?, 2, 0),
+            branch(number("socketpair", arch)?, 1, 0),
+            give(allow),
+            step(code::LOAD, argument(0)),
+            branch(UNIX, 0, 5),
+            step(code::LOAD, argument(1)),
+            step(code::AND, TYPE),
+            branch(stream, 2, 0),
+            branch(packets, 1, 0),
+            give(NO_SUCH_TYPE.action()),
+        ]);
+    }
+    program.push(give(allow));
+    Some(Program::new(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::filter::{Context, builtin_names};
+
+    /// The raw value that the program returns, which [`Verdict`] has no word for.
+    fn tells(program: &Program, name: &str, arch: Arch) -> bool {
+        let number = number(name, arch).unwrap();
+        let at = |k| {
+            let code = |it: &sock_filter| it.code == code::EQUAL && it.k == k;
+            program.instructions().iter().position(code)
+        };
+        at(number).is_some_and(|at| {
+            let target = at + 1 + usize::from(program.instructions()[at].jt);
+            program.instructions()[target].k == libc::SECCOMP_RET_USER_NOTIF
+        })
+    }
+
+    fn profile(name: &str, no_sockets: bool, arch: Arch) -> Program {
+        let context = Context {
+            arch,
+            no_sockets,
+            host_sockets: no_sockets,
+            ..Context::default()
+        };
+        crate::filter::program(name, &context).unwrap()
+    }
+
+    #[test]
+    fn unix_sockets_of_datagrams_are_refused_and_no_others() {
+        for arch in Arch::ALL {
+            let default = profile("default", false, arch);
+            let under = underlay(&default, UnixSockets::Own, arch).unwrap();
+            assert_eq!(under.tells, Tells::Yes);
+            let verdict = |name: &str, family: u64, kind: u64| {
+                let number = number(name, arch).unwrap();
+                let arguments = [family, kind, 0, 0, 0, 0];
+                interpret(&under.program, arch.audit_word(), number, &arguments)
+            };
+            const FLAGS: u64 = 0x80800;
+            const ABOVE: u64 = 7 << 32;
+            for name in ["socket", "socketpair"] {
+                for extra in [0, FLAGS, ABOVE, ABOVE | FLAGS] {
+                    for kind in 0..16 {
+                        let refused = ![1, 5].contains(&kind);
+                        let expected = match refused {
+                            true => NO_SUCH_TYPE,
+                            false => Verdict::Allow,
+                        };
+                        let unix = verdict(name, 1 | (extra & ABOVE), kind | extra);
+                        assert_eq!(unix, expected, "{name} {kind} {extra:#x}");
+                        assert_eq!(verdict(name, 2, kind | extra), Verdict::Allow);
+                    }
+                }
+            }
+            for name in ["bind", "sendmsg", "read", "accept4"] {
+                assert_eq!(verdict(name, 1, 2), Verdict::Allow, "{name}");
+            }
+            assert_eq!(verdict("io_uring_setup", 1, 0), NO_SUCH_CALL);
+            for name in ["connect", "listen"] {
+                assert!(tells(&under.program, name, arch), "{name}");
+            }
+            let datagrams = underlay(&default, UnixSockets::Datagrams, arch).unwrap();
+            assert!(tells(&datagrams.program, "connect", arch));
+            let number = number("socket", arch).unwrap();
+            let verdict = interpret(
+                &datagrams.program,
+                arch.audit_word(),
+                number,
+                &[1, 2, 0, 0, 0, 0],
+            );
+            assert_eq!(verdict, Verdict::Allow);
+            assert_eq!(underlay(&default, UnixSockets::Any, arch), None);
+        }
+    }
+
+    #[test]
+    fn where_nothing_can_be_connected_nothing_is_told() {
+        for name in builtin_names() {
+            let fds = profile(name, true, Arch::native());
+            let under = underlay(&fds, UnixSockets::Own, Arch::native());
+            assert_eq!(under, None, "{name}");
+        }
+    }
+}
