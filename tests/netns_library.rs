@@ -11,7 +11,8 @@ use sandbox::Error;
 use sandbox::netns::link::{self, Admin, Change, Kind, MacvlanMode, NewLink};
 use sandbox::netns::route::{self, Family, Route, RouteKind, Rule, RuleTarget};
 use sandbox::netns::sysctl::Setting;
-use sandbox::netns::{Connection, LinkName, Mac, Namespace, address};
+use sandbox::netns::traffic::{self, Shape};
+use sandbox::netns::{Connection, Firewall, LinkName, Mac, Namespace, address};
 
 /// Whether the tests can be made: only root makes namespaces without one of users.
 fn is_root(name: &str) -> bool {
@@ -356,4 +357,257 @@ fn nothing_outside_is_reached_from_a_fresh_namespace() {
         })
         .unwrap();
     assert_eq!(sent.raw_os_error(), Some(libc::ENETUNREACH));
+}
+
+fn firewall(statements: &[&str]) -> Firewall {
+    statements
+        .iter()
+        .map(|text| text.parse::<sandbox::netns::firewall::Statement>().unwrap())
+        .collect()
+}
+
+/// Whether nft(8) is here.
+fn has_nft(name: &str) -> bool {
+    let here = sandbox::netns::nft::program().is_some();
+    if !here {
+        support::skip(name, "there is no nft(8)");
+    }
+    here
+}
+
+#[test]
+fn a_firewall_holds_in_its_namespace_and_is_replaced_as_a_whole() {
+    if !is_root("firewall") || !has_nft("firewall") {
+        return;
+    }
+    let (one, other) = pair();
+    assert!(reaches(&one, &other, "10.1.1.2"), "the control");
+    other
+        .set_firewall(&firewall(&[
+            "default input drop",
+            "allow input tcp from fd00::/64",
+        ]))
+        .unwrap();
+    let dropped = |address: &str| {
+        let address: IpAddr = address.parse().unwrap();
+        let listener = other
+            .run(|| TcpListener::bind((address, 0)).unwrap())
+            .unwrap();
+        let at = listener.local_addr().unwrap();
+        let limit = std::time::Duration::from_millis(300);
+        one.run(|| TcpStream::connect_timeout(&at, limit))
+            .unwrap()
+            .is_err()
+    };
+    assert!(dropped("10.1.1.2"));
+    assert!(
+        !dropped("fd00::2"),
+        "neighbours are found behind a firewall that drops"
+    );
+    assert!(reaches(&other, &one, "10.1.1.1"), "answers pass");
+    // A table of somebody else's there stays; ours is replaced, and then taken away.
+    other
+        .apply_nft("table ip theirs {\n chain c {\n }\n}\n")
+        .unwrap();
+    other
+        .set_firewall(&firewall(&["reject input udp"]))
+        .unwrap();
+    assert!(!dropped("10.1.1.2"));
+    other.clear_firewall().unwrap();
+    other.clear_firewall().unwrap();
+    let listed = other.list_nft().unwrap();
+    assert!(
+        listed.contains("table ip theirs") && !listed.contains("sandbox"),
+        "{listed}"
+    );
+}
+
+#[test]
+fn a_script_that_is_refused_changes_nothing() {
+    if !is_root("refused script") || !has_nft("refused script") {
+        return;
+    }
+    let namespace = Namespace::make_called("guarded").unwrap();
+    namespace
+        .set_firewall(&firewall(&["drop input tcp 80"]))
+        .unwrap();
+    let before = namespace.list_nft().unwrap();
+    let error = namespace
+        .apply_nft("flush ruleset\nadd rule inet none none accept\n")
+        .unwrap_err();
+    let said = error.to_string();
+    assert!(
+        said.starts_with("cannot apply the nft script of guarded: 2:"),
+        "{said}"
+    );
+    assert_eq!(namespace.list_nft().unwrap(), before);
+}
+
+#[test]
+fn the_rules_of_two_namespaces_do_not_touch_each_other() {
+    if !is_root("rules apart") || !has_nft("rules apart") {
+        return;
+    }
+    // "The host" is a namespace here too: the tests leave the real one's rules alone.
+    let (host, inner) = pair();
+    host.set_firewall(&firewall(&["drop input udp 9"])).unwrap();
+    let before = host.list_nft().unwrap();
+    inner
+        .set_firewall(&firewall(&["default forward drop", "masquerade out veth1"]))
+        .unwrap();
+    inner.apply_nft("flush ruleset\n").unwrap();
+    assert_eq!(host.list_nft().unwrap(), before);
+    inner
+        .set_firewall(&firewall(&["drop input tcp 7"]))
+        .unwrap();
+    let inside = inner.list_nft().unwrap();
+    host.clear_firewall().unwrap();
+    assert_eq!(inner.list_nft().unwrap(), inside);
+}
+
+#[test]
+fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
+    if !is_root("nat") || !has_nft("nat") {
+        return;
+    }
+    // inner 10.1.1.1 -- 10.1.1.2 router 192.0.2.1 -- 192.0.2.2 outside, which knows no way back.
+    let (inner, router) = pair();
+    let outside = Namespace::make_called("outside").unwrap();
+    let mut network = router.connect().unwrap();
+    let wire = NewLink::veth(name("up"), name("eth0"))
+        .peer_in(&outside)
+        .up();
+    network.perform(&[wire.request()]).unwrap();
+    let up = network.index_of(&name("up")).unwrap();
+    network
+        .perform(&[address::add(up, "192.0.2.1/24".parse().unwrap())])
+        .unwrap();
+    let mut far = outside.connect().unwrap();
+    let eth0 = far.index_of(&name("eth0")).unwrap();
+    far.perform(&[
+        link::up(eth0),
+        address::add(eth0, "192.0.2.2/24".parse().unwrap()),
+    ])
+    .unwrap();
+    let way = Route::default_via("10.1.1.2".parse().unwrap());
+    inner
+        .connect()
+        .unwrap()
+        .perform(&[route::add(&way)])
+        .unwrap();
+    router.set_sysctl(&Setting::forwarding_v4(), "1").unwrap();
+    let limit = std::time::Duration::from_millis(300);
+    let listener = outside
+        .run(|| TcpListener::bind("192.0.2.2:0").unwrap())
+        .unwrap();
+    let at = listener.local_addr().unwrap();
+    let try_out = || {
+        inner
+            .run(|| TcpStream::connect_timeout(&at, limit))
+            .unwrap()
+    };
+    assert!(try_out().is_err(), "the control: there is no way back");
+    router
+        .set_firewall(&firewall(&[
+            "default forward drop",
+            "allow forward in veth1 out up",
+            "masquerade out up from 10.1.1.0/24",
+            "dnat tcp 8080 to 10.1.1.1:80 in up",
+        ]))
+        .unwrap();
+    drop(try_out().unwrap());
+    let (_, seen) = listener.accept().unwrap();
+    assert_eq!(seen.ip().to_string(), "192.0.2.1");
+    let inside = inner
+        .run(|| TcpListener::bind("10.1.1.1:80").unwrap())
+        .unwrap();
+    let door = "192.0.2.1:8080".parse().unwrap();
+    drop(
+        outside
+            .run(|| TcpStream::connect_timeout(&door, limit))
+            .unwrap()
+            .unwrap(),
+    );
+    assert_eq!(inside.accept().unwrap().1.ip().to_string(), "192.0.2.2");
+}
+
+#[test]
+fn a_rate_holds_and_is_taken_away() {
+    if !is_root("rate") {
+        return;
+    }
+    let (one, other) = pair();
+    let mut network = one.connect().unwrap();
+    let link = network.index_of(&name("veth0")).unwrap();
+    let slow = Shape {
+        rate: Some("4mbit".parse().unwrap()),
+        ..Shape::default()
+    };
+    // 200 KiB, of which 64 go at once: what is left takes a quarter of a second at 4 Mbit/s.
+    let took = || {
+        let listener = other
+            .run(|| TcpListener::bind("10.1.1.2:0").unwrap())
+            .unwrap();
+        let at = listener.local_addr().unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            std::io::copy(&mut stream, &mut std::io::sink()).unwrap()
+        });
+        let began = std::time::Instant::now();
+        let mut stream = one.run(|| TcpStream::connect(at)).unwrap().unwrap();
+        std::io::Write::write_all(&mut stream, &[0; 200 * 1024]).unwrap();
+        drop(stream);
+        assert_eq!(reader.join().unwrap(), 200 * 1024);
+        began.elapsed()
+    };
+    network.perform(&[traffic::shape(link, &slow)]).unwrap();
+    assert!(took().as_millis() > 200);
+    network
+        .perform(&[traffic::clear(link), traffic::clear(link)])
+        .unwrap();
+    assert!(took().as_millis() < 200);
+}
+
+#[test]
+fn delay_and_loss_are_had_where_the_kernel_has_them() {
+    if !is_root("netem") {
+        return;
+    }
+    let (one, other) = pair();
+    let mut network = one.connect().unwrap();
+    let link = network.index_of(&name("veth0")).unwrap();
+    let late = Shape {
+        delay: Some(std::time::Duration::from_millis(50)),
+        rate: Some("1gbit".parse().unwrap()),
+        ..Shape::default()
+    };
+    let shaped = network.perform(&[traffic::shape(link, &late)]);
+    if !traffic::has_netem().unwrap() {
+        let said = shaped.unwrap_err().to_string();
+        assert!(
+            said.contains("(netem) in one: Specified qdisc kind is unknown"),
+            "{said}"
+        );
+        support::say(traffic::NO_NETEM);
+        return;
+    }
+    shaped.unwrap();
+    let began = std::time::Instant::now();
+    assert!(reaches(&one, &other, "10.1.1.2"));
+    assert!(began.elapsed().as_millis() >= 50);
+    let lossy = Shape {
+        loss: Some("100%".parse().unwrap()),
+        ..Shape::default()
+    };
+    network.perform(&[traffic::shape(link, &lossy)]).unwrap();
+    let limit = std::time::Duration::from_millis(300);
+    let listener = other
+        .run(|| TcpListener::bind("10.1.1.2:0").unwrap())
+        .unwrap();
+    let at = listener.local_addr().unwrap();
+    assert!(
+        one.run(|| TcpStream::connect_timeout(&at, limit))
+            .unwrap()
+            .is_err()
+    );
 }

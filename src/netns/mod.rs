@@ -23,17 +23,21 @@
 
 pub mod address;
 pub mod files;
+pub mod firewall;
 pub mod handle;
 pub mod link;
 pub mod monitor;
 pub mod name;
 pub mod named;
 pub mod netlink;
+pub mod nft;
 pub mod route;
 pub mod sysctl;
+pub mod traffic;
 pub mod tunnel;
 pub mod unconfined;
 
+pub use firewall::Firewall;
 pub use handle::{Namespace, Reference};
 pub use link::Mac;
 pub use name::{LinkName, NamespaceName};

@@ -78,6 +78,7 @@ impl Request {
     }
 
     fn error(&self, label: &str, answer: Answer) -> Error {
+        let errno = answer.errno;
         Error::Network {
             action: self.action,
             object: format!("{} in {label}", self.object),
@@ -85,7 +86,7 @@ impl Request {
             errno: answer.errno,
             hint: None,
         }
-        .with_hint(hint(answer.errno))
+        .with_hint(hint(errno))
     }
 }
 

@@ -10,6 +10,7 @@ pub(crate) mod clone;
 #[cfg(test)]
 pub(crate) mod guard;
 pub(crate) mod memory;
+pub(crate) mod inside;
 pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod netlink;

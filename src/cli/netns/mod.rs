@@ -2,6 +2,7 @@
 
 mod change;
 mod exec;
+mod guard;
 mod print;
 
 use clap::{Args, Subcommand};
@@ -108,6 +109,15 @@ enum Verb {
     },
     #[command(flatten)]
     Change(change::Change),
+    /// Set, show and clear the firewall of a namespace
+    Firewall {
+        #[command(subcommand)]
+        verb: guard::FirewallVerb,
+    },
+    /// Slow down what a link sends, delay it, or lose some of it
+    ///
+    /// Without an option it sends as fast as it can again.
+    Shape(guard::ShapeArgs),
 }
 
 fn pid_or_reference(text: &str) -> Result<Reference> {
@@ -154,6 +164,8 @@ impl NetnsArgs {
             Verb::Exec(args) => return args.execute(),
             Verb::Show { namespace } => sheet.print_contents(&namespace.open()?),
             Verb::Change(change) => change.execute(sheet),
+            Verb::Firewall { verb } => verb.execute(sheet),
+            Verb::Shape(args) => args.execute(),
         }?;
         Ok(0)
     }

@@ -1,0 +1,148 @@
+//! `sandbox netns firewall` and `sandbox netns shape`.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueHint};
+use serde_json::json;
+
+use super::super::options::text;
+use super::print::Sheet;
+use crate::error::{Error, Result};
+use crate::netns::firewall::{Firewall, Statement};
+use crate::netns::traffic::{self, Loss, NO_NETEM, Rate, Shape};
+use crate::netns::{LinkName, Reference};
+use crate::plan::errno_of;
+use crate::policy::spec;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum FirewallVerb {
+    /// Put a firewall in place of the one that was set before
+    ///
+    /// A statement is one of: "default HOOK allow|drop", where HOOK is input, forward or output;
+    /// "allow|drop|reject HOOK [tcp|udp|icmp] [PORTS] [from NETWORK] [to NETWORK] [in LINK] [out LINK]";
+    /// "masquerade out LINK [from NETWORK]"; "dnat tcp|udp PORT to ADDRESS:PORT [in LINK]". The first
+    /// rule that is about a packet decides. Answers to what was let through, the loopback interface and
+    /// the neighbour discovery of IPv6 always pass. All of it stands in the table "inet sandbox" of the
+    /// namespace; other tables there, and the host's, are left alone.
+    Set {
+        /// The namespace
+        #[arg(value_name = "NS")]
+        namespace: Reference,
+        /// Statements, each a word of the shell: 'allow input tcp 80'
+        #[arg(
+            value_name = "STATEMENT",
+            required_unless_present = "file",
+            conflicts_with = "file"
+        )]
+        statements: Vec<Statement>,
+        /// Read statements from FILE, one a line; "-" is standard input
+        ///
+        /// Comments stand after "#".
+        #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Run a script in the language of nft(8) in a namespace, all or nothing
+    Nft {
+        /// The namespace
+        #[arg(value_name = "NS")]
+        namespace: Reference,
+        /// The script; "-" is standard input
+        #[arg(value_name = "FILE", value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+    },
+    /// Print every table of a namespace, as nft(8) does
+    Show {
+        /// The namespace
+        #[arg(value_name = "NS")]
+        namespace: Reference,
+    },
+    /// Take the firewall away that was set; other tables stay
+    Clear {
+        /// The namespace
+        #[arg(value_name = "NS")]
+        namespace: Reference,
+    },
+}
+
+impl FirewallVerb {
+    /// Do it.
+    pub(super) fn execute(self, sheet: Sheet) -> Result<()> {
+        match self {
+            Self::Set {
+                namespace,
+                statements,
+                file,
+            } => {
+                let firewall = match file {
+                    Some(file) => Firewall::parse(&file, &read(&file)?)?,
+                    None => statements.into_iter().collect(),
+                };
+                namespace.open()?.set_firewall(&firewall)
+            }
+            Self::Nft { namespace, file } => namespace.open()?.apply_nft(&read(&file)?),
+            Self::Show { namespace } => {
+                let listed = namespace.open()?.list_nft()?;
+                sheet.print(&json!({ "nft": listed }), || listed.clone())
+            }
+            Self::Clear { namespace } => namespace.open()?.clear_firewall(),
+        }
+    }
+}
+
+fn read(file: &Path) -> Result<String> {
+    let failed = |error| Error::host("read", file.display().to_string(), errno_of(&error));
+    if file == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text).map_err(failed)?;
+        return Ok(text);
+    }
+    std::fs::read_to_string(file).map_err(failed)
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ShapeArgs {
+    /// The namespace
+    #[arg(value_name = "NS")]
+    namespace: Reference,
+    /// The link
+    #[arg(value_name = "LINK")]
+    link: LinkName,
+    /// Send no more than RATE: a number with kbit, mbit or gbit
+    #[arg(long, value_name = "RATE")]
+    rate: Option<Rate>,
+    /// Send each packet later by TIME, as 20ms; needs a kernel with netem
+    #[arg(long, value_name = "TIME", value_parser = text(spec::duration))]
+    delay: Option<Duration>,
+    /// Give or take TIME
+    #[arg(long, value_name = "TIME", requires = "delay", value_parser = text(spec::duration))]
+    jitter: Option<Duration>,
+    /// Lose this share of packets, as 0.5%; needs a kernel with netem
+    #[arg(long, value_name = "PERCENT")]
+    loss: Option<Loss>,
+}
+
+impl ShapeArgs {
+    /// Do it.
+    pub(super) fn execute(self) -> Result<()> {
+        let shape = Shape {
+            rate: self.rate,
+            delay: self.delay,
+            jitter: self.jitter,
+            loss: self.loss,
+        };
+        if shape.needs_netem() && !traffic::has_netem()? {
+            return Err(Error::Unsupported {
+                layer: "delay and loss".to_owned(),
+                reason: NO_NETEM.to_owned(),
+                hint: Some(
+                    "leave out --delay, --jitter and --loss; --rate works without".to_owned(),
+                ),
+            });
+        }
+        let mut network = self.namespace.open()?.connect()?;
+        let link = network.index_of(&self.link)?;
+        network.perform(&[traffic::shape(link, &shape)])
+    }
+}

@@ -1,0 +1,822 @@
+//! A namespace's own firewall: statements in words, validated, rendered to one nftables script.
+//!
+//! Pure: text to values, values to a script. [`super::nft`] gives the script to nft(8) inside the
+//! namespace. Everything that is rendered comes from a type that cannot hold anything but what it is
+//! called after (a number, an address, an [`Interface`]), so that no name can end a statement and begin
+//! another one.
+//!
+//! All of it is in one table of its own, [`TABLE`], which the script replaces as a whole: the kernel does
+//! all of a script or nothing, and other tables of the namespace are left alone.
+#![forbid(unsafe_code)]
+
+use std::fmt::{self, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::str::FromStr;
+
+use ipnet::IpNet;
+
+use super::name::LinkName;
+use crate::error::{Error, Result};
+
+/// The name of our table, of the family `inet`.
+pub const TABLE: &str = "sandbox";
+
+/// A link's name that nft(8) can be given in quotes: it knows no way to write a quote or a backslash, and
+/// takes an asterisk at the end for any other name that begins so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interface(String);
+
+impl TryFrom<&LinkName> for Interface {
+    type Error = Error;
+
+    fn try_from(name: &LinkName) -> Result<Self> {
+        let text = name.as_str();
+        let plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\' | b'*');
+        if text.bytes().all(plain) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(Error::usage(
+            format!("link \"{}\"", text.escape_debug()),
+            "a firewall can only name links of plain letters, without quotes, backslashes and asterisks",
+        ))
+    }
+}
+
+impl FromStr for Interface {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::try_from(&text.parse::<LinkName>()?)
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where packets are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hook {
+    /// They are for this namespace.
+    Input,
+    /// They pass through it.
+    Forward,
+    /// They come from it.
+    Output,
+}
+
+impl Hook {
+    const ALL: [Self; 3] = [Self::Input, Self::Forward, Self::Output];
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Forward => "forward",
+            Self::Output => "output",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.word() == word)
+    }
+}
+
+/// What is done with a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It passes.
+    Allow,
+    /// It vanishes.
+    Drop,
+    /// It is refused, and the sender is told.
+    Reject,
+}
+
+impl Verdict {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
+
+    const fn rendered(self) -> &'static str {
+        match self {
+            Self::Allow => "accept",
+            Self::Drop => "drop",
+            Self::Reject => "reject",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        [Self::Allow, Self::Drop, Self::Reject]
+            .into_iter()
+            .find(|verdict| verdict.word() == word)
+    }
+}
+
+/// What a packet carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// ICMP, and ICMPv6 under IPv6.
+    Icmp,
+}
+
+impl Protocol {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+        }
+    }
+
+    fn of_word(word: &str) -> Option<Self> {
+        [Self::Tcp, Self::Udp, Self::Icmp]
+            .into_iter()
+            .find(|protocol| protocol.word() == word)
+    }
+}
+
+/// Ports from the first to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ports {
+    first: u16,
+    last: u16,
+}
+
+impl FromStr for Ports {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        match (port(first), port(last)) {
+            (Some(first), Some(last)) if first <= last => Ok(Self { first, last }),
+            _ => Err(Error::usage(
+                format!("port \"{}\"", text.escape_debug()),
+                "write a number from 1 to 65535, or two with a hyphen between, as 8000-8010",
+            )),
+        }
+    }
+}
+
+/// A port; digits alone, and not 0.
+fn port(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port > 0)
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.first == self.last {
+            return write!(f, "{}", self.first);
+        }
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+/// What packets a rule is about: all those that are so in every way that is said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// What they carry.
+    pub protocol: Option<Protocol>,
+    /// To one of these ports; of TCP or UDP.
+    pub ports: Vec<Ports>,
+    /// From there.
+    pub from: Option<IpNet>,
+    /// To there.
+    pub to: Option<IpNet>,
+    /// Came in by this link.
+    pub input: Option<Interface>,
+    /// Go out by this link.
+    pub output: Option<Interface>,
+}
+
+/// One line of a firewall.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Statement {
+    /// What becomes of packets that no rule is about: `default input drop`. Without one they pass.
+    Default {
+        /// Which packets.
+        hook: Hook,
+        /// Allow or drop.
+        verdict: Verdict,
+    },
+    /// `allow input tcp 80,443 from 10.1.1.0/24 in eth0`.
+    Rule {
+        /// Which packets.
+        hook: Hook,
+        /// What is done.
+        verdict: Verdict,
+        /// Which of them.
+        wanted: Match,
+    },
+    /// `masquerade out eth0 from 10.1.1.0/24`: packets get the address of the link they go out by.
+    Masquerade {
+        /// The link.
+        output: Interface,
+        /// Only packets from there.
+        from: Option<IpNet>,
+    },
+    /// `dnat tcp 8080 to 10.1.1.2:80 in eth0`: connections to a port go to another address.
+    Dnat {
+        /// TCP or UDP.
+        protocol: Protocol,
+        /// The port here.
+        port: u16,
+        /// Where they go.
+        to: SocketAddr,
+        /// Only those that came in by this link.
+        input: Option<Interface>,
+    },
+}
+
+/// How a statement is written, for messages and documents.
+pub const GRAMMAR: &[(&str, &str)] = &[
+    (
+        "default HOOK allow|drop",
+        "what becomes of packets that no rule is about; HOOK is input, forward or output",
+    ),
+    (
+        "allow|drop|reject HOOK [tcp|udp|icmp] [PORTS] [from NETWORK] [to NETWORK] [in LINK] [out LINK]",
+        "a rule; the first one that is about a packet decides; PORTS as 80,443,8000-8010",
+    ),
+    (
+        "masquerade out LINK [from NETWORK]",
+        "packets that go out by LINK get its address",
+    ),
+    (
+        "dnat tcp|udp PORT to ADDRESS:PORT [in LINK]",
+        "connections to PORT here go to ADDRESS:PORT",
+    ),
+];
+
+impl FromStr for Statement {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refused =
+            |reason: String| Error::usage(format!("\"{}\"", text.trim().escape_debug()), reason);
+        let mut words = Words(text.split_ascii_whitespace().peekable());
+        let statement = words.statement().map_err(refused)?;
+        match words.0.next() {
+            None => Ok(statement),
+            Some(word) => Err(refused(format!(
+                "\"{}\" is not understood there",
+                word.escape_debug()
+            ))),
+        }
+    }
+}
+
+/// The words of a statement that are still to be read.
+struct Words<'a>(std::iter::Peekable<std::str::SplitAsciiWhitespace<'a>>);
+
+impl<'a> Words<'a> {
+    fn next(&mut self, wanted: &str) -> std::result::Result<&'a str, String> {
+        self.0.next().ok_or_else(|| format!("{wanted} is missing"))
+    }
+
+    fn value<T>(&mut self, wanted: &str) -> std::result::Result<T, String>
+    where
+        T: FromStr<Err: fmt::Display>,
+    {
+        let word = self.next(wanted)?;
+        word.parse().map_err(|error: T::Err| error.to_string())
+    }
+
+    fn network(&mut self) -> std::result::Result<IpNet, String> {
+        let word = self.next("a network")?;
+        let network = word
+            .parse()
+            .or_else(|_| word.parse::<IpAddr>().map(IpNet::from));
+        network.map(|network| network.trunc()).map_err(|_| {
+            format!(
+                "\"{}\" is no network: write an address and the length of its prefix, as 10.1.1.0/24",
+                word.escape_debug()
+            )
+        })
+    }
+
+    fn hook(&mut self) -> std::result::Result<Hook, String> {
+        let word = self.next("input, forward or output")?;
+        Hook::of_word(word)
+            .ok_or_else(|| format!("\"{}\": use input, forward or output", word.escape_debug()))
+    }
+
+    fn statement(&mut self) -> std::result::Result<Statement, String> {
+        const VERBS: &str = "default, allow, drop, reject, masquerade or dnat";
+        let verb = self.next(VERBS)?;
+        if let Some(verdict) = Verdict::of_word(verb) {
+            let hook = self.hook()?;
+            let wanted = self.wanted(hook)?;
+            return Ok(Statement::Rule {
+                hook,
+                verdict,
+                wanted,
+            });
+        }
+        match verb {
+            "default" => {
+                let hook = self.hook()?;
+                match Verdict::of_word(self.next("allow or drop")?) {
+                    Some(verdict @ (Verdict::Allow | Verdict::Drop)) => {
+                        Ok(Statement::Default { hook, verdict })
+                    }
+                    _ => Err("a default is allow or drop".to_owned()),
+                }
+            }
+            "masquerade" => self.masquerade(),
+            "dnat" => self.dnat(),
+            other => Err(format!(
+                "\"{}\" is no statement: one begins with {VERBS}",
+                other.escape_debug()
+            )),
+        }
+    }
+
+    fn wanted(&mut self, hook: Hook) -> std::result::Result<Match, String> {
+        let mut wanted = Match::default();
+        if let Some(protocol) = self.0.peek().and_then(|word| Protocol::of_word(word)) {
+            self.0.next();
+            wanted.protocol = Some(protocol);
+        }
+        if let Some(word) = self
+            .0
+            .next_if(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+        {
+            if !matches!(wanted.protocol, Some(Protocol::Tcp | Protocol::Udp)) {
+                return Err("ports are of tcp or udp: say which before them".to_owned());
+            }
+            for part in word.split(',') {
+                let ports: Ports = part.parse().map_err(|error: Error| error.to_string())?;
+                wanted.ports.push(ports);
+            }
+        }
+        while let Some(word) = self
+            .0
+            .next_if(|word| matches!(*word, "from" | "to" | "in" | "out"))
+        {
+            let before = match word {
+                "from" => wanted.from.replace(self.network()?).is_some(),
+                "to" => wanted.to.replace(self.network()?).is_some(),
+                "in" => wanted.input.replace(self.value("a link")?).is_some(),
+                _ => wanted.output.replace(self.value("a link")?).is_some(),
+            };
+            if before {
+                return Err(format!("\"{word}\" is said twice"));
+            }
+        }
+        match (hook, &wanted) {
+            (
+                Hook::Input,
+                Match {
+                    output: Some(_), ..
+                },
+            ) => Err("what is for this namespace goes out by no link".to_owned()),
+            (Hook::Output, Match { input: Some(_), .. }) => {
+                Err("what comes from this namespace came in by no link".to_owned())
+            }
+            (
+                _,
+                Match {
+                    from: Some(from),
+                    to: Some(to),
+                    ..
+                },
+            ) if from.addr().is_ipv4() != to.addr().is_ipv4() => {
+                Err("a packet goes from and to addresses of one family".to_owned())
+            }
+            _ => Ok(wanted),
+        }
+    }
+
+    fn masquerade(&mut self) -> std::result::Result<Statement, String> {
+        if self.next("\"out\" and a link")? != "out" {
+            return Err("say by \"out\" and a link which way out it is about".to_owned());
+        }
+        let output = self.value("a link")?;
+        let from = match self.0.next_if_eq(&"from") {
+            Some(_) => Some(self.network()?),
+            None => None,
+        };
+        Ok(Statement::Masquerade { output, from })
+    }
+
+    fn dnat(&mut self) -> std::result::Result<Statement, String> {
+        let protocol = match Protocol::of_word(self.next("tcp or udp")?) {
+            Some(protocol @ (Protocol::Tcp | Protocol::Udp)) => protocol,
+            _ => return Err("only tcp and udp have ports: use one of them".to_owned()),
+        };
+        let port = port(self.next("a port")?).ok_or("a port is a number from 1 to 65535")?;
+        if self.next("\"to\" and an address")? != "to" {
+            return Err("say by \"to\" and ADDRESS:PORT where connections go".to_owned());
+        }
+        let word = self.next("ADDRESS:PORT")?;
+        let to: SocketAddr = word
+            .parse()
+            .ok()
+            .filter(|to: &SocketAddr| to.port() > 0)
+            .filter(|to| !matches!(to, SocketAddr::V6(to) if to.scope_id() != 0))
+            .ok_or_else(|| {
+                format!(
+                    "\"{}\": write ADDRESS:PORT, as 10.1.1.2:80 or [fd00::2]:80",
+                    word.escape_debug()
+                )
+            })?;
+        let input = match self.0.next_if_eq(&"in") {
+            Some(_) => Some(self.value("a link")?),
+            None => None,
+        };
+        Ok(Statement::Dnat {
+            protocol,
+            port,
+            to,
+            input,
+        })
+    }
+}
+
+/// All statements of a namespace, in their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Firewall {
+    statements: Vec<Statement>,
+}
+
+impl FromIterator<Statement> for Firewall {
+    fn from_iter<T: IntoIterator<Item = Statement>>(statements: T) -> Self {
+        Self {
+            statements: statements.into_iter().collect(),
+        }
+    }
+}
+
+impl Firewall {
+    /// The firewall that `text` describes: a statement a line, and comments after `#`. Messages call it
+    /// `file`.
+    ///
+    /// # Errors
+    /// The first line that is no statement.
+    pub fn parse(file: &Path, text: &str) -> Result<Self> {
+        let mut statements = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let said = line.split('#').next().unwrap_or_default();
+            if said.trim().is_empty() {
+                continue;
+            }
+            let column = said
+                .chars()
+                .take_while(|letter| letter.is_whitespace())
+                .count();
+            statements.push(said.parse().map_err(|error| Error::Policy {
+                file: file.to_owned(),
+                line: index + 1,
+                column: column + 1,
+                reason: match error {
+                    Error::Usage { reason, .. } => reason,
+                    other => other.to_string(),
+                },
+            })?);
+        }
+        Ok(Self { statements })
+    }
+
+    /// Its statements.
+    #[must_use]
+    pub fn statements(&self) -> &[Statement] {
+        &self.statements
+    }
+
+    fn default_of(&self, hook: Hook) -> Verdict {
+        let said = self
+            .statements
+            .iter()
+            .rev()
+            .find_map(|statement| match statement {
+                Statement::Default {
+                    hook: other,
+                    verdict,
+                } if *other == hook => Some(*verdict),
+                _ => None,
+            });
+        said.unwrap_or(Verdict::Allow)
+    }
+
+    /// The script that puts it in place of whatever was in our table.
+    #[must_use]
+    pub fn script(&self) -> String {
+        let mut script = removal();
+        let _ = writeln!(script, "table inet {TABLE} {{");
+        for hook in Hook::ALL {
+            self.chain(hook, &mut script);
+        }
+        self.translations(&mut script);
+        script.push_str("}\n");
+        script
+    }
+
+    fn chain(&self, hook: Hook, script: &mut String) {
+        let default = self.default_of(hook);
+        let word = hook.word();
+        let _ = writeln!(script, "\tchain {word} {{");
+        let _ = writeln!(
+            script,
+            "\t\ttype filter hook {word} priority filter; policy {};",
+            default.rendered()
+        );
+        // Answers to what was let through, and what IPv6 cannot do without (RFC 4890, 4.4.1).
+        script.push_str("\t\tct state established,related accept\n");
+        match hook {
+            Hook::Input => script.push_str("\t\tiifname \"lo\" accept\n"),
+            Hook::Output => script.push_str("\t\toifname \"lo\" accept\n"),
+            Hook::Forward => script.push_str("\t\tct status dnat accept\n"),
+        }
+        if hook != Hook::Forward {
+            script.push_str(
+                "\t\ticmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept\n",
+            );
+        }
+        for statement in &self.statements {
+            if let Statement::Rule {
+                hook: of,
+                verdict,
+                wanted,
+            } = statement
+                && *of == hook
+            {
+                let _ = writeln!(
+                    script,
+                    "\t\t{}counter {}",
+                    wanted.rendered(),
+                    verdict.rendered()
+                );
+            }
+        }
+        script.push_str("\t}\n");
+    }
+
+    fn translations(&self, script: &mut String) {
+        let (mut inward, mut outward) = (String::new(), String::new());
+        for statement in &self.statements {
+            match statement {
+                Statement::Dnat {
+                    protocol,
+                    port,
+                    to,
+                    input,
+                } => {
+                    let family = match to {
+                        SocketAddr::V4(_) => "ip",
+                        SocketAddr::V6(_) => "ip6",
+                    };
+                    let version = match to {
+                        SocketAddr::V4(_) => "ipv4",
+                        SocketAddr::V6(_) => "ipv6",
+                    };
+                    let by = input.as_ref().map(|link| format!("iifname \"{link}\" "));
+                    let _ = writeln!(
+                        inward,
+                        "\t\t{}meta nfproto {version} {} dport {port} counter dnat {family} to {to}",
+                        by.unwrap_or_default(),
+                        protocol.word(),
+                    );
+                }
+                Statement::Masquerade { output, from } => {
+                    let from = from.map(|network| source(network, "saddr"));
+                    let _ = writeln!(
+                        outward,
+                        "\t\toifname \"{output}\" {}counter masquerade",
+                        from.unwrap_or_default()
+                    );
+                }
+                Statement::Default { .. } | Statement::Rule { .. } => {}
+            }
+        }
+        for (name, hook, priority, rules) in [
+            ("inward", "prerouting", "dstnat", inward),
+            ("outward", "postrouting", "srcnat", outward),
+        ] {
+            if !rules.is_empty() {
+                let _ = write!(
+                    script,
+                    "\tchain {name} {{\n\t\ttype nat hook {hook} priority {priority};\n{rules}\t}}\n"
+                );
+            }
+        }
+    }
+}
+
+/// The script that takes our table away, whether it is there or not.
+#[must_use]
+pub fn removal() -> String {
+    format!("table inet {TABLE}\ndelete table inet {TABLE}\n")
+}
+
+impl Match {
+    /// The same for nft(8), with a blank after it.
+    fn rendered(&self) -> String {
+        let mut text = String::new();
+        if let Some(link) = &self.input {
+            let _ = write!(text, "iifname \"{link}\" ");
+        }
+        if let Some(link) = &self.output {
+            let _ = write!(text, "oifname \"{link}\" ");
+        }
+        if let Some(network) = self.from {
+            text.push_str(&source(network, "saddr"));
+        }
+        if let Some(network) = self.to {
+            text.push_str(&source(network, "daddr"));
+        }
+        match self.protocol {
+            Some(Protocol::Icmp) => text.push_str("meta l4proto { icmp, ipv6-icmp } "),
+            Some(protocol) if self.ports.is_empty() => {
+                let _ = write!(text, "meta l4proto {} ", protocol.word());
+            }
+            Some(protocol) => {
+                let ports: Vec<String> = self.ports.iter().map(ToString::to_string).collect();
+                let _ = write!(
+                    text,
+                    "{} dport {{ {} }} ",
+                    protocol.word(),
+                    ports.join(", ")
+                );
+            }
+            None => {}
+        }
+        text
+    }
+}
+
+fn source(network: IpNet, end: &str) -> String {
+    let family = match network {
+        IpNet::V4(_) => "ip",
+        IpNet::V6(_) => "ip6",
+    };
+    format!("{family} {end} {network} ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(text: &str) -> Statement {
+        text.parse()
+            .unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+
+    #[test]
+    fn a_firewall_becomes_one_script() {
+        let text = "
+            # a web server
+            default input drop
+            allow input tcp 80,443,8000-8010 from 10.1.1.0/24 in eth0  # the web
+            reject forward udp to fd00::/64 in a out b
+            drop output icmp
+            masquerade out eth0 from 10.1.1.0/24
+            dnat tcp 8080 to 10.1.1.2:80 in eth0
+            dnat udp 53 to [fd00::2]:53
+        ";
+        let firewall = Firewall::parse(Path::new("x"), text).unwrap();
+        let expected = r#"table inet sandbox
+delete table inet sandbox
+table inet sandbox {
+	chain input {
+		type filter hook input priority filter; policy drop;
+		ct state established,related accept
+		iifname "lo" accept
+		icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+		iifname "eth0" ip saddr 10.1.1.0/24 tcp dport { 80, 443, 8000-8010 } counter accept
+	}
+	chain forward {
+		type filter hook forward priority filter; policy accept;
+		ct state established,related accept
+		ct status dnat accept
+		iifname "a" oifname "b" ip6 daddr fd00::/64 meta l4proto udp counter reject
+	}
+	chain output {
+		type filter hook output priority filter; policy accept;
+		ct state established,related accept
+		oifname "lo" accept
+		icmpv6 type { nd-router-solicit, nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert } accept
+		meta l4proto { icmp, ipv6-icmp } counter drop
+	}
+	chain inward {
+		type nat hook prerouting priority dstnat;
+		iifname "eth0" meta nfproto ipv4 tcp dport 8080 counter dnat ip to 10.1.1.2:80
+		meta nfproto ipv6 udp dport 53 counter dnat ip6 to [fd00::2]:53
+	}
+	chain outward {
+		type nat hook postrouting priority srcnat;
+		oifname "eth0" ip saddr 10.1.1.0/24 counter masquerade
+	}
+}
+"#;
+        assert_eq!(firewall.script(), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_statement_is_told_with_its_place() {
+        let error = Firewall::parse(
+            Path::new("lab.nft"),
+            "default input drop\n  allow input tcp 0\n",
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "lab.nft:2:3: port \"0\": write a number from 1 to 65535, or two with a hyphen between, as 8000-8010"
+        );
+        for (text, reason) in [
+            (
+                "permit input",
+                "\"permit\" is no statement: one begins with default, allow, drop, reject, masquerade or dnat",
+            ),
+            ("allow", "input, forward or output is missing"),
+            ("allow inwards", "\"inwards\": use input, forward or output"),
+            (
+                "allow input 80",
+                "ports are of tcp or udp: say which before them",
+            ),
+            (
+                "allow input icmp 80",
+                "ports are of tcp or udp: say which before them",
+            ),
+            (
+                "allow input out eth0",
+                "what is for this namespace goes out by no link",
+            ),
+            (
+                "drop output in eth0",
+                "what comes from this namespace came in by no link",
+            ),
+            (
+                "drop forward from 10.0.0.0/8 to ::/0",
+                "a packet goes from and to addresses of one family",
+            ),
+            (
+                "allow input from 10.0.0.0/33",
+                "\"10.0.0.0/33\" is no network: write an address and the length of its prefix, as 10.1.1.0/24",
+            ),
+            (
+                "allow input from 10.0.0.0/8 from ::/0",
+                "\"from\" is said twice",
+            ),
+            ("allow input accept", "\"accept\" is not understood there"),
+            ("default input reject", "a default is allow or drop"),
+            (
+                "masquerade eth0",
+                "say by \"out\" and a link which way out it is about",
+            ),
+            (
+                "dnat icmp 1 to 10.0.0.1:1",
+                "only tcp and udp have ports: use one of them",
+            ),
+            (
+                "dnat tcp 80 to 10.0.0.1",
+                "\"10.0.0.1\": write ADDRESS:PORT, as 10.1.1.2:80 or [fd00::2]:80",
+            ),
+            (
+                "dnat tcp 80 to [fe80::1%2]:80",
+                "\"[fe80::1%2]:80\": write ADDRESS:PORT, as 10.1.1.2:80 or [fd00::2]:80",
+            ),
+        ] {
+            let error = text.parse::<Statement>().unwrap_err().to_string();
+            assert!(error.ends_with(reason), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn no_name_of_a_link_ends_a_statement() {
+        for name in ["a\"b", "a\\b", "eth*", "é", "a\";flush", "\u{1}"] {
+            let text = format!("allow input in {name}");
+            assert!(text.parse::<Statement>().is_err(), "{name}");
+        }
+        // The kernel takes these, and quotes make them harmless.
+        for name in ["a;b", "{", "}", "$x", "@y", "#", "drop"] {
+            let text = format!("allow input in {name}");
+            let firewall: Firewall = [statement(&text)].into_iter().collect();
+            assert!(
+                firewall
+                    .script()
+                    .contains(&format!("iifname \"{name}\" counter accept"))
+            );
+        }
+    }
+
+    #[test]
+    fn the_grammar_names_every_verb() {
+        for verb in ["default", "allow", "drop", "reject", "masquerade", "dnat"] {
+            assert!(
+                GRAMMAR.iter().any(|(line, _)| line.contains(verb)),
+                "{verb}"
+            );
+        }
+    }
+}
