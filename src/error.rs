@@ -74,6 +74,27 @@ pub enum Error {
         /// What is wrong, with the nearest known word where there is one.
         reason: String,
     },
+    /// A lab could not be made, or changed, as its file says in this line; nothing of it is half made.
+    #[error("{}:{line}", .file.display())]
+    #[non_exhaustive]
+    Lab {
+        /// The file.
+        file: PathBuf,
+        /// Line, from 1.
+        line: usize,
+        /// What failed.
+        #[source]
+        source: Box<Error>,
+    },
+    /// The process that keeps a lab refused something.
+    #[error("{reason}")]
+    #[non_exhaustive]
+    Keeper {
+        /// What it said, with the causes.
+        reason: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
     /// A value given on the command line or to the builder makes no sense.
     #[error("{what}: {reason}")]
     #[non_exhaustive]
@@ -196,7 +217,9 @@ impl Error {
             | Self::Host { hint, .. }
             | Self::Network { hint, .. }
             | Self::Unsupported { hint, .. }
+            | Self::Keeper { hint, .. }
             | Self::NotExecutable { hint, .. } => hint.as_deref(),
+            Self::Lab { source, .. } => source.hint(),
             _ => None,
         }
     }

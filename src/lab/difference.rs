@@ -94,6 +94,9 @@ pub fn difference(old: &State, new: &State) -> Vec<Action> {
         if space.uplink.is_some() && space.uplink != wanted.uplink {
             work.change(name, Change::Uplink(None));
         }
+        if space.named && !wanted.named {
+            work.change(name, Change::Named(false));
+        }
     }
     for cable in old.cables.keys() {
         let loose = cable.0.iter().any(|plug| remade.contains(&plug.space));
@@ -231,6 +234,12 @@ impl Work {
 
     fn add(&mut self, name: &str, wanted: &Space) {
         let now = self.space(name);
+        if wanted.named && !now.named {
+            self.change(name, Change::Named(true));
+        }
+        if now.forward != wanted.forward {
+            self.change(name, Change::Forward(wanted.forward));
+        }
         for (setting, value) in &wanted.sysctl {
             if now.sysctl.get(setting) != Some(value) {
                 self.change(name, Change::Sysctl(setting.clone(), value.clone()));

@@ -104,6 +104,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Table::Lab,
+        "named",
+        "true or false",
+        "Whether nodes are also /run/netns/LAB.NODE, for ip(8) and \"sandbox netns\"; needs root",
+    ),
+    key(
+        Table::Lab,
         "networks",
         "tables",
         "Ranges of addresses to be given out, by name",
@@ -399,6 +405,7 @@ impl<T> Sited<T> {
 #[derive(Debug, Default)]
 pub(super) struct File {
     pub(super) name: Option<Sited<String>>,
+    pub(super) named: Option<Sited<bool>>,
     pub(super) networks: Vec<Network>,
     pub(super) nodes: Vec<Node>,
     pub(super) links: Vec<Link>,
@@ -494,6 +501,7 @@ pub(super) fn read(text: &str) -> Faulty<File> {
     let lab = Section::new(Table::Lab, table.get_ref(), 0)?;
     let mut file = File {
         name: lab.text("name", spec::name)?,
+        named: lab.flag("named")?.map(|named| lab.here(named)),
         ..File::default()
     };
     for (name, section) in lab.named("networks", Table::Network)? {

@@ -35,7 +35,11 @@ pub struct Space {
     pub addresses: BTreeSet<(String, IpNet)>,
     /// Routes.
     pub routes: BTreeSet<Route>,
-    /// Kernel settings.
+    /// Whether it sends on what is for others.
+    pub forward: bool,
+    /// Whether it has a name in `/run/netns`.
+    pub named: bool,
+    /// Other kernel settings.
     pub sysctl: BTreeMap<String, String>,
     /// What holds up what interfaces send.
     pub traffic: BTreeMap<String, Traffic>,
@@ -106,19 +110,10 @@ impl State {
     pub fn desired(topology: &Topology, faults: &Faults) -> Self {
         let mut state = Self::default();
         for node in &topology.nodes {
-            let mut sysctl = node.sysctl.clone();
-            let forward = if node.forward || node.uplink.is_some() {
-                "1"
-            } else {
-                "0"
-            };
-            for name in ["net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"] {
-                sysctl
-                    .entry(name.to_owned())
-                    .or_insert_with(|| forward.to_owned());
-            }
             let space = Space {
-                sysctl,
+                forward: node.forward,
+                named: topology.named,
+                sysctl: node.sysctl.clone(),
                 routes: node.routes.iter().cloned().collect(),
                 firewall: node.firewall.clone(),
                 uplink: node.uplink.clone(),
@@ -285,6 +280,8 @@ impl Space {
             Change::AddAddress(interface, address) => {
                 self.addresses.insert((interface.clone(), *address));
             }
+            Change::Forward(forward) => self.forward = *forward,
+            Change::Named(named) => self.named = *named,
             Change::Sysctl(name, value) => {
                 self.sysctl.insert(name.clone(), value.clone());
             }
@@ -325,6 +322,10 @@ pub enum Change {
     RemoveAddress(String, IpNet),
     /// Give an interface an address.
     AddAddress(String, IpNet),
+    /// Let it send on what is for others, or no longer.
+    Forward(bool),
+    /// Give it a name in `/run/netns`, or take that away.
+    Named(bool),
     /// Set a kernel setting.
     Sysctl(String, String),
     /// Hold up what an interface sends, or no longer.

@@ -22,6 +22,8 @@ use crate::policy::spec as values;
 pub struct Topology {
     /// Its name.
     pub name: String,
+    /// Whether nodes have names in `/run/netns`.
+    pub named: bool,
     /// The nodes.
     pub nodes: Vec<Node>,
     /// The cables.
@@ -329,6 +331,7 @@ impl Building {
             breaks: text.match_indices('\n').map(|(at, _)| at).collect(),
             topology: Topology {
                 name,
+                named: file.named.as_ref().is_some_and(|named| named.value),
                 nodes: Vec::new(),
                 links: Vec::new(),
                 bridges: Vec::new(),

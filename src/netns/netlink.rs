@@ -162,12 +162,24 @@ impl Connection {
     /// The first refusal. Requests before it are done, and those after it that were in the same packet
     /// as well: a caller that wants all or nothing takes the namespace away.
     pub fn perform(&mut self, requests: &[Request]) -> Result<()> {
-        let mut rest = requests;
-        while !rest.is_empty() {
-            let sent = self.send(rest)?;
-            let (now, later) = rest.split_at(sent);
-            self.acknowledged(now)?;
-            rest = later;
+        self.perform_all(requests).map_err(|(_, error)| error)
+    }
+
+    /// As [`Connection::perform`]; which request was refused comes with the refusal.
+    ///
+    /// # Errors
+    /// The first refusal, and the place of its request.
+    pub(crate) fn perform_all(
+        &mut self,
+        requests: &[Request],
+    ) -> std::result::Result<(), (usize, Error)> {
+        let mut done = 0;
+        while let Some(rest) = requests.get(done..).filter(|rest| !rest.is_empty()) {
+            let sent = self.send(rest).map_err(|error| (done, error))?;
+            let now = rest.get(..sent).unwrap_or(rest);
+            self.acknowledged(now)
+                .map_err(|(index, error)| (done + index, error))?;
+            done += sent;
         }
         Ok(())
     }
@@ -224,13 +236,13 @@ impl Connection {
     }
 
     /// Read the answers to the last `requests` sent.
-    fn acknowledged(&mut self, requests: &[Request]) -> Result<()> {
+    fn acknowledged(&mut self, requests: &[Request]) -> std::result::Result<(), (usize, Error)> {
         let count = u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let first = self.sequence.wrapping_sub(count).wrapping_add(1);
         let mut open = requests.len();
         let mut refused: Option<(usize, Answer)> = None;
         while open > 0 {
-            self.receive()?;
+            self.receive().map_err(|error| (0, error))?;
             for (header, bytes) in Messages(&self.buffer) {
                 let index = header.sequence_number.wrapping_sub(first);
                 let index = usize::try_from(index).unwrap_or(usize::MAX);
@@ -250,8 +262,8 @@ impl Connection {
                 }
             }
         }
-        match refused.and_then(|(index, answer)| Some((requests.get(index)?, answer))) {
-            Some((request, answer)) => Err(request.error(&self.label, answer)),
+        match refused.and_then(|(index, answer)| Some((index, requests.get(index)?, answer))) {
+            Some((index, request, answer)) => Err((index, request.error(&self.label, answer))),
             None => Ok(()),
         }
     }

@@ -341,6 +341,16 @@ impl Policy {
         )?)
     }
 
+    /// The policy that `name_or_file` names, as `--policy` does; a file's path from `directory`.
+    ///
+    /// # Errors
+    /// When there is none, or it is not valid.
+    pub fn named(name_or_file: &OsStr, directory: &Path) -> Result<Self> {
+        let mut places = find::Places::of_this_process()?;
+        places.working = directory.to_owned();
+        merge::merge(&find::load_from(&places, name_or_file, find::Purpose::Run)?)
+    }
+
     /// The policy in the file at `path`, with all that it extends.
     ///
     /// # Errors

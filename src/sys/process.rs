@@ -63,7 +63,7 @@ fn close_all_but(mut kept: Vec<RawFd>) -> Result<(), Errno> {
 /// pidfd_open(2): a descriptor of the child `pid`, which has not been waited for. Since Linux 5.3.
 ///
 /// Not async-signal-safe: uses libc's errno.
-fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: numbers only.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = RawFd::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;

@@ -1,0 +1,164 @@
+//! What of a lab would outlive the process that keeps it: names in `/run/netns`, the way to the host's
+//! network, files that commands see.
+//!
+//! Each is recorded in the lab's directory before it is made. What a keeper that was killed has left is
+//! so found and taken away by the next `up` or `down`; what only looks like it is left alone.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::place;
+use crate::error::{Error, Result};
+use crate::netns::{Namespace, NamespaceName, named};
+use crate::plan::errno_of;
+
+/// The record's file in a lab's directory.
+const FILE: &str = "record.json";
+
+/// What was made outside of a lab's own namespaces.
+pub(super) struct Record {
+    directory: PathBuf,
+    made: Made,
+}
+
+/// What the file holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Made {
+    /// Names in `/run/netns`, with what identifies the namespace: another's is not ours to take away.
+    names: BTreeMap<String, (u64, u64)>,
+    /// Uplinks by node.
+    uplinks: BTreeMap<String, String>,
+    /// Files by node: where each lies, and where it is seen.
+    files: BTreeMap<String, Vec<(PathBuf, PathBuf)>>,
+}
+
+impl Record {
+    /// Nothing yet, for the lab whose directory is to be `directory`.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            made: Made::default(),
+        }
+    }
+
+    /// What was left in `directory` by a keeper that is gone.
+    pub(super) fn left_in(directory: PathBuf) -> Self {
+        let text = fs::read_to_string(directory.join(FILE)).unwrap_or_default();
+        // One that was being written tells of nothing that is there yet.
+        let made = serde_json::from_str(&text).unwrap_or_default();
+        Self { directory, made }
+    }
+
+    fn write(&self) -> Result<()> {
+        place::make_private(&self.directory)?;
+        let text = serde_json::to_string(&self.made).unwrap_or_default();
+        let (file, partial) = (self.directory.join(FILE), self.directory.join("record.new"));
+        fs::write(&partial, text)
+            .and_then(|()| fs::rename(&partial, &file))
+            .map_err(|error| Error::host("write", file.display().to_string(), errno_of(&error)))
+    }
+
+    /// Give the namespace of a node its name.
+    pub(super) fn name(&mut self, lab: &str, space: &str, namespace: &Namespace) -> Result<()> {
+        let name = format!("{lab}.{space}");
+        self.made.names.insert(name.clone(), namespace.identity()?);
+        self.write()?;
+        let attached = name
+            .parse()
+            .and_then(|name: NamespaceName| named::attach(&name, namespace));
+        if attached.is_err() {
+            // What has that name is another's.
+            self.made.names.remove(&name);
+            self.write()?;
+        }
+        attached
+    }
+
+    /// Take a node's name away.
+    pub(super) fn unname(&mut self, lab: &str, space: &str) -> Result<()> {
+        let name = format!("{lab}.{space}");
+        if let Some(identity) = self.made.names.remove(&name) {
+            remove_name(&name, identity)?;
+        }
+        self.write()
+    }
+
+    /// Join a node to the host's network.
+    pub(super) fn join(
+        &mut self,
+        lab: &str,
+        space: &str,
+        namespace: &Namespace,
+        interface: &str,
+    ) -> Result<()> {
+        let _ = (lab, namespace);
+        self.made
+            .uplinks
+            .insert(space.to_owned(), interface.to_owned());
+        self.write()?;
+        Err(Error::usage("uplink", "not yet"))
+    }
+
+    /// Part a node from the host's network.
+    pub(super) fn part(&mut self, _lab: &str, space: &str) -> Result<()> {
+        self.made.uplinks.remove(space);
+        self.write()
+    }
+
+    /// Keep what commands of a node see at some paths.
+    pub(super) fn files(&mut self, space: &str, files: &BTreeMap<PathBuf, String>) -> Result<()> {
+        let mut pairs = Vec::new();
+        if !files.is_empty() {
+            let directory = self.directory.join("files");
+            place::make_private(&self.directory)?;
+            place::make_private(&directory)?;
+            let own = directory.join(space);
+            place::make_private(&own)?;
+            for (number, (path, contents)) in files.iter().enumerate() {
+                let file = own.join(number.to_string());
+                fs::write(&file, contents).map_err(|error| {
+                    Error::host("write", file.display().to_string(), errno_of(&error))
+                })?;
+                pairs.push((file, path.clone()));
+            }
+        }
+        self.made.files.insert(space.to_owned(), pairs);
+        self.write()
+    }
+
+    /// What commands of a node see: where each file lies, and where it is seen.
+    pub(super) fn files_of(&self, space: &str) -> &[(PathBuf, PathBuf)] {
+        self.made.files.get(space).map_or(&[], Vec::as_slice)
+    }
+
+    /// Take everything away, and the directory.
+    pub(super) fn undo(&mut self) {
+        let made = std::mem::take(&mut self.made);
+        for (name, identity) in made.names {
+            // The other ones are to go all the same.
+            let _ = remove_name(&name, identity);
+        }
+        match fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != ErrorKind::NotFound => {
+                tracing::warn!(directory = %self.directory.display(), %error, "not removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn remove_name(name: &str, identity: (u64, u64)) -> Result<()> {
+    let name: NamespaceName = name.parse()?;
+    let path = named::path_of(&name);
+    let same =
+        |path: &Path| fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == identity);
+    match same(&path) {
+        true => named::delete(&name),
+        false => Ok(()),
+    }
+}
