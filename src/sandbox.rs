@@ -91,6 +91,7 @@ pub struct Sandbox {
     standard: [Stdio; 3],
     passed: Vec<(String, OwnedFd)>,
     unsafe_descriptors: bool,
+    files: Vec<(PathBuf, PathBuf)>,
 }
 
 /// One change to the policy, kept until the policy is known.
@@ -122,6 +123,7 @@ impl Sandbox {
             standard: [Stdio::Inherit, Stdio::Inherit, Stdio::Inherit],
             passed: Vec::new(),
             unsafe_descriptors: false,
+            files: Vec::new(),
         }
     }
 
@@ -159,6 +161,12 @@ impl Sandbox {
     /// Make a tree read-only.
     pub fn read_only(&mut self, path: impl Into<PathBuf>) -> &mut Self {
         self.change(Change::ReadOnly(path.into()))
+    }
+
+    /// Put the file `from` over the one at `path`, which must be there, for the command to see.
+    pub fn file(&mut self, from: impl Into<PathBuf>, path: impl Into<PathBuf>) -> &mut Self {
+        self.files.push((from.into(), path.into()));
+        self
     }
 
     /// Keep a tree writable below a read-only one.
@@ -407,6 +415,7 @@ impl Sandbox {
             standard: [stream(input)?, stream(output)?, stream(error)?],
             passed,
             unsafe_descriptors: self.unsafe_descriptors,
+            files: self.files.clone(),
         })
     }
 
@@ -534,7 +543,7 @@ impl Sandbox {
             descriptors,
             standard,
             support: Support::quick(),
-            files: Vec::new(),
+            files: self.files.clone(),
         })
     }
 }

@@ -8,6 +8,7 @@ mod completions;
 mod descriptors;
 mod diagnostics;
 mod doctor;
+mod lab;
 mod man;
 mod netns;
 mod options;
@@ -73,6 +74,8 @@ enum Sub {
     Serve(Box<serve::ServeArgs>),
     /// Make namespaces with names, and links, addresses and rules in them
     Netns(Box<netns::NetnsArgs>),
+    /// Make networks of many nodes from a file, look at them, try them
+    Lab(Box<lab::LabArgs>),
     /// Say what policies there are and what one means
     Policy(policy::PolicyArgs),
     /// Say what this host can give, what is missing, and the remedy
@@ -90,6 +93,7 @@ const SUBCOMMANDS: &[&str] = &[
     "run",
     "serve",
     "netns",
+    "lab",
     "policy",
     "doctor",
     "selftest",
@@ -98,7 +102,7 @@ const SUBCOMMANDS: &[&str] = &[
 ];
 
 /// Names that later subcommands will have. Kept free now, so that no script breaks then.
-const RESERVED: &[&str] = &["lab", "learn"];
+const RESERVED: &[&str] = &["learn"];
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -193,6 +197,7 @@ fn execute(action: Action) -> Result<u8> {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
         Action::Sub(Sub::Serve(args)) => args.execute(),
         Action::Sub(Sub::Netns(args)) => args.execute(),
+        Action::Sub(Sub::Lab(args)) => args.execute(),
         Action::Sub(Sub::Policy(args)) => args.execute(),
         Action::Sub(Sub::Doctor(args)) => Ok(args.execute()),
         Action::Sub(Sub::Selftest(args)) => args.execute(),
@@ -412,7 +417,7 @@ mod tests {
             &["sandbox", ""],
             &["sandbox", "-v", "ls"],
             &["sandbox", "--net=none", "ls"],
-            &["sandbox", "lab", "up"],
+            &["sandbox", "learn", "up"],
         ] {
             assert_eq!(command_alone(&words(line)), None, "{line:?}");
         }

@@ -15,7 +15,6 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -317,13 +316,13 @@ fn handle(live: &mut Live, request: Request) -> Result<(Json, Option<OwnedFd>)> 
             let copy = copy.map_err(|error| Error::host("share", node.clone(), errno(&error)))?;
             return Ok((json!(live.files_of(&node)), Some(copy)));
         }
-        Request::Check { wait } => check::check(live, wait)?.json(),
+        Request::Check { wait } => {
+            let matrix = check::check(live, wait)?;
+            json!({ "matrix": matrix.json(), "text": matrix.text() })
+        }
         Request::Partition { parts } => json!(live.partition(&parts)?),
         Request::Link { end, up } => json!(live.plug(&end, up)?),
         Request::Heal => json!(live.heal()?),
     };
     Ok((value, None))
 }
-
-/// How long the answer to a probe may take where nobody says.
-pub(crate) const USUAL_WAIT: Duration = Duration::from_secs(1);

@@ -499,6 +499,9 @@ impl Live {
             .ok_or_else(|| Error::usage(format!("node {space}"), "there is no such node"))?;
         let mut sandbox = Sandbox::new(program);
         sandbox.net(Network::Namespace(path_of(namespace)));
+        for (from, to) in self.record.files_of(space) {
+            sandbox.file(from, to);
+        }
         Ok(sandbox)
     }
 

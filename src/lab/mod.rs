@@ -29,17 +29,67 @@ pub mod topology;
 mod wire;
 
 use std::fs;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use serde_json::Value as Json;
+
+pub(crate) use keeper::{down, list, up};
 pub use library::{Lab, RunningLab};
 pub use matrix::Matrix;
+pub(crate) use status::text as status_text;
 pub use topology::Topology;
+pub(crate) use wire::Request as Asked;
 
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
 
 /// What the interface to the host's network is called in a node with an uplink.
 pub const UPLINK: &str = "uplink";
+
+/// Whether a lab could be called so.
+pub(crate) fn is_name(text: &str) -> bool {
+    spec::name(text).is_ok() || text.contains('~') && !text.contains('/')
+}
+
+/// Ask the keeper of the lab called `name`.
+///
+/// # Errors
+/// When the lab is not up, or its keeper refuses.
+pub(crate) fn ask(name: &str, asked: Asked) -> Result<Json> {
+    keeper::ask(name, &asked).map(|(answer, _)| answer)
+}
+
+/// A node's network, for a command.
+pub(crate) struct Joined {
+    namespace: OwnedFd,
+    /// What the command sees: where each file lies, and where it is seen.
+    pub(crate) files: Vec<(PathBuf, PathBuf)>,
+}
+
+impl Joined {
+    /// A path by which this process finds it.
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.namespace.as_raw_fd()))
+    }
+}
+
+/// The network of the node called `node` of the lab called `name`.
+///
+/// # Errors
+/// When the lab is not up, or has no such node.
+pub(crate) fn join(name: &str, node: &str) -> Result<Joined> {
+    let node = node.to_owned();
+    let (files, namespaces) = keeper::ask(name, &Asked::Join { node })?;
+    match namespaces.into_iter().next() {
+        Some(namespace) => Ok(Joined {
+            namespace,
+            files: serde_json::from_value(files).unwrap_or_default(),
+        }),
+        None => Err(Error::host("join", name, Errno::EBADF)),
+    }
+}
 
 /// The file at `path`: its whole path, its text, what it means.
 fn read(path: &Path) -> Result<(PathBuf, String, Topology)> {

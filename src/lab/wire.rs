@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What the keeper is asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", tag = "do")]
-pub(super) enum Request {
+pub(crate) enum Request {
     /// Become what this file says.
     Up {
         /// Its path.
