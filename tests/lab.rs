@@ -1,0 +1,602 @@
+//! Labs: the shipped ones come up, are as they claim, and leave nothing; bad files change nothing; a
+//! crash at any moment is cleaned up.
+
+mod support;
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use sandbox::lab::Topology;
+use serde_json::Value as Json;
+use support::{User, each_user, have, shared_file, success, text, users};
+
+/// The labs in `examples/labs`, by name.
+fn examples() -> Vec<String> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/labs");
+    let mut names: Vec<String> = fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| {
+            Some(
+                entry
+                    .file_name()
+                    .to_str()?
+                    .strip_suffix(".toml")?
+                    .to_owned(),
+            )
+        })
+        .collect();
+    names.sort();
+    names
+}
+
+/// A file of a lab that nobody else has, in a directory that is gone with it.
+struct File {
+    path: PathBuf,
+    name: String,
+    user: User,
+    _directory: tempfile::TempDir,
+}
+
+impl File {
+    /// One called `name` and some number, with `text`.
+    fn new(user: &User, name: &str, text: &str) -> Self {
+        let directory = tempfile::Builder::new()
+            .prefix("lab")
+            .tempdir_in("/tmp")
+            .unwrap();
+        fs::set_permissions(
+            directory.path(),
+            std::os::unix::fs::PermissionsExt::from_mode(0o755),
+        )
+        .unwrap();
+        let name = format!("{name}{}", std::process::id() % 100_000);
+        let path = directory.path().join(format!("{name}.toml"));
+        let file = Self {
+            path,
+            name,
+            user: user.clone(),
+            _directory: directory,
+        };
+        file.write(text);
+        file
+    }
+
+    fn write(&self, text: &str) {
+        fs::write(&self.path, format!("name = \"{}\"\n{text}", self.name)).unwrap();
+    }
+
+    fn path(&self) -> &str {
+        self.path.to_str().unwrap()
+    }
+
+    fn lab(&self, words: &[&str]) -> Output {
+        let mut arguments = vec!["lab"];
+        arguments.extend(words);
+        self.user.output(&arguments)
+    }
+
+    fn up(&self) -> String {
+        success(&self.user, &self.lab(&["up", self.path(), "--json"]))
+    }
+
+    fn status(&self) -> Json {
+        let page = success(&self.user, &self.lab(&["status", &self.name, "--json"]));
+        serde_json::from_str(&page).unwrap()
+    }
+
+    fn check(&self) -> Output {
+        self.lab(&["check", &self.name])
+    }
+
+    /// What a command in a node printed.
+    fn exec(&self, node: &str, words: &[&str]) -> Output {
+        let mut arguments = vec!["exec", &self.name, node, "-q", "--"];
+        arguments.extend(words);
+        self.lab(&arguments)
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        // A test that failed in the middle leaves nothing either.
+        let _ = self.lab(&["down", &self.name]);
+    }
+}
+
+fn lines(output: &Output) -> String {
+    text(&output.stderr)
+}
+
+/// Namespaces of processes whose executable is the tests' copy: what keepers and commands hold.
+fn keepers(name: &str) -> Vec<i32> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let state = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let is_dead = state.contains(") Z ");
+        let named = |word: &&[u8]| String::from_utf8_lossy(word).contains(name);
+        if !is_dead && words.get(1) == Some(&b"lab".as_slice()) && words.iter().any(named) {
+            found.push(pid);
+        }
+    }
+    found
+}
+
+/// Until `true`, or for some seconds.
+fn soon(what: &str, question: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(20);
+    while !question() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+const PAIR: &str = "\
+[networks.n]
+ipv4 = \"10.1.0.0/24\"
+[nodes.a]
+[nodes.b]
+[[links]]
+ends = [\"a\", \"b\"]
+network = \"n\"
+[check]
+reachable = [\"a <-> b\"]
+";
+
+#[test]
+fn every_shipped_lab_comes_up_is_as_it_claims_and_leaves_nothing() {
+    for name in examples() {
+        let shipped = shared_file(&format!("examples/labs/{name}.toml"));
+        let written = fs::read_to_string(&shipped).unwrap();
+        let first = written.lines().next().unwrap();
+        assert!(
+            first.starts_with("# For: "),
+            "{name} does not say for what it is"
+        );
+        let topology = Topology::parse(&shipped, &written).unwrap();
+        assert!(!topology.claims.is_empty(), "{name} claims nothing");
+        each_user(|user| {
+            let file = File::new(user, "ex", &written);
+            if name == "uplink" && !user.is_root() {
+                let error = lines(&file.lab(&["up", file.path()]));
+                assert!(
+                    error.contains("joining the host's network needs root"),
+                    "{error}"
+                );
+                return;
+            }
+            file.up();
+            let checked = file.check();
+            assert!(
+                checked.status.success(),
+                "{name} as {}: {}\n{}",
+                user.name,
+                text(&checked.stdout),
+                lines(&checked)
+            );
+            assert_eq!(
+                file.status()["nodes"].as_array().unwrap().len(),
+                topology.nodes.len()
+            );
+            success(user, &file.lab(&["down", &file.name]));
+            assert!(keepers(&file.name).is_empty(), "{name}");
+            let gone = file.lab(&["status", &file.name]);
+            assert_eq!(
+                lines(&gone),
+                format!(
+                    "sandbox: lab {0}: it is not up: sandbox lab up {0}.toml",
+                    file.name
+                )
+            );
+        });
+    }
+}
+
+#[test]
+fn up_again_does_what_differs_and_nothing_where_nothing_does() {
+    each_user(|user| {
+        let file = File::new(user, "again", PAIR);
+        let made = |page: &str| -> u64 {
+            let value: Json = serde_json::from_str(page).unwrap();
+            value["changes"].as_u64().unwrap()
+        };
+        assert!(made(&file.up()) > 3);
+        assert_eq!(made(&file.up()), 0);
+        let mac = |status: &Json| status["nodes"][0]["interfaces"][0]["mac"].clone();
+        let before = file.status();
+        let more = "[nodes.c]\n[networks.m]\nipv4 = \"10.2.0.0/24\"\n[[links]]\nends = [\"c\", \"b\"]\nnetwork = \"m\"\n";
+        file.write(&format!(
+            "{}{more}",
+            PAIR.replace("[nodes.b]", "[nodes.b]\nforward = true")
+        ));
+        assert!(made(&file.up()) > 0);
+        let after = file.status();
+        assert_eq!(after["nodes"].as_array().unwrap().len(), 3);
+        assert_eq!(mac(&before), mac(&after));
+        // The first cable was not laid anew: its counters go on.
+        let sent = |status: &Json| status["nodes"][0]["interfaces"][0]["sent"]["packets"].as_u64();
+        assert!(sent(&after) >= sent(&before));
+        assert!(file.check().status.success());
+        file.write(PAIR);
+        file.up();
+        assert_eq!(file.status()["nodes"].as_array().unwrap().len(), 2);
+        assert!(file.check().status.success());
+    });
+}
+
+#[test]
+fn a_command_in_a_node_is_confined_and_has_the_nodes_network() {
+    each_user(|user| {
+        let file = File::new(user, "exec", PAIR);
+        file.up();
+        let addresses = success(user, &file.exec("b", &["cat", "/proc/net/fib_trie"]));
+        assert!(addresses.contains("10.1.0.2"), "{addresses}");
+        let status = success(user, &file.exec("b", &["cat", "/proc/self/status"]));
+        assert!(status.contains("CapEff:\t0000000000000000"), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+        let refused = file.lab(&["exec", &file.name, "bb", "-q", "--", "true"]);
+        assert_eq!(refused.status.code(), Some(125));
+        assert_eq!(
+            lines(&refused),
+            "sandbox: node \"bb\": the lab has no such node; did you mean \"b\"?"
+        );
+        let twice = file.lab(&["exec", &file.name, "b", "--net", "none", "--", "true"]);
+        assert_eq!(twice.status.code(), Some(125));
+    });
+}
+
+#[test]
+fn a_partition_cuts_and_heals_links_and_bridges() {
+    let lab = "\
+[networks.n]
+ipv4 = \"10.1.0.0/24\"
+[networks.m]
+ipv4 = \"10.2.0.0/24\"
+ipv6 = \"fd00:2::/64\"
+[nodes.a]
+[nodes.b]
+[nodes.c]
+[[links]]
+ends = [\"a\", \"b\"]
+network = \"n\"
+[bridges.s]
+network = \"m\"
+members = [\"a:s\", \"b:s\", \"c:s\"]
+[groups]
+others = [\"b\", \"c\"]
+[check]
+reachable = [\"* <-> *\"]
+";
+    each_user(|user| {
+        let file = File::new(user, "part", lab);
+        file.up();
+        assert!(file.check().status.success());
+        success(user, &file.lab(&["partition", &file.name, "a", "others"]));
+        let checked = file.check();
+        assert_eq!(checked.status.code(), Some(1), "{}", text(&checked.stdout));
+        let page = text(&checked.stdout);
+        for pair in [
+            "a does not reach b",
+            "a does not reach c",
+            "c does not reach a",
+        ] {
+            assert!(page.contains(pair), "{page}");
+        }
+        assert!(!page.contains("b does not reach c"), "{page}");
+        assert_eq!(file.status()["partition"][1][1], "c");
+        success(user, &file.lab(&["heal", &file.name]));
+        let healed = file.check();
+        assert!(healed.status.success(), "{}", text(&healed.stdout));
+        success(user, &file.lab(&["unplug", &file.name, "c:s"]));
+        assert_eq!(file.check().status.code(), Some(1));
+        success(user, &file.lab(&["plug", &file.name, "c:s"]));
+        let healed = file.check();
+        assert!(healed.status.success(), "{}", text(&healed.stdout));
+        let unknown = file.lab(&["partition", &file.name, "a", "d"]);
+        assert_eq!(unknown.status.code(), Some(125));
+    });
+}
+
+#[test]
+fn commands_of_a_node_run_as_long_as_the_lab_and_say_what_they_say() {
+    if !have("python3") {
+        return;
+    }
+    let server = "\
+import socket
+s = socket.create_server((\"10.1.0.2\", 8080))
+print(\"listening\", flush=True)
+while True:
+    s.accept()[0].sendall(open(\"/etc/hosts\").read().encode())
+";
+    let lab = format!(
+        "{PAIR}{}[[nodes.b.run]]\ncommand = [\"python3\", \"-c\", '''\n{server}''']\n",
+        "[nodes.b.files]\n\"/etc/hosts\" = \"10.1.0.1 a-of-the-lab\\n\"\n"
+    )
+    .replace("[nodes.b]\n", "");
+    each_user(|user| {
+        let file = File::new(user, "run", &lab);
+        file.up();
+        let client = "\
+import socket, time
+for attempt in range(100):
+    try:
+        print(socket.create_connection((\"10.1.0.2\", 8080), 5).recv(99).decode(), end=\"\")
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.1)
+";
+        let said = success(user, &file.exec("a", &["python3", "-c", client]));
+        assert_eq!(said, "10.1.0.1 a-of-the-lab");
+        // Whoever joins the node sees the file as well, the other node does not.
+        let own = success(user, &file.exec("b", &["cat", "/etc/hosts"]));
+        assert_eq!(own, "10.1.0.1 a-of-the-lab");
+        let other = success(user, &file.exec("a", &["cat", "/etc/hosts"]));
+        assert!(!other.contains("a-of-the-lab"));
+        let command = &file.status()["nodes"][1]["commands"][0];
+        assert_eq!(command["state"], "running", "{command}");
+        success(user, &file.lab(&["down", &file.name]));
+        let ours = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let lines =
+                entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            lines
+                .filter(|line| String::from_utf8_lossy(line).contains("s.accept()[0]"))
+                .count()
+        };
+        soon("the server outlives the lab", || ours() == 0);
+    });
+}
+
+#[test]
+fn down_ends_what_runs_in_a_node_still() {
+    each_user(|user| {
+        let file = File::new(user, "still", PAIR);
+        file.up();
+        let words = ["lab", "exec", &file.name, "a", "-q", "--", "sleep", "86399"];
+        let mut still = user
+            .sandbox(&words)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let inside = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let lines =
+                entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            lines
+                .filter(|line| line.starts_with(b"sleep\x0086399"))
+                .count()
+        };
+        soon("it does not start", || inside() > 0);
+        success(user, &file.lab(&["down", &file.name]));
+        assert_eq!(inside(), 0);
+        assert!(!still.wait().unwrap().success());
+    });
+}
+
+#[test]
+fn a_file_that_is_refused_changes_nothing() {
+    each_user(|user| {
+        let file = File::new(user, "bad", PAIR);
+        file.up();
+        let before = file.status()["nodes"][0]["interfaces"][0]["mac"].clone();
+        for (from, to, line, reason) in [
+            (
+                "[nodes.b]",
+                "[nodes.b]\ndefault = \"c\"",
+                6,
+                "no node is called \"c\"",
+            ),
+            (
+                "ends = [\"a\", \"b\"]",
+                "ends = [\"a\", \"x\"]",
+                7,
+                "no node is called \"x\"",
+            ),
+            ("[nodes.b]", "[nodes.b]\n[nodes.a]", 6, "duplicate key"),
+            // Only the kernel knows these.
+            (
+                "[nodes.b]",
+                "[nodes.b]\nsysctl = { \"net.ipv4.no_such_thing\" = \"1\" }",
+                5,
+                "net.ipv4.no_such_thing",
+            ),
+            (
+                "[nodes.b]",
+                "[nodes.b]\nrun = [{ command = [\"/no/such/program\"] }]",
+                6,
+                "command not found",
+            ),
+        ] {
+            file.write(&PAIR.replace(from, to));
+            let refused = file.lab(&["up", file.path()]);
+            assert_eq!(refused.status.code(), Some(125), "{to}");
+            let said = lines(&refused);
+            assert!(said.contains(&format!(".toml:{line}:")), "{to}: {said}");
+            assert!(said.contains(reason), "{to}: {said}");
+            assert_eq!(
+                said.lines().filter(|line| !line.contains("hint:")).count(),
+                1,
+                "{said}"
+            );
+            // As before, and it works.
+            assert_eq!(file.status()["nodes"][0]["interfaces"][0]["mac"], before);
+            let checked = file.check();
+            assert!(checked.status.success(), "{to}: {}", text(&checked.stdout));
+        }
+    });
+}
+
+#[test]
+fn a_file_that_is_refused_at_first_leaves_nothing() {
+    each_user(|user| {
+        let text = PAIR.replace(
+            "[nodes.b]",
+            "[nodes.b]\nsysctl = { \"net.ipv4.no_such_thing\" = \"1\" }",
+        );
+        let file = File::new(user, "none", &text);
+        let refused = file.lab(&["up", file.path()]);
+        assert_eq!(refused.status.code(), Some(125));
+        soon("a keeper stays", || keepers(&file.name).is_empty());
+        let listed = success(user, &file.lab(&["list"]));
+        assert!(!listed.contains(&file.name), "{listed}");
+    });
+}
+
+#[test]
+fn two_at_a_time_bring_up_one_lab() {
+    each_user(|user| {
+        let file = File::new(user, "two", PAIR);
+        let words = ["lab", "up", file.path()];
+        let started: Vec<_> = (0..4)
+            .map(|_| user.sandbox(&words).spawn().unwrap())
+            .collect();
+        for mut child in started {
+            assert!(child.wait().unwrap().success());
+        }
+        assert_eq!(keepers(&file.name).len(), 1);
+        assert!(file.check().status.success());
+    });
+}
+
+#[test]
+fn a_stale_name_is_said_with_the_line_and_left_alone() {
+    let Some(root) = users().iter().find(|user| user.is_root()) else {
+        return;
+    };
+    let file = File::new(root, "stale", &format!("named = true\n{PAIR}"));
+    // Makes the directory what it is to be.
+    file.up();
+    assert!(
+        Path::new("/run/netns")
+            .join(format!("{}.a", file.name))
+            .exists()
+    );
+    let shown = Command::new("ip").args(["netns", "list"]).output();
+    if let Ok(shown) = shown {
+        assert!(text(&shown.stdout).contains(&format!("{}.b", file.name)));
+    }
+    success(root, &file.lab(&["down", &file.name]));
+    let stale = Path::new("/run/netns").join(format!("{}.b", file.name));
+    assert!(!stale.exists());
+    fs::write(&stale, "").unwrap();
+    let refused = file.lab(&["up", file.path()]);
+    assert_eq!(refused.status.code(), Some(125));
+    let said = lines(&refused);
+    assert!(said.contains(".toml:6: "), "{said}");
+    assert!(said.contains(&format!("{}.b", file.name)), "{said}");
+    assert!(stale.exists());
+    let half = Path::new("/run/netns").join(format!("{}.a", file.name));
+    soon("a name is half made", || !half.exists());
+    fs::remove_file(&stale).unwrap();
+}
+
+#[test]
+fn an_ordinary_user_is_told_what_needs_root() {
+    let Some(user) = users().iter().find(|user| !user.is_root()) else {
+        return;
+    };
+    for (line, words) in [
+        (
+            "[nodes.b]\nuplink = \"eth0\"",
+            "joining the host's network needs root",
+        ),
+        ("[nodes.b]\n#", "names in /run/netns need root"),
+    ] {
+        let named = if words.starts_with("names") {
+            "named = true\n"
+        } else {
+            ""
+        };
+        let text = format!("{named}{}", PAIR.replace("[nodes.b]", line));
+        let file = File::new(user, "needs", &text);
+        let said = lines(&file.lab(&["up", file.path()]));
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+/// How often a lab is killed while it is made: `SANDBOX_TEST_KILLS`, or a few times.
+fn kills() -> u64 {
+    std::env::var("SANDBOX_TEST_KILLS")
+        .ok()
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(6)
+}
+
+#[test]
+fn killed_at_any_moment_it_leaves_nothing() {
+    each_user(|user| {
+        let named = if user.is_root() { "named = true\n" } else { "" };
+        let lab = format!(
+            "{named}{}[[nodes.a.run]]\ncommand = [\"sleep\", \"86398\"]\n",
+            PAIR.replace("[nodes.a]\n", "")
+        );
+        let file = File::new(user, "kill", &lab);
+        let clean = || {
+            let names = fs::read_dir("/run/netns").into_iter().flatten().flatten();
+            let ours = |name: &std::ffi::OsString| name.to_string_lossy().starts_with(&file.name);
+            let names = names.map(|entry| entry.file_name()).filter(ours).count();
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let mounts = mounts
+                .lines()
+                .filter(|line| line.contains(&file.name))
+                .count();
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let lines =
+                entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            let commands = lines
+                .filter(|line| line.starts_with(b"sleep\x0086398"))
+                .count();
+            names == 0 && mounts == 0 && commands == 0 && keepers(&file.name).is_empty()
+        };
+        // How long it takes, to have the moments spread over it.
+        let began = Instant::now();
+        file.up();
+        let takes = began.elapsed();
+        success(user, &file.lab(&["down", &file.name]));
+        let count = kills();
+        for number in 0..count {
+            let mut command = user.sandbox(&["lab", "up", file.path()]);
+            // One group: the keeper leaves it only later.
+            command
+                .process_group(0)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null());
+            let mut child = command.spawn().unwrap();
+            let moment = takes.as_micros() as u64 * (number * 7919 % count) / count;
+            std::thread::sleep(Duration::from_micros(moment));
+            let mut doomed = keepers(&file.name);
+            match number % 3 {
+                // The one who asked, the keeper, or both.
+                0 => doomed.retain(|pid| *pid == child.id() as i32),
+                1 => doomed.retain(|pid| *pid != child.id() as i32),
+                _ => {}
+            }
+            for pid in doomed {
+                let pid = nix::unistd::Pid::from_raw(pid);
+                let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
+            }
+            let _ = child.wait();
+            success(user, &file.lab(&["down", &file.name]));
+            soon("something is left", clean);
+        }
+        // And it can be made again.
+        file.up();
+        assert!(file.check().status.success());
+        success(user, &file.lab(&["down", &file.name]));
+        soon("something is left", clean);
+    });
+}
