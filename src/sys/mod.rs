@@ -9,8 +9,8 @@ pub(crate) mod child;
 pub(crate) mod clone;
 #[cfg(test)]
 pub(crate) mod guard;
-pub(crate) mod memory;
 pub(crate) mod inside;
+pub(crate) mod memory;
 pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod netlink;
