@@ -523,6 +523,22 @@ fn a_dry_run_prints_the_plan_and_runs_nothing() {
         assert_eq!(plan["network"], "fds");
         assert_eq!(plan["descriptors"][0], "channel");
         assert_eq!(support::text(&output.stderr), "");
+        // Nor does it listen, not even where nobody else does.
+        let path = user.home.join(format!("dry-{}", std::process::id()));
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let options = [
+            "--listen".to_owned(),
+            format!("web=tcp:{}", taken.local_addr().unwrap()),
+            "--listen".to_owned(),
+            format!("unix:{}", path.display()),
+            "--dry-run=json".to_owned(),
+        ];
+        let options: Vec<&str> = options.iter().map(String::as_str).collect();
+        let output = Broker::command(user, &options, &["/bin/true"]).output();
+        let plan = support::success(user, &output.unwrap());
+        let plan: serde_json::Value = serde_json::from_str(&plan).unwrap();
+        assert_eq!(plan["descriptors"], serde_json::json!(["web", "listen"]));
+        assert!(!support::broker::exists(&path), "as {}", user.name);
     });
 }
 

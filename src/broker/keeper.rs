@@ -146,10 +146,11 @@ impl Keeper {
         load: impl Fn() -> Result<Policy>,
         request: &Request,
         shape: Shape,
-        listeners: &[(String, BorrowedFd<'_>)],
+        listeners: &[Handed],
     ) -> Result<Plan> {
         let opened = descriptor::open(request)?;
-        let order = Order::new(request, shape, listeners, &opened)?;
+        // None of it is open.
+        let order = Order::new(request, shape, listeners, Vec::new(), &opened)?;
         let blueprint = Blueprint::draw(&load()?, &order)?;
         Ok(Rc::unwrap_or_clone(blueprint.plan))
     }
@@ -184,7 +185,13 @@ impl Keeper {
     ) -> Result<Self> {
         let failed = |errno| Error::host("start", "the broker's keeper", errno);
         let mut opened = descriptor::open(request)?;
-        let order = Order::new(request, shape, listeners, &opened)?;
+        let handed = listeners.iter().map(|(name, fd)| Handed {
+            name: name.clone(),
+            kind: Kind::of(*fd),
+        });
+        let handed: Vec<Handed> = handed.collect();
+        let open = listeners.iter().map(|(_, fd)| fd.as_raw_fd()).collect();
+        let order = Order::new(request, shape, &handed, open, &opened)?;
         let blueprint = Blueprint::draw(&load()?, &order)?;
         // Made here, where a failure can be told.
         let program = init::descriptor().map_err(failed)?;
@@ -424,7 +431,8 @@ impl Order {
     fn new(
         request: &Request,
         shape: Shape,
-        listeners: &[(String, BorrowedFd<'_>)],
+        listeners: &[Handed],
+        mut open: Vec<RawFd>,
         opened: &Opened,
     ) -> Result<Self> {
         let handed = |name: &str, kind| Handed {
@@ -433,11 +441,7 @@ impl Order {
         };
         let kinds = [0, 1, 2].map(Kind::of_number);
         let (standard, mut descriptors) = match shape {
-            Shape::Listener => {
-                let sockets = listeners.iter();
-                let sockets = sockets.map(|(name, fd)| handed(name, Kind::of(*fd)));
-                (kinds, sockets.collect())
-            }
+            Shape::Listener => (kinds, listeners.to_vec()),
             Shape::Pool => (kinds, vec![handed("channel", Kind::UnixSocket)]),
             Shape::Connection => {
                 // Of the two kinds that it may be, the one that the filter trusts less.
@@ -450,13 +454,13 @@ impl Order {
         descriptor::check_standard(&standard, request.unsafe_descriptors)?;
         let own = opened.descriptors.iter();
         descriptors.extend(own.clone().map(|(handed, _)| handed.clone()));
-        let open = listeners.iter().map(|(_, fd)| fd.as_raw_fd());
+        open.extend(own.map(|(_, fd)| fd.as_raw_fd()));
         Ok(Self {
             shape,
             command: request.command.clone(),
             standard,
             descriptors,
-            open: open.chain(own.map(|(_, fd)| fd.as_raw_fd())).collect(),
+            open,
             directory: std::env::current_dir()
                 .map_err(|error| Error::host("find", "the working directory", errno_of(&error)))?,
             environment: std::env::vars_os()

@@ -16,13 +16,15 @@ use std::os::fd::AsFd;
 use super::admin::Admin;
 use super::journal::Journal;
 use super::keeper::{Keeper, Shape};
-use super::listen::{Inherited, Listener, Options};
+use super::listen::{self, Inherited, Listener, Options};
 use super::notify::Manager;
 use super::settings::{HandOver, Settings};
 use super::turn::Broker;
+use crate::descriptor::Kind;
 use crate::error::{Error, Result};
+use crate::plan::Handed;
 use crate::policy::Policy;
-use crate::request::Request;
+use crate::request::{Endpoint, Request};
 use crate::run;
 
 /// Serve until told to end; the status to exit with. `load` gives the policy, now and at each reload.
@@ -77,26 +79,20 @@ fn open(
         backlog: settings.backlog,
         sharing: settings.sharing,
     };
-    let manager = Manager::from_environment()?;
     let mut listeners = Inherited::from_environment().take(&options)?;
+    let sockets = check(settings, &listeners)?;
+    if let Some(format) = request.dry_run {
+        // Nothing is opened, and the service manager is told nothing.
+        let handed = match shape {
+            Shape::Listener => sockets,
+            Shape::Pool | Shape::Connection => Vec::new(),
+        };
+        run::print(&Keeper::plan(load, request, shape, &handed)?, format)?;
+        return Ok(Opened::Printed);
+    }
+    let manager = Manager::from_environment()?;
     for (name, endpoint) in &settings.listen {
         listeners.push(Listener::open(name, endpoint, &options)?);
-    }
-    if listeners.is_empty() {
-        return Err(Error::usage(
-            "--listen",
-            "say where to listen, as in --listen tcp:127.0.0.1:8080",
-        ));
-    }
-    let timeless = listeners.iter().find(|listener| !listener.is_tcp());
-    if let (Some(listener), Some(_)) = (timeless, settings.idle) {
-        return Err(Error::usage(
-            "--idle-timeout",
-            format!(
-                "the kernel counts bytes on TCP alone, not on {}; use --total-timeout",
-                listener.address
-            ),
-        ));
     }
     let admin = settings.metrics.as_ref().map(Admin::open).transpose()?;
     // The first time it is the policy that was read already: its warnings are said once.
@@ -112,15 +108,48 @@ fn open(
             .collect(),
         Shape::Pool | Shape::Connection => Vec::new(),
     };
-    if let Some(format) = request.dry_run {
-        let plan = Keeper::plan(load, request, shape, &handed)?;
-        run::print(&plan, format)?;
-        return Ok(Opened::Printed);
-    }
     let files = listeners
         .iter()
         .filter_map(|listener| listener.made.as_ref());
     let files: Vec<_> = files.chain(admin.as_ref().and_then(Admin::file)).collect();
     let keeper = Keeper::start_with_files(load, request, shape, &handed, &files)?;
     Ok(Opened::All(Box::new((listeners, admin, manager, keeper))))
+}
+
+/// What is listened on, or will be: its name and kind. Refused if that is nothing, or if a limit cannot
+/// be kept on it.
+fn check(settings: &Settings, inherited: &[Listener]) -> Result<Vec<Handed>> {
+    let kind = |is_tcp| match is_tcp {
+        true => Kind::InternetStream,
+        false => Kind::UnixSocket,
+    };
+    let own = inherited.iter().map(|listener| {
+        let kind = kind(listener.is_tcp());
+        (&listener.name, kind, listener.address.clone())
+    });
+    let named = settings.listen.iter().map(|(name, endpoint)| {
+        let kind = kind(matches!(endpoint, Endpoint::Tcp { .. }));
+        (name, kind, listen::shown(endpoint))
+    });
+    let sockets: Vec<_> = own.chain(named).collect();
+    if sockets.is_empty() {
+        return Err(Error::usage(
+            "--listen",
+            "say where to listen, as in --listen tcp:127.0.0.1:8080",
+        ));
+    }
+    let timeless = sockets
+        .iter()
+        .find(|(_, kind, _)| *kind == Kind::UnixSocket);
+    if let (Some((_, _, address)), Some(_)) = (timeless, settings.idle) {
+        return Err(Error::usage(
+            "--idle-timeout",
+            format!("the kernel counts bytes on TCP alone, not on {address}; use --total-timeout"),
+        ));
+    }
+    let handed = sockets.into_iter().map(|(name, kind, _)| Handed {
+        name: name.clone(),
+        kind,
+    });
+    Ok(handed.collect())
 }
