@@ -178,3 +178,46 @@ fn after_a_reload_new_workers_serve_by_the_new_policy_and_the_old_are_asked_to_f
         assert_eq!(told, 4, "{:?}", broker.said);
     });
 }
+
+#[test]
+fn a_server_that_ends_at_its_start_is_tried_again_and_then_the_end_of_the_broker() {
+    each_user(|user| {
+        let options = ["--listen", "tcp:127.0.0.1:0"];
+        let worker = ["/bin/sh", "-c", "exit 3"];
+        let mut broker = Broker::launch(&mut Broker::command(user, &options, &worker));
+        let status = broker.finish();
+        assert_eq!(status.code(), Some(125), "as {}", user.name);
+        let last = "sandbox: cannot start a worker: it ended before it was ready: exit status 3";
+        assert!(broker.said.contains(&last.to_owned()), "{:?}", broker.said);
+        assert_eq!(broker.all("worker-ended").len(), 4);
+        assert_eq!(broker.all("ready").len(), 0);
+    });
+}
+
+#[test]
+fn a_server_that_needs_a_second_try_is_ready_once_it_stays() {
+    each_user(|user| {
+        let proof = user.home.join(format!("tried-{}", std::process::id()));
+        let script = format!(
+            "test -e {0} || {{ : >{0}; exit 3; }}; exec sleep 1000",
+            proof.display()
+        );
+        let home = user.home.to_str().unwrap();
+        let options = ["--listen", "tcp:127.0.0.1:0", "--read-write", home];
+        let mut broker = Broker::start(user, &options, &["/bin/sh", "-c", &script]);
+        assert_eq!(broker.all("worker-ended").len(), 1, "as {}", user.name);
+        // One that is told to end while nobody knows yet whether it serves is asked, as others are.
+        let second = broker.all("worker-started")[1]["pid"].as_i64().unwrap();
+        kill(
+            Pid::from_raw(i32::try_from(second).unwrap()),
+            Signal::SIGKILL,
+        )
+        .unwrap();
+        broker.wait("worker-started", |it| it["worker"] == 3);
+        broker.signal(Signal::SIGTERM);
+        let ended = broker.wait("worker-ended", |it| it["worker"] == 3);
+        assert_eq!(ended["signal"], 15, "as {}", user.name);
+        assert!(broker.finish().success());
+        std::fs::remove_file(proof).unwrap();
+    });
+}

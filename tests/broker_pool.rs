@@ -191,6 +191,55 @@ fn connections_that_a_dead_worker_had_not_taken_are_served_by_another() {
     });
 }
 
+#[test]
+fn a_worker_that_takes_nothing_more_is_passed_over_and_replaced_once_it_has_nothing_else() {
+    each_user(|user| {
+        let mut broker = serve(user, 2, &["--workers", "2"]);
+        // One stops, with nothing to do: it gets a connection, and is replaced.
+        let pids = |broker: &Broker| -> Vec<i64> {
+            let started = broker.all("worker-started");
+            started
+                .iter()
+                .map(|it| it["pid"].as_i64().unwrap())
+                .collect()
+        };
+        stop(child_of(pids(&broker)[0]));
+        let clients: Vec<_> = (0..2).map(|_| broker.connect()).collect();
+        let said = clients.into_iter().map(|it| exchange(it, "echo served\n"));
+        for said in said.collect::<Vec<_>>() {
+            assert!(said.ends_with(" served"), "as {}: {said}", user.name);
+        }
+        let cut = broker.wait("worker-cut-off", |_| true);
+        assert_eq!(cut["reason"], "it does not take what it is sent");
+        assert_eq!(cut["worker"], 1, "as {}", user.name);
+        broker.wait("worker-started", |_| true);
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+        assert_eq!(broker.all("returned").len(), 1);
+    });
+}
+
+#[test]
+fn a_worker_that_has_closed_its_channel_and_lives_on_is_noticed() {
+    each_user(|user| {
+        let mut broker = serve(user, 4, &["--workers", "1"]);
+        // The connection by which it was told is one that it has, so it might be busy.
+        let mut last = broker.connect();
+        last.write_all(b"close\n").unwrap();
+        let mut name = [0; 9];
+        last.read_exact(&mut name).unwrap();
+        // The call that was waiting on the closed end gives it one more.
+        assert!(broker.ask("echo more\n").ends_with(" more"));
+        let waiting = broker.connect();
+        broker.wait("returned", |_| true);
+        let pid = broker.all("worker-started")[0]["pid"].as_i64().unwrap();
+        kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
+        assert!(exchange(waiting, "echo again\n").ends_with(" again"));
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+    });
+}
+
 /// Stop a process, with all of its threads, before they take another message.
 fn stop(pid: Pid) {
     kill(pid, Signal::SIGSTOP).unwrap();

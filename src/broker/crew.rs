@@ -2,7 +2,8 @@
 //!
 //! In the broker's loop only. What to do is [`super::pool`]'s decision; here it is done. Both ways to
 //! hand over to workers that stay are here: those of a pool have a channel and credits; those that have
-//! the listening sockets themselves are taken for ready once they run, and asked to finish by a signal.
+//! the listening sockets themselves are taken for ready once they have run for a while, and asked to finish by
+//! a signal.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
@@ -17,7 +18,7 @@ use super::house::{Arrival, House, Timer};
 use super::journal::Ending;
 use super::keeper::Token;
 use super::limit::Over;
-use super::pool::{self, Full, Overdue, Phase, Pool, WorkerId};
+use super::pool::{self, Busy, Full, Overdue, Phase, Pool, WorkerId};
 use super::reactor::{Interest, Key};
 use super::settings::{HandOver, Settings};
 use super::tally::{Stage, Why, WorkerView};
@@ -26,6 +27,10 @@ use crate::error::{Error, Result};
 
 /// How long a worker may keep a connection whose time is over.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a worker that accepts for itself must have run to be taken for one that serves.
+const STEADY: Duration = Duration::from_secs(1);
+/// How long a message may stay in a worker's channel, at the most twice.
+const TAKING: Duration = Duration::from_secs(5);
 /// When a channel is tried again that took nothing for want of memory.
 const RETRY: Duration = Duration::from_millis(10);
 /// The most messages that are taken from one worker before it is the others' turn.
@@ -43,6 +48,8 @@ struct Line {
     /// It is to be told to finish as soon as there is room.
     owes_drain: bool,
     full: bool,
+    /// The first of the connections in it when that was last looked at.
+    left: Option<u64>,
 }
 
 /// The crew.
@@ -137,18 +144,42 @@ impl Crew {
             end,
             owes_drain: false,
             full: false,
+            left: None,
         };
         self.lines.insert(worker, line);
         Ok(())
     }
 
-    /// A worker runs.
+    /// A worker runs. One that accepts for itself says nothing: it is ready if it goes on doing so.
+    pub(crate) fn started(&self, house: &mut House, worker: u64) {
+        if self.hands_over == HandOver::Listener
+            && let Some(at) = house.now.checked_add(STEADY)
+        {
+            house.timers.set(Timer::Steady(worker), at);
+        }
+    }
+
+    /// A worker that accepts for itself has run for a while.
     ///
     /// # Errors
     /// When the keeper is gone.
-    pub(crate) fn started(&mut self, house: &mut House, worker: u64) -> Result<()> {
-        if self.hands_over == HandOver::Listener {
-            self.hello(house, WorkerId(worker), 0)?;
+    pub(crate) fn steady(&mut self, house: &mut House, worker: u64) -> Result<()> {
+        self.hello(house, WorkerId(worker), 0)
+    }
+
+    /// Those that accept for themselves and are not taken for ready yet may have connections all the
+    /// same: they are asked to finish, like the others.
+    fn retire_starting(&mut self, house: &mut House) -> Result<()> {
+        if self.hands_over != HandOver::Listener {
+            return Ok(());
+        }
+        let loads = self.pool.loads();
+        let starting = loads.filter(|it| it.phase == Phase::Starting && house.runs(it.worker.0));
+        let starting: Vec<WorkerId> = starting.map(|load| load.worker).collect();
+        for worker in starting {
+            house.timers.cancel(Timer::Steady(worker.0));
+            self.pool.retire(worker, house.now);
+            self.ask_to_finish(house, worker)?;
         }
         Ok(())
     }
@@ -185,7 +216,9 @@ impl Crew {
     /// place.
     fn bury(&mut self, house: &mut House, worker: WorkerId) -> Option<Instant> {
         self.killed.remove(&worker);
-        house.timers.cancel(Timer::Channel(worker.0));
+        for timer in [Timer::Channel, Timer::Taking, Timer::Steady] {
+            house.timers.cancel(timer(worker.0));
+        }
         let mut unread: HashMap<u64, Parcel> = HashMap::new();
         if let Some(line) = self.lines.remove(&worker) {
             house.reactor.forget(line.channel.as_fd());
@@ -315,6 +348,10 @@ impl Crew {
         };
         match self.pool.done(worker, &ids, credits, house.now) {
             Ok(()) => {
+                // It takes again, if it had been passed over.
+                if self.lines.get(&worker).is_some_and(|line| !line.full) {
+                    self.pool.set_full(worker, Full::No);
+                }
                 for id in ids {
                     house.release(id, why, detail.as_deref());
                 }
@@ -365,6 +402,9 @@ impl Crew {
                 self.parcels.remove(&id);
                 house.handed_over(id, worker.0);
             }
+            if !house.timers.is_set(Timer::Taking(worker.0)) {
+                self.look_again(house, worker);
+            }
             return;
         }
         self.pool.unsent(worker, ids);
@@ -386,6 +426,63 @@ impl Crew {
             }
             _ => self.note_cut_off(house, worker, "its channel is gone"),
         }
+    }
+
+    fn look_again(&self, house: &mut House, worker: WorkerId) {
+        if let Some(at) = house.now.checked_add(TAKING) {
+            house.timers.set(Timer::Taking(worker.0), at);
+        }
+    }
+
+    /// Whether a worker takes what it is sent. If the same message has been the first in its channel
+    /// since the last look, all that is in it goes to others; and a worker that has nothing else to do,
+    /// as it has closed its end or hangs, is replaced. The closing itself cannot be seen: the broker has
+    /// a copy of that end.
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub(crate) fn look_whether_taken(&mut self, house: &mut House, worker: u64) -> Result<()> {
+        let worker = WorkerId(worker);
+        let Some(line) = self.lines.get_mut(&worker) else {
+            return Ok(());
+        };
+        let before = line.left;
+        line.left = transport::first_left(line.end.as_fd());
+        if line.left.is_none() {
+            return Ok(());
+        }
+        if line.left != before {
+            self.look_again(house, worker);
+            return Ok(());
+        }
+        line.left = None;
+        let taken = transport::take_back(line.end.as_fd());
+        let parcels = taken.parcels.iter().map(|parcel| &parcel.delivery);
+        let ids: Vec<u64> = parcels.chain(&taken.torn).map(|it| it.id).collect();
+        let busy = self.pool.untaken(worker, &ids);
+        for parcel in taken.parcels {
+            let id = parcel.delivery.id;
+            if !house.is_over(id) {
+                house.taken_back(id, worker.0);
+                self.parcels.insert(id, parcel);
+            }
+        }
+        for id in ids {
+            if !self.parcels.contains_key(&id) {
+                self.pool.forget(id);
+                house.release(id, Why::Lost, None);
+            }
+        }
+        if busy == Busy::No {
+            self.note_cut_off(house, worker, "it does not take what it is sent");
+            return Ok(());
+        }
+        // The word to finish was taken out with the rest.
+        let drains = |it: pool::Load| it.worker == worker && it.phase == Phase::Draining;
+        if self.pool.loads().any(drains) {
+            return self.ask_to_finish(house, worker);
+        }
+        Ok(())
     }
 
     fn set_full(&mut self, worker: WorkerId) {
@@ -420,14 +517,24 @@ impl Crew {
     // ---- the whole crew ----
 
     /// Replace every worker: each goes on until its successor is ready.
-    pub(crate) fn replace_all(&mut self, house: &House) {
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub(crate) fn replace_all(&mut self, house: &mut House) -> Result<()> {
+        self.retire_starting(house)?;
         // Those that were still starting are ended by the next tick.
         self.pool.replace_all(house.now);
+        Ok(())
     }
 
     /// No more connections come: once everything is given out, workers are asked to finish.
-    pub(crate) fn drain(&mut self) {
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub(crate) fn drain(&mut self, house: &mut House) -> Result<()> {
+        self.retire_starting(house)?;
         self.pool.drain();
+        Ok(())
     }
 
     /// Whether every place has a worker that is ready, and none is being replaced.

@@ -59,6 +59,10 @@ pub(crate) enum Timer {
     Kill(u64),
     /// A channel that took nothing for want of memory.
     Channel(u64),
+    /// Whether a worker has taken what was put into its channel.
+    Taking(u64),
+    /// A worker that accepts for itself has run for a while.
+    Steady(u64),
 }
 
 /// A listener while it is watched.

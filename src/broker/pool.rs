@@ -387,6 +387,20 @@ impl Pool {
         slot.start_at.filter(|_| !self.draining)
     }
 
+    /// `worker`, from which no hello came but which may serve already, is asked to finish by the caller:
+    /// another takes its place when one is due.
+    pub(crate) fn retire(&mut self, worker: WorkerId, now: Instant) {
+        let Some(member) = self.members.get_mut(&worker) else {
+            return;
+        };
+        if member.phase == Phase::Starting {
+            member.enter(Phase::Draining, now);
+            if let Some(slot) = self.slots.get_mut(member.slot) {
+                slot.starting = None;
+            }
+        }
+    }
+
     /// Start a new worker in every slot; each old one goes on until the new one has said hello. Those
     /// that were still starting are to be killed.
     pub(crate) fn replace_all(&mut self, now: Instant) -> Vec<WorkerId> {
@@ -545,6 +559,17 @@ impl Pool {
         }
     }
 
+    /// What `worker` has left in its channel for too long was taken back: `unread` waits again, in front,
+    /// and it gets no more until it says something. Whether it has others, which it may be busy with.
+    pub(crate) fn untaken(&mut self, worker: WorkerId, unread: &[u64]) -> Busy {
+        self.unsent(worker, unread);
+        self.set_full(worker, Full::Yes);
+        match self.members.get(&worker) {
+            Some(member) if member.held.is_empty() => Busy::No,
+            _ => Busy::Yes,
+        }
+    }
+
     /// The worker's channel has no space, or has some again.
     pub(crate) fn set_full(&mut self, worker: WorkerId, full: Full) {
         if let Some(member) = self.members.get_mut(&worker) {
@@ -615,6 +640,13 @@ impl Pool {
 /// Whether a channel takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Full {
+    Yes,
+    No,
+}
+
+/// Whether a worker may have something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Busy {
     Yes,
     No,
 }
@@ -695,6 +727,41 @@ mod tests {
         pool.loads()
             .find(|load| load.worker == worker)
             .map(|load| load.phase)
+    }
+
+    #[test]
+    fn what_a_worker_leaves_in_its_channel_goes_to_another() {
+        let (mut pool, workers, now) = ready(&[2, 2]);
+        let (first, taken) = one(&mut pool).unwrap();
+        let (second, other) = one(&mut pool).unwrap();
+        assert_eq!([first, second], workers[..]);
+        let (third, left) = one(&mut pool).unwrap();
+        assert_eq!(third, first);
+        // It has one, which may be what keeps it from the next.
+        assert_eq!(pool.untaken(first, &[left]), Busy::Yes);
+        assert_eq!(pool.assign(), [(second, vec![left])]);
+        assert_eq!(pool.admit(), left + 1);
+        assert_eq!(pool.assign(), [], "it gets no more");
+        pool.set_full(first, Full::No);
+        assert_eq!(pool.assign(), [(first, vec![left + 1])]);
+        assert_eq!(pool.done(first, &[taken], 2, now), Ok(()));
+        // It has none, and does not take the next.
+        assert_eq!(pool.untaken(first, &[left + 1]), Busy::No);
+        assert_eq!(pool.done(second, &[other, left], 2, now), Ok(()));
+        assert_eq!(pool.assign(), [(second, vec![left + 1])]);
+    }
+
+    #[test]
+    fn one_that_never_said_hello_can_be_asked_to_finish() {
+        let now = Instant::now();
+        let mut pool = Pool::new(settings(1), now);
+        let worker = pool.due(now).unwrap();
+        pool.retire(worker, now);
+        assert_eq!(phase(&pool, worker), Some(Phase::Draining));
+        assert_eq!(pool.replace_all(now), []);
+        let successor = pool.due(now).unwrap();
+        assert_eq!(pool.ended(worker, &[], now).again, None);
+        assert_eq!(pool.hello(successor, 0, now), Ok(None));
     }
 
     #[test]

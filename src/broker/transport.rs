@@ -251,6 +251,19 @@ pub(crate) fn receive(
     Ok(Incoming::Connections { parcels, torn })
 }
 
+/// The first connection of the first message in a worker's end, which stays there; `None` where nothing
+/// is in it, or no connection.
+pub(crate) fn first_left(end: BorrowedFd<'_>) -> Option<u64> {
+    let mut bytes = vec![0; LONGEST];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    // Its descriptors stay with it: there is no room for them here.
+    let (length, _) = message::receive_bytes(end, &mut bytes, flags).ok()?;
+    match ToWorker::decode_bytes(bytes.get(..length)?) {
+        Ok(ToWorker::Connections(deliveries)) => deliveries.first().map(|delivery| delivery.id),
+        Ok(ToWorker::Drain) | Err(_) => None,
+    }
+}
+
 /// What a dead worker had not taken out of its channel.
 #[derive(Debug, Default)]
 pub(crate) struct TakenBack {
@@ -308,6 +321,30 @@ mod tests {
         let mut bytes = Vec::new();
         FromWorker::Hello { credits: 1 }.encode(&mut bytes).unwrap();
         send(end.as_raw_fd(), &bytes, MsgFlags::empty()).unwrap();
+    }
+
+    #[test]
+    fn looking_at_what_is_left_takes_nothing() {
+        let (mut channel, end) = pair().unwrap();
+        assert_eq!(first_left(end.as_fd()), None);
+        let (mut client, first) = parcel(7);
+        let (_other, second) = parcel(8);
+        assert_eq!(channel.send([&first].into_iter()), Ok(Sent::Taken));
+        assert_eq!(channel.send([&second].into_iter()), Ok(Sent::Taken));
+        drop((first, second));
+        let before = std::fs::read_dir("/proc/self/fd").unwrap().count();
+        assert_eq!(first_left(end.as_fd()), Some(7));
+        assert_eq!(first_left(end.as_fd()), Some(7));
+        assert!(std::fs::read_dir("/proc/self/fd").unwrap().count() <= before);
+        let taken = take_back(end.as_fd());
+        let ids: Vec<u64> = taken.parcels.iter().map(|it| it.delivery.id).collect();
+        assert_eq!((ids, taken.torn.len()), (vec![7, 8], 0));
+        assert_eq!(first_left(end.as_fd()), None);
+        let socket = taken.parcels.into_iter().next().unwrap().socket;
+        UnixStream::from(socket).write_all(b"whole").unwrap();
+        let mut read = String::new();
+        client.read_to_string(&mut read).unwrap();
+        assert_eq!(read, "whole");
     }
 
     #[test]

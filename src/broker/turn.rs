@@ -76,6 +76,10 @@ impl State {
     }
 }
 
+/// How many workers that accept for themselves may end before all are ready: what a server needs for its
+/// start may come a moment later. One of ours that ends then is broken.
+const EARLY_ENDS: u32 = 3;
+
 /// Who serves.
 #[derive(Debug)]
 enum Staff {
@@ -92,6 +96,8 @@ pub(super) struct Broker {
     /// A reload was asked for while another was under way.
     reload_again: bool,
     draining_since: Option<Instant>,
+    /// Sandboxes that ended before the broker was ready.
+    early_ends: u32,
     keeper_interest: Interest,
     signals: SignalFd,
     manager: Manager,
@@ -146,6 +152,7 @@ impl Broker {
             status: 0,
             reload_again: false,
             draining_since: None,
+            early_ends: 0,
             keeper_interest: Interest::Read,
             signals,
             manager,
@@ -293,6 +300,16 @@ impl Broker {
                 }
             }
             Timer::Kill(worker) => self.house.kill(worker)?,
+            Timer::Taking(worker) => {
+                if let Staff::Crew(crew) = &mut self.staff {
+                    crew.look_whether_taken(&mut self.house, worker)?;
+                }
+            }
+            Timer::Steady(worker) => {
+                if let Staff::Crew(crew) = &mut self.staff {
+                    crew.steady(&mut self.house, worker)?;
+                }
+            }
             Timer::Channel(worker) => {
                 if let Staff::Crew(crew) = &mut self.staff {
                     crew.try_again(&mut self.house, WorkerId(worker))?;
@@ -370,10 +387,7 @@ impl Broker {
         self.house.journal.reloaded();
         self.house.tally.reloads = self.house.tally.reloads.saturating_add(1);
         match &mut self.staff {
-            Staff::Crew(crew) => {
-                crew.replace_all(&self.house);
-                Ok(())
-            }
+            Staff::Crew(crew) => crew.replace_all(&mut self.house),
             Staff::Each(each) => each.reloaded(&mut self.house),
         }
     }
@@ -437,7 +451,7 @@ impl Broker {
             }
             State::Draining if self.house.is_closed() => {
                 match &mut self.staff {
-                    Staff::Crew(crew) => crew.drain(),
+                    Staff::Crew(crew) => crew.drain(&mut self.house)?,
                     Staff::Each(each) => each.drain(&mut self.house)?,
                 }
                 let over = match &self.staff {
@@ -488,7 +502,10 @@ impl Broker {
             } => {
                 self.house.started(token.number(), pid, pidfd, status)?;
                 match &mut self.staff {
-                    Staff::Crew(crew) => crew.started(&mut self.house, token.number()),
+                    Staff::Crew(crew) => {
+                        crew.started(&mut self.house, token.number());
+                        Ok(())
+                    }
                     Staff::Each(each) => each.started(&mut self.house, token, go),
                 }
             }
@@ -517,7 +534,11 @@ impl Broker {
             return Ok(());
         };
         if self.state == State::Starting {
-            return Err(ended_early(ending));
+            self.early_ends = self.early_ends.saturating_add(1);
+            let listens = self.house.settings.hand_over == HandOver::Listener;
+            if !listens || self.early_ends > EARLY_ENDS {
+                return Err(ended_early(ending));
+            }
         }
         match &mut self.staff {
             Staff::Crew(crew) => crew.ended(&mut self.house, worker, ending),

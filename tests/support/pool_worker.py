@@ -78,6 +78,13 @@ def act(connection, stream):
         with speaking:
             channel.tell(worker.DONE, [connection.id + 1000000])
         stream.read()
+    if what == "close":
+        # Another descriptor of the same channel would keep it open.
+        with speaking:
+            os.dup2(os.open("/dev/null", os.O_RDWR), channel.socket.fileno())
+        stream.write(f"{NAME}\n".encode())
+        stream.flush()
+        time.sleep(3600)
     if what == "shut":
         channel.socket.shutdown(socket.SHUT_WR)
         stream.read()
