@@ -349,9 +349,12 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
         Ok(path) if path.starts_with("/etc") => Place::Etc,
         _ => Place::Elsewhere,
     };
-    Setup::new(rules, &families, &settings, place, &hosts, egress.inspect)?
-        .with_published(&egress.publish, &families)
-        .map(Some)
+    let setup = Setup::new(rules, &families, &settings, place, &hosts, egress.inspect)?
+        .with_published(&egress.publish, &families)?;
+    match egress.proxy_env {
+        None => Ok(Some(setup)),
+        Some(port) => setup.with_front(port).map(Some),
+    }
 }
 
 /// Who has made the user namespace that owns the network has every capability over both from outside,
@@ -528,6 +531,24 @@ fn environment(
         ] {
             if !explicit.contains_key(OsStr::new(name)) && !value.is_empty() {
                 set(name, value.into());
+            }
+        }
+    }
+    if let Some(port) = policy.egress.proxy_env {
+        let explicit = &policy.environment.set;
+        let http = format!("http://127.0.0.1:{port}");
+        // "h": the proxy resolves the names.
+        let socks = format!("socks5h://127.0.0.1:{port}");
+        for (name, value) in [
+            ("HTTP_PROXY", http.as_str()),
+            ("HTTPS_PROXY", &http),
+            ("ALL_PROXY", &socks),
+            ("NO_PROXY", "localhost,127.0.0.1,::1"),
+        ] {
+            for name in [name.to_owned(), name.to_ascii_lowercase()] {
+                if !explicit.contains_key(OsStr::new(&name)) {
+                    set(&name, value.into());
+                }
             }
         }
     }

@@ -105,6 +105,7 @@ enum Change {
     Allow(Destination),
     Deny(Destination),
     Publish(Publish),
+    ProxyEnv(u16),
     Limit(Limit),
     Timeout(Duration),
     Hostname(String),
@@ -209,6 +210,12 @@ impl Sandbox {
         let publish = spec::publish(OsStr::new(what))
             .map_err(|reason| Error::usage(format!("publish {what}"), reason.to_string()))?;
         Ok(self.change(Change::Publish(publish)))
+    }
+
+    /// Offer an HTTP and SOCKS5 proxy at `port` of the sandbox's loopback, and name it in `HTTP_PROXY` and
+    /// the like. It reaches what [`Sandbox::allow`] allows; port 0 is an error of [`Sandbox::spawn`].
+    pub fn proxy_env(&mut self, port: u16) -> &mut Self {
+        self.change(Change::ProxyEnv(port))
     }
 
     /// A resource limit (prlimit(2)): its name in lower case without `RLIMIT_`, and the value as
@@ -477,6 +484,7 @@ impl Sandbox {
                 Change::PrivateTmp => files.private_tmp = true,
                 Change::Allow(destination) => policy.egress.allow.push(destination.clone()),
                 Change::Deny(destination) => policy.egress.deny.push(destination.clone()),
+                Change::ProxyEnv(port) => policy.egress.proxy_env = Some(*port),
                 Change::Publish(publish) => policy.egress.publish.push(*publish),
                 Change::Limit(limit) => {
                     policy

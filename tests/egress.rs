@@ -870,3 +870,214 @@ sys.stdin.readline()
         child.wait().unwrap();
     });
 }
+
+/// `curl` with a proxy that it is told of by `how`, for `url`; what it prints and with which status.
+fn curl_by_proxy(lab: &Lab, user: &User, allow: &[&str], how: &[&str], url: &str) -> Output {
+    let mut command = lab.command(user, &user.sandbox.display().to_string());
+    command.args(["-q", "--events", "proxy.json", "--proxy-env"]);
+    command.args(allow.iter().flat_map(|dest| ["--allow", dest]));
+    command.args([
+        "--",
+        "curl",
+        "-sS",
+        "-m",
+        "20",
+        "-o",
+        "-",
+        "-w",
+        " %{http_code} %{http_connect}",
+    ]);
+    command.args(how).arg(url);
+    command.output().expect("nsenter can be started")
+}
+
+#[test]
+fn programs_that_insist_on_a_proxy_have_one_and_reach_by_it_what_is_allowed() {
+    if !have("curl") {
+        return;
+    }
+    in_lab(|lab, user| {
+        let allow = [
+            "four.test.example:80",
+            "11.1.0.3:8080",
+            "private.example:80",
+            "gone.example:80",
+        ];
+        let tunnel = ["-p", "-x", "http://127.0.0.1:3128"];
+        let socks = ["-x", "socks5h://127.0.0.1:3128"];
+        // What is in the variables; curl takes no http_proxy in capitals.
+        let plain: [&str; 0] = [];
+        for (how, connect) in [(&tunnel[..], "200"), (&socks, "000"), (&plain, "000")] {
+            let get = |url: &str| {
+                let output = curl_by_proxy(lab, user, &allow, how, url);
+                (text(&output.stdout), output.status.code())
+            };
+            let (said, code) = get("http://four.test.example/x");
+            assert_eq!(code, Some(0), "as {}: {how:?}: {said}", user.name);
+            assert!(
+                said.starts_with("Host: four.test.example from 11.1.0.1"),
+                "{how:?}: {said}"
+            );
+            assert!(
+                said.ends_with(&format!(" 200 {connect}")),
+                "{how:?}: {said}"
+            );
+            let (said, _) = get("http://11.1.0.3:8080/");
+            assert!(
+                said.starts_with("Host: 11.1.0.3:8080 from 11.1.0.1"),
+                "{how:?}: {said}"
+            );
+            // What is not allowed is refused in the client's own words, and told.
+            let output = curl_by_proxy(lab, user, &allow, how, "http://11.1.0.2:8080/");
+            let refused = text(&output.stdout);
+            let expected = match how {
+                [] => " 403 000",
+                ["-p", ..] => " 000 403",
+                _ => " 000 000",
+            };
+            assert_eq!(
+                refused,
+                expected,
+                "as {}: {how:?}: {}",
+                user.name,
+                text(&output.stderr)
+            );
+            let events = events(user, "proxy.json", &output);
+            let flag = "--allow 11.1.0.2:8080";
+            assert!(
+                events
+                    .iter()
+                    .any(|event| event["verdict"] == "refused" && event["flag"] == flag),
+                "{events:?}"
+            );
+            // A name that is allowed and does not exist, and one whose address may not be dialled.
+            for (url, http) in [
+                ("http://gone.example/", "502"),
+                ("http://private.example/", "403"),
+            ] {
+                let (said, _) = get(url);
+                let expected = match how {
+                    [] => format!(" {http} 000"),
+                    ["-p", ..] => format!(" 000 {http}"),
+                    _ => " 000 000".to_owned(),
+                };
+                assert_eq!(said, expected, "as {}: {how:?}: {url}", user.name);
+            }
+        }
+        // Nothing but the allowed names went outside.
+        assert!(!lab.asked().contains("11.1.0"), "{}", lab.asked());
+    });
+}
+
+#[test]
+fn the_proxys_variables_are_set_unless_others_are_and_its_port_is_a_choice() {
+    in_lab(|lab, user| {
+        let script = r#"
+def nonsense():
+    with dial("127.0.0.1", 8888) as s:
+        s.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        return s.recv(100).split(b"\r")[0].decode()
+for name in ["HTTP_PROXY", "https_proxy", "all_proxy", "NO_PROXY"]:
+    print(os.environ.get(name))
+print(attempt("127.0.0.1", 3128), nonsense())
+import urllib.request
+print(urllib.request.urlopen("http://four.test.example/").read().decode())
+"#;
+        let options = [
+            "-q",
+            "--allow",
+            "four.test.example:80",
+            "--proxy-env=8888",
+            "--env",
+            "all_proxy=mine",
+        ];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        let lines: Vec<&str> = out.lines().collect();
+        let http = "http://127.0.0.1:8888";
+        assert_eq!(lines[..4], [http, http, "mine", "localhost,127.0.0.1,::1"]);
+        // A client that says nonsense is answered so.
+        assert_eq!(lines[4], "ECONNREFUSED HTTP/1.1 400 Bad Request");
+        assert!(
+            lines[5].starts_with("Host: four.test.example from 11.1.0.1"),
+            "{out}"
+        );
+        // The port is the proxy's alone, and nothing allowed makes no proxy.
+        for options in [
+            &["--allow", "127.0.0.1:3128", "--proxy-env"][..],
+            &["--allow", "11.0.0.0/8:3128", "--proxy-env"],
+            &["--proxy-env"],
+        ] {
+            let mut command = lab.command(user, &user.sandbox.display().to_string());
+            let output = command
+                .args(options)
+                .args(["--", "/bin/true"])
+                .output()
+                .unwrap();
+            assert_eq!(output.status.code(), Some(125), "{options:?}");
+            assert!(text(&output.stderr).contains("proxy-env"), "{options:?}");
+        }
+    });
+}
+
+#[test]
+fn wget_goes_by_the_variables() {
+    if !have("wget") {
+        return;
+    }
+    in_lab(|lab, user| {
+        let mut command = lab.command(user, &user.sandbox.display().to_string());
+        command.args(["-q", "--allow", "four.test.example:80", "--proxy-env", "--"]);
+        command.args(["wget", "-q", "-O", "-", "http://four.test.example/"]);
+        let out = printed(user, &mut command);
+        assert!(
+            out.starts_with("Host: four.test.example from 11.1.0.1"),
+            "{out}"
+        );
+    });
+}
+
+#[test]
+fn the_proxy_inspects_too() {
+    in_lab(|lab, user| {
+        let script = r#"
+def through(host, port, first):
+    with dial("127.0.0.1", 3128) as s:
+        s.sendall(b"CONNECT %s:%d HTTP/1.1\r\n\r\n" % (host, port))
+        head = s.recv(1000)
+        if b" 200 " not in head:
+            return head.split(b" ")[1].decode()
+        s.sendall(first)
+        data = b""
+        try:
+            while more := s.recv(1000):
+                data += more
+        except ConnectionResetError:
+            return "reset"
+        return data.split(b"\r\n")[0].decode()
+get = b"GET / HTTP/1.1\r\nHost: %s\r\n\r\n"
+print(through(b"four.test.example", 80, get % b"four.test.example"))
+print(through(b"four.test.example", 80, get % b"other.example"))
+print(through(b"other.example", 80, b""))
+# A request by its URL is named by the URL, whatever its Host says.
+with dial("127.0.0.1", 3128) as s:
+    s.sendall(b"GET http://four.test.example/ HTTP/1.1\r\nHost: other.example\r\n\r\n")
+    data = b""
+    while more := s.recv(1000):
+        data += more
+print(data.split(b"\r\n")[-1].decode())
+"#;
+        let options = [
+            "-q",
+            "--inspect",
+            "--allow",
+            "four.test.example:80",
+            "--proxy-env",
+        ];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "HTTP/1.0 200 OK", "{out}");
+        assert!(lines[1].starts_with("HTTP/1.1 403"), "{out}");
+        assert_eq!(lines[2], "403", "{out}");
+        assert!(lines[3].starts_with("Host: four.test.example"), "{out}");
+    });
+}

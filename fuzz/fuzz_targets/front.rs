@@ -1,4 +1,4 @@
-//! SOCKS5 and CONNECT clients: whatever they say, in pieces of whatever size, is answered, asks for a
+//! SOCKS5 and HTTP clients: whatever they say, in pieces of whatever size, is answered, asks for a
 //! destination or ends; nothing is read beyond its end.
 #![no_main]
 
@@ -26,6 +26,14 @@ fn talk(bytes: &[u8], step: usize) -> Option<Turn> {
                 assert!(read <= to - from && port != 0);
                 assert!(!client.answer(Outcome::Refused).is_empty());
                 return Some(Turn::Asks { asked, port, read });
+            }
+            Turn::Requests { asked, port, read, head } => {
+                assert!(read <= to - from && port != 0);
+                assert!(head.ends_with(b"Connection: close\r\n\r\n"));
+                let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+                assert_eq!(text.matches("\r\nhost:").count(), 1, "one request, for one host");
+                assert_eq!(text.matches("\r\n\r\n").count(), 1);
+                return Some(Turn::Requests { asked, port, read, head });
             }
             Turn::End(reply) => {
                 assert!(to - from <= front::MOST || step == usize::MAX);

@@ -162,6 +162,15 @@ struct NetworkOptions {
     /// it do itself.
     #[arg(long, value_name = "WHICH", hide_possible_values = true, value_parser = word(&["own", "datagrams", "any"], spec::unix_sockets))]
     unix_sockets: Option<UnixSockets>,
+
+    /// Offer a proxy inside, at PORT of the loopback, and name it in HTTP_PROXY and the like
+    ///
+    /// For programs that insist on a proxy; others need none. It speaks HTTP (CONNECT and http:// URLs) and
+    /// SOCKS5, and reaches what --allow allows. Sets HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in
+    /// capitals and small letters, unless --env does. PORT is 3128 if it is left out.
+    /// Off by default; needs --allow.
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "3128", value_parser = text(spec::proxy_port))]
+    proxy_env: Option<u16>,
 }
 
 #[derive(Clone, Debug, Default, Args)]
@@ -444,6 +453,7 @@ impl PolicyOptions {
                     false => Inspect::No,
                 }),
                 publish: self.network.publish,
+                proxy_env: self.network.proxy_env,
             },
             ..Layer::default()
         };
@@ -587,6 +597,10 @@ mod tests {
             }),
             (&["--unix-sockets", "any"], |l| {
                 l.unix_sockets = Some(UnixSockets::Any);
+            }),
+            (&["--proxy-env"], |l| l.egress.proxy_env = Some(3128)),
+            (&["--proxy-env=8080"], |l| {
+                l.egress.proxy_env = Some(8080);
             }),
             (&["--require", "full"], |l| {
                 l.require = Some(Strictness::Full)

@@ -18,7 +18,7 @@
 //! What is published goes the other way: accepted outside, dialled inside ([`super::inner`]).
 #![forbid(unsafe_code)]
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,6 +35,7 @@ use super::asking::{self, Asking, Resolution};
 use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{self, Dial, Progress};
+use super::front::{self, Front, Turn};
 use super::inner::Inner;
 use super::journal::{Inbound, Journal, Outcome, Wish};
 use super::lookup::Failure;
@@ -92,6 +93,10 @@ pub(super) enum Key {
     Published(u64),
     /// A listener inside that makes sockets.
     Inner(u64),
+    /// The proxy's listener.
+    Proxy(u64),
+    /// A client of the proxy that has not said yet whom it wants.
+    Client(u64),
 }
 
 /// Numbers count up from 0 and none is used twice: more than 2^56 of anything is not to be had.
@@ -111,6 +116,8 @@ impl Key {
             Self::DatagramsOutside(number) => (7, number),
             Self::Published(place) => (8, place),
             Self::Inner(place) => (9, place),
+            Self::Proxy(place) => (10, place),
+            Self::Client(number) => (11, number),
         };
         (kind << NUMBER_BITS) | (number & NUMBERS)
     }
@@ -128,6 +135,8 @@ impl Key {
             7 => Self::DatagramsOutside(number),
             8 => Self::Published(number),
             9 => Self::Inner(number),
+            10 => Self::Proxy(number),
+            11 => Self::Client(number),
             _ => return None,
         })
     }
@@ -143,8 +152,7 @@ pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
 #[derive(Debug)]
 struct Flow {
     wish: Wish,
-    /// It comes from outside: then "inside" and "outside" below are the other way round.
-    inbound: Option<Inbound>,
+    origin: Origin,
     rule: Arc<str>,
     began: Instant,
     /// The address that was dialled.
@@ -152,6 +160,36 @@ struct Flow {
     /// When its dial is looked at again.
     timer: Option<Instant>,
     state: State,
+}
+
+/// Whence a connection comes.
+#[derive(Debug)]
+enum Origin {
+    /// From inside, to the destination's own address.
+    Plain,
+    /// From inside, through the proxy.
+    Proxy(Box<Client>),
+    /// From outside: then "inside" and "outside" below are the other way round.
+    Outside(Inbound),
+}
+
+/// A client of the proxy that has asked for something.
+#[derive(Debug)]
+struct Client {
+    front: Front,
+    /// What is to be sent to the destination first.
+    head: Vec<u8>,
+    answered: bool,
+    /// What it is told where nothing comes of it.
+    otherwise: front::Outcome,
+}
+
+/// One that has not asked yet.
+#[derive(Debug)]
+struct Asks {
+    stream: TcpStream,
+    front: Front,
+    began: Instant,
 }
 
 #[derive(Debug)]
@@ -179,6 +217,7 @@ enum Target {
 enum Gate {
     Inside(u64),
     Published(u64),
+    Proxy(u64),
 }
 
 /// What is under way to one destination, and what waits for that.
@@ -208,6 +247,9 @@ pub(crate) struct Engine {
     resolution: Resolution,
     datagrams: Datagrams,
     listeners: Vec<TcpListener>,
+    proxies: Vec<TcpListener>,
+    /// Clients of the proxy, by number, and so the oldest first.
+    clients: BTreeMap<u64, Asks>,
     published: Vec<(TcpListener, Publish)>,
     inner: Inner,
     /// Connections from outside that wait for a socket inside.
@@ -252,10 +294,17 @@ impl Engine {
         let mut datagrams = Datagrams::new(most_flows / 4);
         let mut names = Names::new(setup);
         let mut inner = Inner::default();
+        let mut proxies = Vec::new();
         for (way, socket) in setup.ways.iter().zip(sockets) {
             match way {
                 Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
                 Way::Inner(version) => inner.add(*version, socket),
+                Way::Front(_) => {
+                    let key = Key::Proxy(proxies.len() as u64);
+                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+                    epoll.add(&socket, event).map_err(failed)?;
+                    proxies.push(TcpListener::from(socket));
+                }
                 Way::InnerListener(address) => {
                     let key = Key::Inner(inner.places());
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
@@ -311,6 +360,8 @@ impl Engine {
             resolution: Resolution::read(&setup.rules),
             datagrams,
             listeners,
+            proxies,
+            clients: BTreeMap::new(),
             published: published.collect(),
             inner,
             waiting: VecDeque::new(),
@@ -348,7 +399,9 @@ impl Engine {
         let timer = self.timers.first().map(|&(at, _)| at);
         let lacks = !self.starved.is_empty() || !self.waiting.is_empty();
         let pipe = lacks.then(|| Instant::now() + REST);
-        [rest, timer, pipe, self.datagrams.next()]
+        let oldest = self.clients.first_key_value();
+        let client = oldest.map(|(_, client)| client.began + HELLO);
+        [rest, timer, pipe, client, self.datagrams.next()]
             .into_iter()
             .flatten()
             .min()
@@ -380,6 +433,12 @@ impl Engine {
         while let Some(&(_, number)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.set_timer(number, None);
             self.advance(number, now);
+        }
+        // One that does not say what it wants.
+        while let Some(oldest) = self.clients.first_entry()
+            && now >= oldest.get().began + HELLO
+        {
+            relay::reset(oldest.remove().stream);
         }
         if !self.waiting.is_empty() {
             self.inner.refill();
@@ -429,6 +488,8 @@ impl Engine {
             }
             Key::Listener(place) => self.accept(Gate::Inside(place)),
             Key::Published(place) => self.accept(Gate::Published(place)),
+            Key::Proxy(place) => self.accept(Gate::Proxy(place)),
+            Key::Client(number) => self.listen_to(number),
             Key::Inner(place) => self.inner.turn(place),
             Key::Watch(place) => self.look(place),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
@@ -450,23 +511,24 @@ impl Engine {
 
     fn accept(&mut self, gate: Gate) {
         for _ in 0..ACCEPTS {
-            if self.flows.len() >= self.most_flows {
+            if self.connections() >= self.most_flows {
                 self.stop_accepting(Accepting::Full);
                 return;
             }
             let place = |place| usize::try_from(place).unwrap_or(usize::MAX);
-            let (listener, publish) = match gate {
-                Gate::Inside(at) => (self.listeners.get(place(at)), None),
-                Gate::Published(at) => match self.published.get(place(at)) {
-                    Some((listener, publish)) => (Some(listener), Some(*publish)),
-                    None => (None, None),
-                },
+            let listener = match gate {
+                Gate::Inside(at) => self.listeners.get(place(at)),
+                Gate::Proxy(at) => self.proxies.get(place(at)),
+                Gate::Published(at) => self.published.get(place(at)).map(|(listener, _)| listener),
             };
             let Some(listener) = listener else { return };
-            match (listener.accept(), publish) {
-                (Ok((stream, _)), None) => self.decide(stream),
-                (Ok((stream, peer)), Some(publish)) => self.let_in(stream, peer, publish),
-                (Err(error), _) => match error.raw_os_error().map(Errno::from_raw) {
+            match listener.accept() {
+                Ok((stream, peer)) => match gate {
+                    Gate::Inside(_) => self.decide(stream),
+                    Gate::Proxy(_) => self.greet(stream),
+                    Gate::Published(at) => self.let_in(stream, peer, place(at)),
+                },
+                Err(error) => match error.raw_os_error().map(Errno::from_raw) {
                     Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM) => {
                         self.stop_accepting(Accepting::Rests(Instant::now() + REST));
                         return;
@@ -503,7 +565,7 @@ impl Engine {
             port: asked_for.port(),
         };
         match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
-            Ok(allowed) => self.begin(stream, wish, allowed.rule, target, None, now),
+            Ok(allowed) => self.begin(stream, wish, allowed.rule, target, Origin::Plain, now),
             Err(refusal) => {
                 relay::reset(stream);
                 self.journal.refused(&wish, &refusal, now);
@@ -512,8 +574,9 @@ impl Engine {
     }
 
     /// A connection from outside, to a port that is published.
-    fn let_in(&mut self, stream: TcpStream, peer: SocketAddr, publish: Publish) {
-        let Ok(outside) = stream.local_addr() else {
+    fn let_in(&mut self, stream: TcpStream, peer: SocketAddr, place: usize) {
+        let publish = self.published.get(place).map(|(_, publish)| *publish);
+        let (Some(publish), Ok(outside)) = (publish, stream.local_addr()) else {
             return;
         };
         if stream.set_nonblocking(true).is_err() {
@@ -524,9 +587,132 @@ impl Engine {
             asked: Asked::Address(Ipv4Addr::LOCALHOST.into()),
             port: publish.inside,
         };
-        let inbound = Inbound { outside, peer };
+        let origin = Origin::Outside(Inbound { outside, peer });
         let (rule, target) = (publish.to_string().into(), Target::Inside(publish.inside));
-        self.begin(stream, wish, rule, target, Some(inbound), Instant::now());
+        self.begin(stream, wish, rule, target, origin, Instant::now());
+    }
+
+    /// How many there are from inside and to it.
+    fn connections(&self) -> usize {
+        self.flows.len() + self.clients.len()
+    }
+
+    /// A client of the proxy.
+    fn greet(&mut self, stream: TcpStream) {
+        let number = self.new_number();
+        let event = EpollEvent::new(EDGES, Key::Client(number).to_data());
+        if stream.set_nonblocking(true).is_err() || self.epoll.add(&stream, event).is_err() {
+            return;
+        }
+        let asks = Asks {
+            stream,
+            front: Front::default(),
+            began: Instant::now(),
+        };
+        self.clients.insert(number, asks);
+        self.listen_to(number);
+    }
+
+    /// Go on with what a client of the proxy says. What is not understood yet stays in its socket.
+    fn listen_to(&mut self, number: u64) {
+        let Some(mut client) = self.clients.remove(&number) else {
+            return;
+        };
+        let mut bytes = vec![0; front::MOST];
+        loop {
+            let length = match client.stream.peek(&mut bytes) {
+                Ok(length @ 1..) => length,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.clients.insert(number, client);
+                    return;
+                }
+                Ok(_) | Err(_) => return,
+            };
+            let (asked, port, read, head) =
+                match client.front.read(bytes.get(..length).unwrap_or_default()) {
+                    Turn::More => {
+                        self.clients.insert(number, client);
+                        return;
+                    }
+                    Turn::End(farewell) => {
+                        dismiss(&client.stream, &farewell);
+                        return;
+                    }
+                    Turn::Send { reply, read } => {
+                        // Who does not take two bytes is not waited for.
+                        let taken = take_off(&client.stream, read);
+                        if !taken || (&client.stream).write_all(&reply).is_err() {
+                            return;
+                        }
+                        continue;
+                    }
+                    Turn::Asks { asked, port, read } => (asked, port, read, Vec::new()),
+                    Turn::Requests {
+                        asked,
+                        port,
+                        read,
+                        head,
+                    } => (asked, port, read, head),
+                };
+            if take_off(&client.stream, read) {
+                self.ask_for(client, asked, port, head);
+            }
+            return;
+        }
+    }
+
+    /// A client of the proxy has said whom it wants: may it?
+    fn ask_for(&mut self, asks: Asks, asked: Asked, port: u16, head: Vec<u8>) {
+        let now = Instant::now();
+        let Asks { stream, front, .. } = asks;
+        // It may have asked the name service itself.
+        let meant = match asked {
+            Asked::Name(_) => None,
+            Asked::Address(ip) => {
+                let address = SocketAddr::new(ip, port);
+                self.names.meant_by(&self.rules, Protocol::Tcp, address)
+            }
+        };
+        let asked = meant.map_or(asked, |name| Asked::Name(name.name().clone()));
+        let target = match &asked {
+            Asked::Name(name) => self.rules.permit(name).map(Target::Name),
+            Asked::Address(ip) => Some(Target::Address(SocketAddr::new(*ip, port))),
+        };
+        let wish = Wish {
+            protocol: Protocol::Tcp,
+            asked,
+            port,
+        };
+        let verdict = self.rules.decide(wish.protocol, &wish.asked, wish.port);
+        let (allowed, target) = match (verdict, target) {
+            (Ok(allowed), Some(target)) => (allowed, target),
+            (Err(refusal), _) => {
+                self.journal.refused(&wish, &refusal, now);
+                dismiss(&stream, &front.answer(front::Outcome::Refused));
+                return;
+            }
+            // What is allowed is permitted.
+            (Ok(_), None) => return,
+        };
+        let mut client = Client {
+            front,
+            head,
+            answered: false,
+            otherwise: front::Outcome::Unreachable,
+        };
+        // It says nothing to the destination before it is told that this is reached; and of a request the
+        // head is ours.
+        let inspected = self.inspect == Inspect::Yes && client.head.is_empty();
+        if inspected
+            && matches!(target, Target::Name(_))
+            && !client.answer(&stream, front::Outcome::Connected)
+        {
+            return;
+        }
+        // Watched anew, as what it is now.
+        let _ = self.epoll.delete(&stream);
+        let origin = Origin::Proxy(Box::new(client));
+        self.begin(stream, wish, allowed.rule, target, origin, now);
     }
 
     fn begin(
@@ -535,7 +721,7 @@ impl Engine {
         wish: Wish,
         rule: Arc<str>,
         target: Target,
-        inbound: Option<Inbound>,
+        origin: Origin,
         now: Instant,
     ) {
         let number = self.new_number();
@@ -544,14 +730,15 @@ impl Engine {
             relay::reset(stream);
             return;
         }
-        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
+        let ours = matches!(&origin, Origin::Proxy(client) if !client.head.is_empty());
+        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_)) && !ours;
         let state = match inspected {
             true => State::Inspecting(stream, target),
             false => State::Queued(stream, target),
         };
         let flow = Flow {
             wish,
-            inbound,
+            origin,
             rule,
             began: now,
             address: None,
@@ -735,7 +922,11 @@ impl Engine {
         let found = match found {
             Ok(found) => found,
             Err(failure) => {
-                self.end(number, relay::Outcome::Reset, Some(failure.to_string()));
+                let otherwise = match failure {
+                    Failure::NoAnswer => front::Outcome::TimedOut,
+                    _ => front::Outcome::NoSuchHost,
+                };
+                self.fail(number, failure.to_string(), otherwise);
                 return;
             }
         };
@@ -747,7 +938,7 @@ impl Engine {
             Err(refusal) => {
                 self.journal.refused(&flow.wish, &refusal, now);
                 self.flows.insert(number, flow);
-                self.end(number, relay::Outcome::Reset, Some(refusal.to_string()));
+                self.fail(number, refusal.to_string(), front::Outcome::Refused);
             }
             Ok(admitted) => {
                 let addresses: Vec<SocketAddr> = admitted
@@ -766,7 +957,7 @@ impl Engine {
     /// Go on with a dial.
     fn advance_dial(&mut self, number: u64, now: Instant) {
         let Some(Flow {
-            inbound,
+            origin,
             state: State::Dialling(_, dial),
             ..
         }) = self.flows.get_mut(&number)
@@ -776,9 +967,9 @@ impl Engine {
         let (epoll, inner) = (&self.epoll, &mut self.inner);
         let progress = dial.advance(
             now,
-            |address| match inbound {
-                Some(_) => inner.take(V::of(address)),
-                None => dial::open(address),
+            |address| match origin {
+                Origin::Outside(_) => inner.take(V::of(address)),
+                Origin::Plain | Origin::Proxy(_) => dial::open(address),
             },
             |socket| {
                 let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
@@ -789,7 +980,12 @@ impl Engine {
         match progress {
             Progress::Waits(until) => self.set_timer(number, Some(until)),
             Progress::Failed(errno) => {
-                self.end(number, relay::Outcome::Reset, Some(errno.desc().to_owned()));
+                let otherwise = match errno {
+                    Errno::ECONNREFUSED => front::Outcome::ConnectionRefused,
+                    Errno::ETIMEDOUT => front::Outcome::TimedOut,
+                    _ => front::Outcome::Unreachable,
+                };
+                self.fail(number, errno.desc().to_owned(), otherwise);
             }
             Progress::Connected(outside, address) => {
                 self.set_timer(number, None);
@@ -799,12 +995,22 @@ impl Engine {
                 self.dial_is_over(&flow.wish);
                 if let State::Dialling(inside, _) = flow.state {
                     flow.address = Some(address);
-                    if flow.inbound.is_some() {
-                        self.served = V::of(address);
-                    }
+                    let begun = match &mut flow.origin {
+                        Origin::Plain => true,
+                        Origin::Outside(_) => {
+                            self.served = V::of(address);
+                            true
+                        }
+                        Origin::Proxy(client) => client.begin(&inside, &outside),
+                    };
                     flow.state = State::Joined(Join::new(inside, outside));
                     self.flows.insert(number, flow);
-                    self.pump(number, Word::Turn);
+                    match begun {
+                        true => self.pump(number, Word::Turn),
+                        false => {
+                            self.end(number, relay::Outcome::Reset, Some("given up".to_owned()))
+                        }
+                    }
                 }
             }
         }
@@ -839,22 +1045,31 @@ impl Engine {
         }
     }
 
+    /// Nothing comes of a connection, and a client of the proxy is told so.
+    fn fail(&mut self, number: u64, reason: String, otherwise: front::Outcome) {
+        let flow = self.flows.get_mut(&number);
+        if let Some(Origin::Proxy(client)) = flow.map(|flow| &mut flow.origin) {
+            client.otherwise = otherwise;
+        }
+        self.end(number, relay::Outcome::Reset, Some(reason));
+    }
+
     /// A connection is over.
     fn end(&mut self, number: u64, outcome: relay::Outcome, failure: Option<String>) {
         self.set_timer(number, None);
-        let Some(flow) = self.flows.remove(&number) else {
+        let Some(mut flow) = self.flows.remove(&number) else {
             return;
         };
         let (there, back) = match flow.state {
             State::Inspecting(stream, _) | State::Queued(stream, _) => {
                 if outcome != relay::Outcome::Ended {
-                    relay::reset(stream);
+                    flow.origin.turn_away(stream);
                 }
                 (0, 0)
             }
             State::LookingUp(stream, _) | State::Dialling(stream, _) => {
                 self.dial_is_over(&flow.wish);
-                relay::reset(stream);
+                flow.origin.turn_away(stream);
                 (0, 0)
             }
             State::Joined(join) => {
@@ -872,9 +1087,9 @@ impl Engine {
             took: flow.began.elapsed(),
             failure,
         };
-        match flow.inbound {
-            None => self.journal.ended(&outcome),
-            Some(inbound) => self.journal.inbound_ended(&inbound, &outcome),
+        match flow.origin {
+            Origin::Plain | Origin::Proxy(_) => self.journal.ended(&outcome),
+            Origin::Outside(inbound) => self.journal.inbound_ended(&inbound, &outcome),
         }
     }
 
@@ -888,7 +1103,7 @@ impl Engine {
     fn accept_again(&mut self, now: Instant) {
         let again = match self.accepting {
             Accepting::Yes => false,
-            Accepting::Full => self.flows.len() < self.most_flows,
+            Accepting::Full => self.connections() < self.most_flows,
             Accepting::Rests(until) => now >= until,
         };
         if again {
@@ -902,7 +1117,9 @@ impl Engine {
         let inside = inside.map(|(place, listener)| (Key::Listener(place), listener));
         let outside = (0..).zip(&self.published);
         let outside = outside.map(|(place, (listener, _))| (Key::Published(place), listener));
-        for (key, listener) in inside.chain(outside) {
+        let proxies = (0..).zip(&self.proxies);
+        let proxies = proxies.map(|(place, listener)| (Key::Proxy(place), listener));
+        for (key, listener) in inside.chain(outside).chain(proxies) {
             let mut event = EpollEvent::new(interest, key.to_data());
             // It fails only for what is not watched, and each of them is.
             let _ = self.epoll.modify(listener, &mut event);
@@ -999,6 +1216,38 @@ impl Engine {
     }
 }
 
+impl Origin {
+    /// Nothing comes of it: a reset, or words where the client waits for some.
+    fn turn_away(&mut self, stream: TcpStream) {
+        match self {
+            Self::Proxy(client) if !client.answered => {
+                dismiss(&stream, &client.front.answer(client.otherwise));
+            }
+            _ => relay::reset(stream),
+        }
+    }
+}
+
+impl Client {
+    /// Tell it the outcome; whether it takes that.
+    fn answer(&mut self, mut stream: &TcpStream, outcome: front::Outcome) -> bool {
+        self.answered = true;
+        stream.write_all(&self.front.answer(outcome)).is_ok()
+    }
+
+    /// Its destination is reached. Few bytes, for which two new connections have room.
+    fn begin(&mut self, inside: &TcpStream, mut outside: &TcpStream) -> bool {
+        let told = self.answered || self.answer(inside, front::Outcome::Connected);
+        let head = std::mem::take(&mut self.head);
+        told && outside.write_all(&head).is_ok()
+    }
+}
+
+/// Take `count` bytes that are there off `stream`.
+fn take_off(mut stream: &TcpStream, count: usize) -> bool {
+    stream.read_exact(&mut vec![0; count]).is_ok()
+}
+
 /// Tell a client that it is refused, in what it speaks. What it has sent is taken off first: closing
 /// with unread bytes would be a reset, and the words would be lost.
 fn dismiss(mut stream: &TcpStream, farewell: &[u8]) {
@@ -1043,6 +1292,8 @@ mod tests {
             Key::DatagramsOutside(2),
             Key::Published(0),
             Key::Inner(1),
+            Key::Proxy(0),
+            Key::Client(3),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }

@@ -1,8 +1,9 @@
-//! The proxy on the sandbox's own loopback: what SOCKS5 and HTTP CONNECT clients say, and the answers.
+//! The proxy on the sandbox's own loopback (`--proxy-env`): what SOCKS5 and HTTP clients say, and the answers.
 //!
 //! Pure: all unread bytes of a client go in; what to send, or whom it wants to reach, comes out. For programs
 //! that insist on a proxy; the destination is then decided like any other. The first byte tells the
-//! protocols apart. SOCKS5 (RFC 1928) without authentication and with CONNECT only; of HTTP, CONNECT only.
+//! protocols apart. SOCKS5 (RFC 1928) without authentication and with CONNECT only. HTTP: CONNECT, and
+//! requests for `http://` URLs, of which a connection carries one.
 #![forbid(unsafe_code)]
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -35,6 +36,17 @@ pub enum Turn {
         port: u16,
         /// How many bytes it took to say so.
         read: usize,
+    },
+    /// As `Asks`, with one HTTP request: send `head` to the destination before what follows.
+    Requests {
+        /// Whom.
+        asked: Asked,
+        /// Which TCP port.
+        port: u16,
+        /// How many bytes it took to say so.
+        read: usize,
+        /// The request's head as a server expects it.
+        head: Vec<u8>,
     },
     /// Send this and close.
     End(Vec<u8>),
@@ -72,7 +84,10 @@ enum State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaks {
     Socks,
+    /// CONNECT.
     Http,
+    /// A request of which the server's answer is the answer.
+    Plain,
 }
 
 /// One client.
@@ -87,7 +102,7 @@ impl Front {
         let turn = match (self.state, bytes.first()) {
             (_, None) => return Turn::More,
             (State::Start, Some(5)) => greeting(bytes),
-            (State::Start, Some(_)) => connect(bytes),
+            (State::Start, Some(_)) => http(bytes),
             (State::Greeted, Some(_)) => request(bytes),
             // Nothing is to be read of a client before it was answered.
             (State::Asked(_), Some(_)) => return Turn::More,
@@ -96,6 +111,7 @@ impl Front {
             (Turn::Send { .. }, _) => State::Greeted,
             (Turn::Asks { .. }, State::Greeted) => State::Asked(Speaks::Socks),
             (Turn::Asks { .. }, _) => State::Asked(Speaks::Http),
+            (Turn::Requests { .. }, _) => State::Asked(Speaks::Plain),
             (_, state) => state,
         };
         match turn {
@@ -110,7 +126,8 @@ impl Front {
     #[must_use]
     pub fn answer(&self, outcome: Outcome) -> Vec<u8> {
         match self.state {
-            State::Asked(Speaks::Http) => match outcome {
+            State::Asked(Speaks::Plain) if outcome == Outcome::Connected => Vec::new(),
+            State::Asked(Speaks::Http | Speaks::Plain) => match outcome {
                 Outcome::Connected => b"HTTP/1.1 200 Connection established\r\n\r\n".to_vec(),
                 Outcome::Refused => status("403 Forbidden by the sandbox's policy"),
                 Outcome::TimedOut => status("504 Gateway Timeout"),
@@ -202,8 +219,9 @@ fn request(bytes: &[u8]) -> Turn {
     }
 }
 
-/// RFC 9110, 9.3.6: `CONNECT HOST:PORT HTTP/1.1` and headers, which do not matter.
-fn connect(bytes: &[u8]) -> Turn {
+/// RFC 9110, 9.3.6: `CONNECT HOST:PORT HTTP/1.1` and headers, which do not matter. Or RFC 9112, 3.2.2:
+/// `GET http://HOST/ HTTP/1.1`.
+fn http(bytes: &[u8]) -> Turn {
     let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut request = httparse::Request::new(&mut headers);
     let bytes = bytes.get(..MOST).unwrap_or(bytes);
@@ -215,14 +233,76 @@ fn connect(bytes: &[u8]) -> Turn {
         }
         Err(_) => return Turn::End(status("400 Bad Request")),
     };
-    if request.method != Some("CONNECT") {
-        let line = "405 Method Not Allowed\r\nAllow: CONNECT";
-        return Turn::End(status(line));
+    let turn = match request.method {
+        Some("CONNECT") => request
+            .path
+            .and_then(authority)
+            .map(|(asked, port)| Turn::Asks { asked, port, read }),
+        _ => forwarded(&request).map(|(asked, port, head)| Turn::Requests {
+            asked,
+            port,
+            read,
+            head,
+        }),
+    };
+    turn.unwrap_or_else(|| Turn::End(status("400 Bad Request")))
+}
+
+/// Headers that are between a client and its proxy (RFC 9110, 7.6.1), and those that are made anew.
+const OF_THE_PROXY: [&str; 5] = [
+    "connection",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+];
+
+/// Whom a request for an `http://` URL asks for, and its head for the server itself. That closes after its
+/// answer, so that the next request comes on a connection of its own.
+fn forwarded(request: &httparse::Request<'_, '_>) -> Option<(Asked, u16, Vec<u8>)> {
+    let (method, path) = (request.method?, request.path?);
+    let (scheme, rest) = path.split_at_checked("http://".len())?;
+    if !scheme.eq_ignore_ascii_case("http://") {
+        return None;
     }
-    match request.path.and_then(authority) {
-        Some((asked, port)) => Turn::Asks { asked, port, read },
-        None => Turn::End(status("400 Bad Request")),
+    let (host, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    // What stands behind a # is no server's affair, and a user's name in a URL is for nobody.
+    if host.contains(['@', '#']) || target.contains('#') {
+        return None;
     }
+    let bare = !host.contains(':') || host.ends_with(']');
+    let (asked, port) = match bare {
+        true => authority(&format!("{host}:80"))?,
+        false => authority(host)?,
+    };
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let target = match (method, target) {
+        ("OPTIONS", "") => "*".to_owned(),
+        _ => format!("{slash}{target}"),
+    };
+    let version = request.version?;
+    let mut head = format!("{method} {target} HTTP/1.{version}\r\nHost: {host}\r\n").into_bytes();
+    let named: Vec<String> = request
+        .headers
+        .iter()
+        .filter(|header| header.name.eq_ignore_ascii_case("connection"))
+        .flat_map(|header| header.value.split(|&byte| byte == b','))
+        .map(|word| String::from_utf8_lossy(word).trim().to_ascii_lowercase())
+        .collect();
+    for header in request.headers.iter() {
+        let name = header.name.to_ascii_lowercase();
+        // How long the body is, is never between two only.
+        let body = ["transfer-encoding", "content-length"].contains(&name.as_str());
+        if OF_THE_PROXY.contains(&name.as_str()) || (named.contains(&name) && !body) {
+            continue;
+        }
+        head.extend(header.name.as_bytes());
+        head.extend(b": ");
+        head.extend(header.value);
+        head.extend(b"\r\n");
+    }
+    head.extend(b"Connection: close\r\n\r\n");
+    Some((asked, port, head))
 }
 
 /// `HOST:PORT` or `[IPv6]:PORT`, both there.
@@ -373,12 +453,73 @@ mod tests {
     }
 
     #[test]
+    fn a_request_for_a_url_becomes_one_for_its_server() {
+        let head = |line: &str, host: &str, rest: &str| {
+            format!("{line}\r\nHost: {host}\r\n{rest}Connection: close\r\n\r\n")
+        };
+        for (request, host, port, expected) in [
+            (
+                "GET http://API.example.com/a?b HTTP/1.1\r\nHost: evil\r\nAccept: */*\r\n\r\n",
+                "api.example.com",
+                80,
+                head("GET /a?b HTTP/1.1", "API.example.com", "Accept: */*\r\n"),
+            ),
+            (
+                "POST HTTP://a.example:8080?b HTTP/1.0\r\nContent-Length: 2\r\nProxy-Connection: keep-alive\r\nProxy-Authorization: x\r\n\r\n",
+                "a.example",
+                8080,
+                head(
+                    "POST /?b HTTP/1.0",
+                    "a.example:8080",
+                    "Content-Length: 2\r\n",
+                ),
+            ),
+            (
+                "GET http://[2001:db8::1] HTTP/1.1\r\nConnection: X-Mine, content-length\r\nX-Mine: 1\r\nContent-Length: 0\r\n\r\n",
+                "2001:db8::1",
+                80,
+                head("GET / HTTP/1.1", "[2001:db8::1]", "Content-Length: 0\r\n"),
+            ),
+            (
+                "OPTIONS http://192.0.2.1:81 HTTP/1.1\r\n\r\n",
+                "192.0.2.1",
+                81,
+                head("OPTIONS * HTTP/1.1", "192.0.2.1:81", ""),
+            ),
+        ] {
+            for cut in 0..request.len() {
+                assert_eq!(line(&request[..cut]), Turn::More, "{request} {cut}");
+            }
+            let mut front = Front::default();
+            let early = [request.as_bytes(), b"body"].concat();
+            let turn = Turn::Requests {
+                asked: Asked::from_ascii(host.as_bytes()).unwrap(),
+                port,
+                read: request.len(),
+                head: expected.into_bytes(),
+            };
+            assert_eq!(front.read(&early), turn);
+            assert_eq!(front.answer(Outcome::Connected), b"");
+            assert!(front.answer(Outcome::Refused).starts_with(b"HTTP/1.1 403 "));
+        }
+    }
+
+    #[test]
     fn other_requests_get_the_status_that_fits() {
         let long = format!("CONNECT {}", "a".repeat(MOST));
         let many = format!("CONNECT a:1 HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(65));
         for (text, code) in [
-            ("GET http://a.example/ HTTP/1.1\r\n\r\n", "405"),
-            ("GET / HTTP/1.1\r\n\r\n", "405"),
+            ("GET / HTTP/1.1\r\n\r\n", "400"),
+            ("GET https://a.example/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET ftp://a.example/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http:// HTTP/1.1\r\n\r\n", "400"),
+            ("GET http:///x HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://a@b.example/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://a.example:/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://a.example:0/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://a.example:80:80/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://127.1/ HTTP/1.1\r\n\r\n", "400"),
+            ("GET http://a.example#b/ HTTP/1.1\r\n\r\n", "400"),
             ("CONNECT a.example HTTP/1.1\r\n\r\n", "400"),
             ("CONNECT a.example: HTTP/1.1\r\n\r\n", "400"),
             ("CONNECT a.example:0 HTTP/1.1\r\n\r\n", "400"),
@@ -416,7 +557,9 @@ mod tests {
         ) {
             let mut front = if socks { greeted() } else { Front::default() };
             match front.read(&bytes) {
-                Turn::Send { read, .. } | Turn::Asks { read, .. } => prop_assert!(read <= bytes.len()),
+                Turn::Send { read, .. } | Turn::Asks { read, .. } | Turn::Requests { read, .. } => {
+                    prop_assert!(read <= bytes.len());
+                }
                 Turn::More => prop_assert!(bytes.len() < MOST),
                 Turn::End(reply) => prop_assert!(!reply.is_empty()),
             }

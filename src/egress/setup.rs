@@ -43,6 +43,8 @@ pub(crate) enum Way {
     Spare(Protocol, V),
     /// A packet socket that sees what the kernel refuses.
     Watch(V),
+    /// The proxy ([`super::front`]).
+    Front(SocketAddr),
     /// Where the supervisor makes sockets of this namespace ([`super::inner`]).
     InnerListener(SocketAddr),
     /// One of these sockets, made here.
@@ -76,6 +78,7 @@ impl fmt::Display for Way {
             Self::Spare(..) => f.write_str("a spare socket"),
             Self::Watch(V::Four) => f.write_str("the watch for refused IPv4 packets"),
             Self::Watch(V::Six) => f.write_str("the watch for refused IPv6 packets"),
+            Self::Front(address) => write!(f, "tcp://{address}, for the proxy"),
             Self::InnerListener(address) => write!(f, "tcp://{address}, for what is published"),
             Self::Inner(_) => f.write_str("a socket for what is published"),
         }
@@ -119,14 +122,15 @@ impl Way {
     /// What the child does for it.
     pub(crate) fn to_opening(self) -> Opening {
         match self {
-            Self::Listener(address) | Self::NameStream(address) | Self::InnerListener(address) => {
-                internet(
-                    V::of(address),
-                    libc::SOCK_STREAM,
-                    Some(address),
-                    Listens::Yes,
-                )
-            }
+            Self::Listener(address)
+            | Self::NameStream(address)
+            | Self::InnerListener(address)
+            | Self::Front(address) => internet(
+                V::of(address),
+                libc::SOCK_STREAM,
+                Some(address),
+                Listens::Yes,
+            ),
             Self::Datagrams(address) if address.ip().is_unspecified() => Opening {
                 options: match V::of(address) {
                     V::Four => &[(libc::IPPROTO_IP, libc::IP_PKTINFO, 1)],
@@ -333,6 +337,27 @@ impl Setup {
             inspect: Inspect::No,
             published: Vec::new(),
         }
+    }
+
+    /// The same with a proxy at `port` of the loopback.
+    ///
+    /// # Errors
+    /// When a rule needs the same address.
+    pub(crate) fn with_front(mut self, port: u16) -> Result<Self> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let same = |way: &Way| match way {
+            Way::Listener(taken) | Way::NameStream(taken) | Way::InnerListener(taken) => {
+                *taken == address || *taken == any(address)
+            }
+            _ => false,
+        };
+        if self.ways.iter().any(same) {
+            let reason = "a rule, or the name service, needs that port of the loopback itself; choose another";
+            return Err(Error::usage(format!("--proxy-env={port}"), reason));
+        }
+        self.ways.push(Way::Front(address));
+        check(self.ways.len())?;
+        Ok(self)
     }
 
     /// The same with ports that are published, on a host that has `families`.

@@ -201,6 +201,10 @@ keys! {
             "Ports of the sandbox's loopback that the host reaches: [ADDRESS:]PORT outside, PORT inside; no way out",
             read |layer, item| { layer.egress.publish = item.list(spec::publish)?; Ok(()) },
             value |layer| Value::list(layer.egress.publish.iter().map(|publish| publish.to_string().into()));
+        "proxy-env": Kind::Count, "--proxy-env", "3128",
+            "An HTTP and SOCKS5 proxy on this port of the sandbox's loopback, which HTTP_PROXY and the like name, for programs that insist on one",
+            read |layer, item| { layer.egress.proxy_env = Some(item.number(spec::proxy_port)?); Ok(()) },
+            value |layer| layer.egress.proxy_env.map(|port| Value::Count(port.into()));
     }
     ["namespaces"] {
         "user": Kind::Choice(&["auto", "yes", "no"]), "--userns WHEN", "\"yes\"",

@@ -99,6 +99,8 @@ pub struct EgressLayer {
     pub inspect: Option<Inspect>,
     /// Ports inside that the host reaches.
     pub publish: Vec<Publish>,
+    /// The port of a proxy inside.
+    pub proxy_env: Option<u16>,
 }
 
 /// `[namespaces]` of a layer.

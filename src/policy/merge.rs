@@ -95,6 +95,7 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     add(&mut to.deny, &from.deny);
     last(&mut to.inspect, &from.inspect);
     add(&mut to.publish, &from.publish);
+    last(&mut to.proxy_env, &from.proxy_env);
 
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
@@ -174,6 +175,12 @@ fn consistent(layer: &Layer) -> Result<()> {
         if !layer.egress.publish.is_empty() {
             return Err(Error::usage("egress.publish", PUBLISH_NEEDS_LOOPBACK));
         }
+    }
+    if layer.egress.proxy_env.is_some() && layer.egress.allow.is_empty() {
+        return Err(Error::usage(
+            "egress.proxy-env",
+            "the proxy reaches what is allowed, and nothing is: needs egress.allow",
+        ));
     }
     let process = &layer.process;
     if process.as_pid_1 == Some(true) && layer.namespaces.pid == Some(false) {
@@ -279,6 +286,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
             deny: layer.egress.deny,
             inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
             publish: layer.egress.publish,
+            proxy_env: layer.egress.proxy_env,
         },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
@@ -348,6 +356,7 @@ impl From<&Policy> for Layer {
                 deny: policy.egress.deny.clone(),
                 inspect: Some(policy.egress.inspect),
                 publish: policy.egress.publish.clone(),
+                proxy_env: policy.egress.proxy_env,
             },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),

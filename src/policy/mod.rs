@@ -177,6 +177,8 @@ pub struct Egress {
     pub inspect: Inspect,
     /// Ports inside that the host reaches: a way in, and none out.
     pub publish: Vec<Publish>,
+    /// The port of a proxy on the sandbox's loopback, which the usual variables name.
+    pub proxy_env: Option<u16>,
 }
 
 /// Whether the first bytes of a TCP connection to an allowed name are read ([`crate::egress::sniff`]).

@@ -125,6 +125,18 @@ pub fn destination(text: &OsStr) -> Parsed<Destination> {
     }
 }
 
+/// The port of a proxy on the sandbox's loopback.
+///
+/// # Errors
+/// When it is none from 1 to 65535.
+pub fn proxy_port(text: &str) -> Parsed<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse() {
+        Ok(port @ 1..) if digits => Ok(port),
+        _ => invalid("the proxy's port is a number from 1 to 65535"),
+    }
+}
+
 /// What `--publish` publishes.
 ///
 /// # Errors
