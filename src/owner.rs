@@ -17,6 +17,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::unistd::geteuid;
 
+use crate::netns::named;
 use crate::sys::parent;
 
 /// Whether the user namespace that owns the network is joined, too.
@@ -69,7 +70,7 @@ pub(crate) fn hint(path: &Path) -> Option<String> {
 
 /// `None` where there is no such namespace.
 fn owner_of(path: &Path) -> Option<Owner> {
-    let namespace = File::open(path).ok()?;
+    let namespace = named::open_path(path).ok()?;
     owner_of_open(namespace.as_fd())
 }
 

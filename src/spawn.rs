@@ -33,6 +33,7 @@ use tracing::debug;
 use crate::egress::notify::{Notifier, Policing};
 use crate::error::{Error, Result};
 use crate::init::Record;
+use crate::netns::named;
 use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan, errno_of};
 use crate::policy::Network;
@@ -419,7 +420,7 @@ struct Joined {
 
 impl Joined {
     fn open(path: &Path, owner: NetworkOwner) -> std::result::Result<Self, Errno> {
-        let network = OwnedFd::from(fs::File::open(path).map_err(|error| errno_of(&error))?);
+        let network = OwnedFd::from(named::open_path(path).map_err(|error| errno_of(&error))?);
         let owner = match owner {
             NetworkOwner::Joined => Some(parent::namespace_owner(network.as_fd())?),
             NetworkOwner::NotJoined => None,

@@ -287,7 +287,19 @@ impl Namespace {
     fn call(&self, call: Call<'_>) -> std::result::Result<OwnedFd, Refused> {
         let _sharing = Sharing::begin();
         let owner = self.0.owner.as_ref().map(AsFd::as_fd);
-        within(owner, Network::Of(self.0.network.as_fd()), call)
+        match within(owner, Network::Of(self.0.network.as_fd()), call) {
+            // An ordinary user may not even join the namespace that is there already.
+            Err(Refused::Namespace(Errno::EPERM)) if self.is_own() => {
+                within(None, Network::Own, call)
+            }
+            made => made,
+        }
+    }
+
+    /// Whether the calling thread is in it.
+    fn is_own(&self) -> bool {
+        let own = identity_at("/proc/thread-self/ns/net");
+        own.is_some() && own == self.identity().ok()
     }
 
     /// The user namespace that has to be joined first, if any.

@@ -25,6 +25,7 @@ pub mod address;
 pub mod files;
 pub mod firewall;
 pub mod handle;
+mod holder;
 pub mod link;
 pub mod monitor;
 pub mod name;
@@ -36,6 +37,7 @@ pub mod sysctl;
 pub mod traffic;
 pub mod tunnel;
 pub mod unconfined;
+pub mod user;
 
 pub use firewall::Firewall;
 pub use handle::{Namespace, Reference};

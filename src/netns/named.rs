@@ -23,17 +23,46 @@ use serde::Serialize;
 use super::handle::{Namespace, identity_at};
 use super::name::NamespaceName;
 use super::netlink::{Connection, Request};
+use super::user::Home;
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
-use crate::sys::parent;
 
 /// Where iproute2 keeps names.
 pub const DIRECTORY: &str = "/run/netns";
 
-/// The file of `name`.
+/// The file of `name`, wherever the caller's names are.
 #[must_use]
 pub fn path_of(name: &NamespaceName) -> PathBuf {
+    match Home::of_caller() {
+        Some(home) => home.path_of(name),
+        None => system_path_of(name),
+    }
+}
+
+/// The file of `name` in `/run/netns`.
+#[must_use]
+pub fn system_path_of(name: &NamespaceName) -> PathBuf {
     Path::new(DIRECTORY).join(name.as_str())
+}
+
+/// Open the namespace at `path`: a name below `/run/netns` is looked for among the caller's own first,
+/// where that is an ordinary user.
+///
+/// # Errors
+/// As for open(2).
+pub(crate) fn open_path(path: &Path) -> std::io::Result<File> {
+    if let Some(name) = own_name(path)
+        && let Some(home) = Home::of_caller()
+        && home.path_of(&name).exists()
+    {
+        let namespace = home.open(&name).map_err(|_| Errno::ESTALE)?;
+        return namespace.as_fd().try_clone_to_owned().map(File::from);
+    }
+    File::open(path)
+}
+
+fn own_name(path: &Path) -> Option<NamespaceName> {
+    (path.parent()? == Path::new(DIRECTORY)).then(|| NamespaceName::of_entry(path.file_name()?))?
 }
 
 /// Make a namespace called `name`. Its `lo` is down, and nothing else is in it.
@@ -41,6 +70,9 @@ pub fn path_of(name: &NamespaceName) -> PathBuf {
 /// # Errors
 /// When there is such a name already, or the kernel gives no namespace; nothing is left then.
 pub fn add(name: &NamespaceName) -> Result<Namespace> {
+    if let Some(home) = Home::of_caller() {
+        return home.add(name);
+    }
     let namespace = Namespace::make_called(name.to_string())?;
     attach(name, &namespace)?;
     Ok(namespace)
@@ -51,8 +83,11 @@ pub fn add(name: &NamespaceName) -> Result<Namespace> {
 /// # Errors
 /// When there is such a name already, or it cannot be mounted; nothing is left then.
 pub fn attach(name: &NamespaceName, namespace: &Namespace) -> Result<()> {
+    if let Some(home) = Home::of_caller() {
+        return home.attach(name, namespace);
+    }
     prepare_directory()?;
-    let path = path_of(name);
+    let path = system_path_of(name);
     OpenOptions::new()
         .read(true)
         .write(true)
@@ -93,6 +128,10 @@ fn taken(name: &NamespaceName) -> String {
 /// # Errors
 /// When it cannot be made.
 pub fn prepare() -> Result<PathBuf> {
+    if let Some(home) = Home::of_caller() {
+        home.prepare()?;
+        return Ok(home.names());
+    }
     prepare_directory()?;
     Ok(PathBuf::from(DIRECTORY))
 }
@@ -133,7 +172,12 @@ fn prepare_directory() -> Result<()> {
 /// # Errors
 /// When there is none.
 pub fn open(name: &NamespaceName) -> Result<Namespace> {
-    let path = path_of(name);
+    if let Some(home) = Home::of_caller()
+        && home.path_of(name).exists()
+    {
+        return home.open(name);
+    }
+    let path = system_path_of(name);
     let missing = |errno| Error::host("open the namespace", name.to_string(), errno);
     let file = File::open(&path).map_err(|error| {
         let hint = (error.kind() == ErrorKind::NotFound)
@@ -155,7 +199,12 @@ pub fn open(name: &NamespaceName) -> Result<Namespace> {
 /// # Errors
 /// When there is no such name.
 pub fn delete(name: &NamespaceName) -> Result<()> {
-    let path = path_of(name);
+    if let Some(home) = Home::of_caller()
+        && home.path_of(name).exists()
+    {
+        return home.delete(name);
+    }
+    let path = system_path_of(name);
     match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // EINVAL: nothing is mounted there.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
@@ -206,8 +255,7 @@ pub fn list() -> Result<Vec<Named>> {
     let mut found = Vec::new();
     let mut own: Option<Connection> = None;
     let processes = processes();
-    for name in names()? {
-        let path = path_of(&name);
+    for (name, path) in entries()? {
         let mut named = Named {
             name,
             path,
@@ -215,27 +263,23 @@ pub fn list() -> Result<Vec<Named>> {
             nsid: None,
             pids: Vec::new(),
         };
-        match File::open(&named.path) {
-            // Deleted since.
-            Err(error) if error.kind() == ErrorKind::NotFound => continue,
-            Err(_) => {}
-            Ok(file) if parent::namespace_kind(file.as_fd()) == Ok(libc::CLONE_NEWNET) => {
-                named.state = State::Live;
-                let namespace = Namespace::from_descriptor_called(file.into(), String::new())?;
-                let identity = namespace.identity()?;
-                named.pids = processes
-                    .iter()
-                    .filter(|(_, other)| *other == identity)
-                    .map(|(pid, _)| *pid)
-                    .collect();
-                if own.is_none() {
-                    own = Some(Namespace::own()?.connect()?);
-                }
-                if let Some(own) = &mut own {
-                    named.nsid = own.nsid_of(&namespace)?;
-                }
+        if let Ok(namespace) = open_entry(&named.name, &named.path) {
+            named.state = State::Live;
+            let identity = namespace.identity()?;
+            named.pids = processes
+                .iter()
+                .filter(|(_, other)| *other == identity)
+                .map(|(pid, _)| *pid)
+                .collect();
+            if own.is_none() {
+                own = Some(Namespace::own()?.connect()?);
             }
-            Ok(_) => {}
+            if let Some(own) = &mut own {
+                named.nsid = own.nsid_of(&namespace)?;
+            }
+        } else if fs::symlink_metadata(&named.path).is_err() {
+            // Deleted since.
+            continue;
         }
         found.push(named);
     }
@@ -247,16 +291,38 @@ pub fn list() -> Result<Vec<Named>> {
 /// # Errors
 /// When they cannot be read.
 pub fn names() -> Result<Vec<NamespaceName>> {
-    let entries = match fs::read_dir(DIRECTORY) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|error| Error::host("read", DIRECTORY, errno_of(&error)))?,
-    };
-    let mut names: Vec<_> = entries
-        .flatten()
-        .filter_map(|entry| NamespaceName::of_entry(&entry.file_name()))
-        .collect();
-    names.sort();
-    Ok(names)
+    Ok(entries()?.into_iter().map(|(name, _)| name).collect())
+}
+
+/// Every name with its file: those of `/run/netns`, and before them an ordinary user's own, which hide
+/// others that are called so.
+fn entries() -> Result<Vec<(NamespaceName, PathBuf)>> {
+    let home = Home::of_caller().map(|home| home.names());
+    let mut found: Vec<(NamespaceName, PathBuf)> = Vec::new();
+    for directory in home.into_iter().chain([PathBuf::from(DIRECTORY)]) {
+        let entries = match fs::read_dir(&directory) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries.map_err(|error| {
+                Error::host("read", directory.display().to_string(), errno_of(&error))
+            })?,
+        };
+        for entry in entries.flatten() {
+            if let Some(name) = NamespaceName::of_entry(&entry.file_name())
+                && !found.iter().any(|(other, _)| *other == name)
+            {
+                found.push((name, entry.path()));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn open_entry(name: &NamespaceName, path: &Path) -> Result<Namespace> {
+    if path.starts_with(DIRECTORY) {
+        return Namespace::at_called(path, name.to_string());
+    }
+    open(name)
 }
 
 /// The names of the namespace that process `pid` is in: none, one, or several.
@@ -265,10 +331,15 @@ pub fn names() -> Result<Vec<NamespaceName>> {
 /// When there is no such process.
 pub fn identify(pid: i32) -> Result<Vec<NamespaceName>> {
     let wanted = Namespace::of_process(pid)?.identity()?;
-    Ok(names()?
-        .into_iter()
-        .filter(|name| identity_at(path_of(name)) == Some(wanted))
-        .collect())
+    let is_wanted = |(name, path): &(NamespaceName, PathBuf)| {
+        let identity = match path.starts_with(DIRECTORY) {
+            true => identity_at(path),
+            false => open(name).and_then(|found| found.identity()).ok(),
+        };
+        identity == Some(wanted)
+    };
+    let found = entries()?.into_iter().filter(is_wanted);
+    Ok(found.map(|(name, _)| name).collect())
 }
 
 /// The processes in `namespace`, as many as the caller may see.

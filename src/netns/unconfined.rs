@@ -10,6 +10,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 
 use super::handle::Namespace;
 use crate::error::{Error, Result};
+use crate::sys::inside;
 
 /// Enter `namespace` with a `/sys` of its own and `files` put over those that they stand in for.
 ///
@@ -21,6 +22,7 @@ pub fn enter(namespace: &Namespace, files: &[(PathBuf, PathBuf)]) -> Result<()> 
     let failed = |action| move |errno| Error::host(action, namespace.label(), errno);
     if let Some(owner) = namespace.owner() {
         setns(owner, CloneFlags::CLONE_NEWUSER).map_err(failed("enter the user namespace of"))?;
+        inside::keep_network_capabilities().map_err(failed("keep capabilities in"))?;
     }
     setns(namespace, CloneFlags::CLONE_NEWNET).map_err(|errno| {
         let advice = (errno == Errno::EPERM).then(|| "run as root".to_owned());

@@ -6,11 +6,13 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
 
+use nix::errno::Errno;
+
 use super::child;
 use crate::netns::Namespace;
 
-/// CAP_NET_ADMIN and CAP_NET_RAW (capabilities(7)).
-const NETWORK: [u8; 2] = [12, 13];
+/// CAP_NET_BIND_SERVICE, CAP_NET_ADMIN and CAP_NET_RAW (capabilities(7)).
+const NETWORK: [u8; 3] = [10, 12, 13];
 
 /// Start `command` in `namespace`, after joining the user namespace that owns it, if the caller's has to be
 /// left for that: the program then has the capabilities over networks that its user has there.
@@ -22,11 +24,7 @@ pub(crate) fn spawn(command: &mut Command, namespace: &Namespace) -> io::Result<
     let enter = move || {
         if let Some(owner) = owner {
             child::setns(owner, libc::CLONE_NEWUSER)?;
-            let held = NETWORK.iter().fold(0, |set, number| set | 1_u64 << number);
-            child::set_capabilities(held | (1 << CAP_SYS_ADMIN), held)?;
-            for number in NETWORK {
-                child::raise_ambient(number)?;
-            }
+            keep_network_capabilities()?;
         }
         child::setns(network, libc::CLONE_NEWNET)?;
         Ok(())
@@ -37,4 +35,15 @@ pub(crate) fn spawn(command: &mut Command, namespace: &Namespace) -> io::Result<
     command.spawn()
 }
 
+/// Keep the capabilities over networks, whatever is executed next, and the one by which namespaces are
+/// joined until then: in a user namespace that was just joined, and gave all of them.
+///
+/// Async-signal-safe: system calls.
+pub(crate) fn keep_network_capabilities() -> Result<(), Errno> {
+    let kept = NETWORK.iter().fold(0, |set, number| set | 1_u64 << number);
+    child::set_capabilities(kept | 1 << CAP_SYS_ADMIN, kept)?;
+    NETWORK.into_iter().try_for_each(child::raise_ambient)
+}
+
+/// capabilities(7).
 const CAP_SYS_ADMIN: u8 = 21;

@@ -23,6 +23,8 @@ pub(crate) enum Network<'a> {
     Of(BorrowedFd<'a>),
     /// A fresh one.
     Fresh,
+    /// The caller's own: nothing is joined.
+    Own,
 }
 
 /// The call.
@@ -89,7 +91,7 @@ pub(crate) fn within(
     network: Network<'_>,
     call: Call<'_>,
 ) -> Result<OwnedFd, Refused> {
-    let errand = Errand {
+    let errand: Errand<'_> = Errand {
         owner: owner.map(|owner| owner.as_raw_fd()),
         network,
         call,
@@ -97,30 +99,17 @@ pub(crate) fn within(
         refused: AtomicI32::new(0),
         failed: AtomicI32::new(0),
     };
-    let stack = Stack::new().map_err(Refused::Process)?;
-    let mut arguments = arguments(&stack, Flags::default());
-    arguments.flags |= (libc::CLONE_VFORK | libc::CLONE_FILES) as u64;
     let pointer = (&raw const errand).cast::<Errand<'static>>();
-    // SAFETY: with CLONE_VFORK, this thread goes on only once that process is gone; until then
-    // `errand` and all that it borrows stay where they are.
-    let seen: &'static Errand<'static> = unsafe { &*pointer };
-    let mask = parent::block_all_signals().map_err(Refused::Process)?;
-    // SAFETY: as above; `stack` is that process's alone.
-    let cloned = unsafe { clone3(&arguments, run, seen) };
-    let restored = parent::swap_signal_mask(mask).map_err(Refused::Process);
-    let pid = cloned.map_err(Refused::Process)?;
-    // It has ended: this takes it off the process table, and cannot fail but for that.
-    let _ = waitid(
-        Id::Pid(Pid::from_raw(pid)),
-        WaitPidFlag::WEXITED | WaitPidFlag::__WALL,
-    );
+    // SAFETY: `in_a_process` returns once nobody uses it any more; until then `errand` and all that it
+    // borrows stay where they are.
+    let seen = unsafe { &*pointer };
+    in_a_process(0, run, seen).map_err(Refused::Process)?;
     let made = errand.made.load(Ordering::Relaxed);
     let made = (made >= 0).then(|| {
         // SAFETY: that process made this descriptor in the table that it shared with us, and has
         // ended: nothing else owns it.
         unsafe { OwnedFd::from_raw_fd(made) }
     });
-    restored?;
     let refused = errand.refused.load(Ordering::Relaxed);
     let failed = errand.failed.load(Ordering::Relaxed);
     match made {
@@ -129,6 +118,75 @@ pub(crate) fn within(
         None if failed != 0 => Err(Refused::Call(Errno::from_raw(failed))),
         None => Err(Refused::Process(Errno::ECHILD)),
     }
+}
+
+/// Run `entry` on `value` in a process that shares this one's memory and descriptors, with the namespaces
+/// of `flags` (`CLONE_NEW*`) of its own, and wait for its end.
+///
+/// `entry` ends the process, and until then does no more than system calls and stores.
+fn in_a_process<T: Sync>(
+    flags: libc::c_int,
+    entry: fn(&'static T) -> !,
+    value: &T,
+) -> Result<(), Errno> {
+    let stack = Stack::new()?;
+    let mut arguments = arguments(&stack, Flags::default());
+    arguments.flags |= (libc::CLONE_VFORK | libc::CLONE_FILES | flags) as u64;
+    let pointer = &raw const *value;
+    // SAFETY: with CLONE_VFORK, this thread goes on only once that process is gone; until then `value`
+    // and all that it borrows stay where they are.
+    let seen: &'static T = unsafe { &*pointer };
+    let mask = parent::block_all_signals()?;
+    // SAFETY: as above; `stack` is that process's alone.
+    let cloned = unsafe { clone3(&arguments, entry, seen) };
+    let restored = parent::swap_signal_mask(mask);
+    let pid = cloned?;
+    // It has ended: this takes it off the process table, and cannot fail but for that.
+    let _ = waitid(
+        Id::Pid(Pid::from_raw(pid)),
+        WaitPidFlag::WEXITED | WaitPidFlag::__WALL,
+    );
+    restored.map(drop)
+}
+
+/// A fresh user namespace in which `uid` and `gid`, the caller's own, are themselves.
+///
+/// Not async-signal-safe: allocates, maps memory, uses libc's errno.
+pub(crate) fn make_user_namespace(uid: u32, gid: u32) -> Result<OwnedFd, Errno> {
+    let founding = Founding {
+        uid_map: format!("{uid} {uid} 1"),
+        gid_map: format!("{gid} {gid} 1"),
+        made: AtomicI32::new(-1),
+        failed: AtomicI32::new(0),
+    };
+    in_a_process(libc::CLONE_NEWUSER, found, &founding)?;
+    match founding.made.load(Ordering::Relaxed) {
+        // SAFETY: that process made this descriptor in the table that it shared with us, and has ended:
+        // nothing else owns it.
+        made if made >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(made) }),
+        _ => Err(Errno::from_raw(founding.failed.load(Ordering::Relaxed))),
+    }
+}
+
+/// A user namespace to be made, and what came of it.
+struct Founding {
+    uid_map: String,
+    gid_map: String,
+    made: AtomicI32,
+    failed: AtomicI32,
+}
+
+/// In the first process of the user namespace. Async-signal-safe: system calls and stores.
+fn found(founding: &'static Founding) -> ! {
+    let made = child::write_file(c"/proc/self/setgroups", b"deny")
+        .and_then(|()| child::write_file(c"/proc/self/uid_map", founding.uid_map.as_bytes()))
+        .and_then(|()| child::write_file(c"/proc/self/gid_map", founding.gid_map.as_bytes()))
+        .and_then(|()| child::open(c"/proc/self/ns/user", libc::O_RDONLY));
+    match made {
+        Ok(descriptor) => founding.made.store(descriptor, Ordering::Relaxed),
+        Err(errno) => founding.failed.store(errno as i32, Ordering::Relaxed),
+    }
+    child::exit_now(0)
 }
 
 /// Async-signal-safe: system calls and stores.
@@ -140,6 +198,7 @@ fn run(errand: &'static Errand<'static>) -> ! {
     .and_then(|()| match errand.network {
         Network::Of(network) => child::setns(network.as_raw_fd(), libc::CLONE_NEWNET),
         Network::Fresh => child::unshare_network(),
+        Network::Own => Ok(()),
     });
     if let Err(errno) = entered {
         errand.refused.store(errno as i32, Ordering::Relaxed);

@@ -46,7 +46,7 @@ impl ExecArgs {
             Reference::Name(name) => {
                 // For its words: that it is there, or what was left behind in its place.
                 crate::netns::named::open(name)?;
-                crate::netns::named::path_of(name)
+                crate::netns::named::system_path_of(name)
             }
             Reference::Process(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
             Reference::Path(path) => path.clone(),
