@@ -5,7 +5,8 @@
 Started in fresh network and mount namespaces, which become the host's. Says "ready" with the pid whose
 namespaces are the host's and the names of the real servers that are up, and lives until its standard input
 ends. No packet leaves it. In DIRECTORY are `asked`, the names that the outside name server was asked for,
-and with --watch `arrived`, what came out of the host's namespace. --real adds `servers.py`.
+and with --watch `arrived`, what came out of the host's namespace; the test's `turn` is for `TURNS`.
+--real adds `servers.py`.
 """
 
 import ctypes
@@ -135,7 +136,7 @@ SPECIAL = [
     "fd00:ec2::254", "fd73:616e:6462:6f78::10", "fe80::1", "fec0::1", "ff02::1",
 ]
 ZONE.update({f"special-{n}.example": [address] for n, address in enumerate(SPECIAL)})
-# Names with other addresses each time that they are asked for, by turns.
+# Names whose addresses change: the file `turn` says which it is.
 TURNS = {"rebind.example": [[SERVER], ["127.0.0.1"], ["169.254.169.254", "::1"], ["127.0.0.1", SERVER]]}
 
 
@@ -147,13 +148,13 @@ def answer(query):
     kind = struct.unpack(">H", query[at + 1 : at + 3])[0]
     question = query[12 : at + 5]
     name = ".".join(labels).lower()
-    asked.append((name, kind))
     with open(os.path.join(sys.argv[1], "asked"), "a") as log:
         log.write(name + "\n")
     records, owner = [], b"\xc0\x0c"
     found = ZONE.get(name)
     if name in TURNS:
-        found = TURNS[name][asked.count((name, kind)) - 1 & 3]
+        with open(os.path.join(sys.argv[1], "turn")) as turn:
+            found = TURNS[name][int(turn.read())]
     while isinstance(found, str) and len(records) < 16:
         target = b"".join(bytes([len(l)]) + l.encode() for l in found.split(".")) + b"\0"
         records.append(owner + struct.pack(">HHIH", 5, 1, 0, len(target)) + target)
@@ -166,9 +167,6 @@ def answer(query):
     code = 0 if found is not None else 3
     header = query[:2] + struct.pack(">HHHHH", 0x8180 | code, 1, len(records), 0, 0)
     return header + question + b"".join(records)
-
-
-asked = []
 
 
 def name_server(address):

@@ -1,6 +1,7 @@
-/* Connect COUNT times while a second thread changes what is connected, or where to.
+/* Connect COUNT times while a second thread changes what is connected, or where to; and on for up to SECONDS
+ * as long as all tries had the same end, which was no race yet.
  *
- *     race address|descriptor ALLOWED OTHER PORT COUNT
+ *     race address|descriptor ALLOWED OTHER PORT COUNT SECONDS
  *
  * `address`: it writes the one and the other address into the structure that connect(2) is given.
  * `descriptor`: it puts one socket and another at the descriptor's number: a fresh one, one that is connected
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 static volatile struct sockaddr_in address = {.sin_family = AF_INET};
@@ -57,7 +59,7 @@ static void *swap(void *unused)
 
 int main(int argc, char **argv)
 {
-    if (argc != 6)
+    if (argc != 7)
         return 2;
     int swaps = !strcmp(argv[1], "descriptor");
     allowed = inet_addr(argv[2]);
@@ -77,8 +79,8 @@ int main(int argc, char **argv)
         slot = stream();
     }
     pthread_create(&second, NULL, swaps ? swap : rewrite, NULL);
-    /* As long as both have not happened, it was no race yet. */
-    for (long n = 0; n < count || ((!connected || !refused) && n < count + 10000); n++) {
+    time_t end = time(NULL) + atol(argv[6]);
+    for (long n = 0; n < count || ((!connected || !refused) && time(NULL) < end); n++) {
         int s = swaps ? slot : stream();
         if (swaps)
             address.sin_addr.s_addr = n % 2 ? allowed : other;

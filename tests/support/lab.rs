@@ -146,6 +146,14 @@ impl Lab {
         fs::read_to_string(self.directory.path().join("asked")).unwrap_or_default()
     }
 
+    /// Have the names of which there is more than one story told the one of that number.
+    pub(crate) fn turn(&self, number: usize) {
+        let path = self.directory.path().join("turn");
+        let partial = path.with_extension("new");
+        fs::write(&partial, number.to_string()).expect("it is ours");
+        fs::rename(partial, path).expect("within one directory");
+    }
+
     /// What arrived in the servers' namespace from the host's so far: `PROTOCOL ADDRESS PORT`, each once.
     /// Of TCP, what opens a connection.
     pub(crate) fn arrived(&self) -> BTreeSet<String> {
@@ -230,6 +238,11 @@ pub(crate) fn events_at(path: &Path, output: &Output) -> Vec<Value> {
     let written = fs::read_to_string(path)
         .unwrap_or_else(|error| panic!("{}: {error}: {}", path.display(), text(&output.stderr)));
     let _ = fs::remove_file(path);
+    parse_events(&written)
+}
+
+/// The events of egress among lines of events.
+pub(crate) fn parse_events(written: &str) -> Vec<Value> {
     written
         .lines()
         .map(|line| serde_json::from_str(line).expect("each line is an object"))
