@@ -233,6 +233,7 @@ def watch(path):
     program = struct.pack("HxxxxxxP", len(OPENING), ctypes.addressof(steps))
     watcher = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM)
     watcher.setsockopt(socket.SOL_SOCKET, 26, program)  # SO_ATTACH_FILTER
+    watcher.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 20)  # or as much as may be
     watcher.bind(("servers", 3))  # ETH_P_ALL
     seen = set()
 
