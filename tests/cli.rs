@@ -171,7 +171,7 @@ fn subcommands_stand_first_and_names_to_come_are_kept() {
         "doctor: a subcommand stands before all options; to run a program of this name write \
          sandbox -- doctor",
     );
-    for name in ["lab", "learn"] {
+    for name in ["learn"] {
         assert_refused(
             &[name],
             &format!(
@@ -288,7 +288,7 @@ fn help_after_the_command_is_the_commands() {
 #[test]
 fn subcommands_of_later_versions_are_not_shown() {
     let (_, help, _) = said(&["--help"]);
-    for name in ["lab", "learn"] {
+    for name in ["learn"] {
         assert!(
             !help
                 .lines()

@@ -6,12 +6,12 @@ mod support;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use support::lab::{events, in_lab, printed};
-use support::{each_user, have, success, text};
+use support::lab::{Lab, events, in_lab, printed};
+use support::{User, each_user, have, success, text};
 
 /// Where events of a run go, in the user's home.
 const EVENTS_FILE: &str = "events.json";

@@ -460,13 +460,13 @@ mod tests {
             "doctor: a subcommand stands before all options; to run a program of this name write \
              sandbox -- doctor"
         );
-        let Err(error) = parse(&words(&["sandbox", "lab", "up"])) else {
+        let Err(error) = parse(&words(&["sandbox", "learn", "up"])) else {
             panic!("accepted")
         };
         assert_eq!(
             error.to_string(),
-            "lab: this name is kept for a subcommand; to run a program of this name write \
-             sandbox -- lab"
+            "learn: this name is kept for a subcommand; to run a program of this name write \
+             sandbox -- learn"
         );
     }
 

@@ -141,6 +141,7 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Dev, &[], "--dev host accepts the host's /dev"),
     (Step::Hide, &[Errno::ENOENT], "{object} does not exist: leave it out, or create it first"),
     (Step::Hide, &[], "{object} must be a directory or a file that this user can reach"),
+    (Step::Files, &[], "each file below /etc/netns/NAME is put over the one of that name in /etc, which must exist; see ip-netns(8)"),
     (Step::ReadOnly, &[Errno::ENOENT], "{object} does not exist: leave it out, or create it first"),
     (Step::ReadOnly, &[Errno::ENOSYS], "read-only trees need mount_setattr, Linux 5.12"),
     (Step::ReadOnly, &[], "{object} must be a directory or a file that this user can reach"),
