@@ -198,17 +198,14 @@ fn an_idle_connection_is_ended_and_one_that_moves_is_not() {
         let mut broker = serve(user, &["--idle-timeout", "500ms"], ECHO);
         let idle = talking(&broker);
         let mut moving = talking(&broker);
-        let mut ended = None;
-        // A byte now and then, until the other is ended: that is the clock of this test.
-        while ended.is_none() {
+        // A byte now and then, until the other is ended.
+        broker.until("closed", |_| {
             moving.get_mut().write_all(b"x\n").unwrap();
             let mut line = String::new();
             moving.read_line(&mut line).unwrap();
             assert_eq!(line, "x\n");
-            broker.catch_up();
-            ended = broker.all("closed").first().map(|&it| it.clone());
-        }
-        let ended = ended.unwrap();
+        });
+        let ended = broker.all("closed")[0];
         assert_eq!(
             (&ended["id"], &ended["why"]),
             (&1.into(), &"idle-timeout".into())
@@ -261,16 +258,8 @@ fn a_second_signal_ends_everything_at_once() {
         broker.signal(Signal::SIGTERM);
         // An echo of the first is not a second: it takes one that comes later.
         broker.wait("draining", |_| true);
-        let mut status = None;
-        while status.is_none() {
-            broker.signal(Signal::SIGTERM);
-            broker.catch_up();
-            status = broker
-                .all("stopped")
-                .first()
-                .map(|&it| it["status"].clone());
-        }
-        assert_eq!(status.unwrap(), 143);
+        broker.until("stopped", |broker| broker.signal(Signal::SIGTERM));
+        assert_eq!(broker.all("stopped")[0]["status"], 143);
         assert_eq!(broker.finish().code(), Some(143));
         assert_eq!(rest(client), "");
         assert_eq!(broker.all("closed")[0]["why"], "broker-ended");

@@ -7,11 +7,13 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
 use support::broker::{Broker, PATIENCE, exchange};
-use support::pool::{command, hold, serve};
-use support::{each_user, text};
+use support::pool::{PYTHON, command, hold, serve};
+use support::{each_user, text, users};
 
 /// A connection that comes from `source`.
 fn from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
@@ -103,12 +105,8 @@ fn a_client_that_says_nothing_is_cut_and_one_that_goes_on_is_not() {
         let mut broker = serve(user, 8, &options);
         let silent = broker.connect();
         let (mut moving, _) = hold(&broker);
-        // A byte now and then, until the other is cut: that is the clock of this test.
-        while broker.all("closed").is_empty() {
-            moving.get_mut().write_all(b"x").unwrap();
-            std::thread::yield_now();
-            broker.catch_up();
-        }
+        // A byte now and then, until the other is cut.
+        broker.until("closed", |_| moving.get_mut().write_all(b"x").unwrap());
         let closed = broker.all("closed");
         assert_eq!(closed.len(), 1);
         assert_eq!(closed[0]["why"], "idle-timeout");
@@ -129,11 +127,9 @@ fn a_slow_client_is_cut_when_its_time_is_over_although_it_goes_on() {
         let mut broker = serve(user, 8, &options);
         let mut client = broker.connect();
         // A line that never ends.
-        while broker.all("closed").is_empty() {
+        broker.until("closed", |_| {
             let _ = client.write_all(b"x");
-            std::thread::yield_now();
-            broker.catch_up();
-        }
+        });
         assert_eq!(broker.all("closed")[0]["why"], "total-timeout");
         assert!(broker.ask("echo next\n").ends_with(" next"));
         broker.stop();
@@ -221,5 +217,116 @@ fn without_descriptors_it_accepts_no_more_says_so_once_and_goes_on_later() {
             .iter()
             .filter(|it| it.contains("no-descriptors"));
         assert!(said.count() <= broker.all("paused").len());
+    });
+}
+
+/// Runs the command after the number of a system call and an errno, with that call refused with it.
+const REFUSING: &str = "
+import ctypes, os, struct, sys
+number, errno, *command = sys.argv[1:]
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, int(number)), (6, 0, 0, 0x50000 | int(errno)), (6, 0, 0, 0x7fff0000)]
+code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *step) for step in steps))
+class Program(ctypes.Structure):
+    _fields_ = [('length', ctypes.c_ushort), ('filter', ctypes.c_void_p)]
+program = Program(len(steps), ctypes.addressof(code))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(program)) == 0
+os.execv(command[0], command)
+";
+
+#[test]
+fn where_the_host_has_no_open_files_left_it_waits_and_can_be_told_to_end() {
+    each_user(|user| {
+        // ENFILE is everybody's, so that it is not made here: accept4(2) only says so.
+        let options = ["--workers", "1", "--drain-timeout", "500ms"];
+        let inner = command(user, 4, &options);
+        let mut outer = user.command(PYTHON);
+        outer.args(["-c", REFUSING]);
+        outer.args([
+            nix::libc::SYS_accept4.to_string(),
+            nix::libc::ENFILE.to_string(),
+        ]);
+        outer.arg(inner.get_program()).args(inner.get_args());
+        let mut broker = Broker::launch(&mut outer);
+        broker.wait("ready", |_| true);
+        let client = broker.connect();
+        broker.wait("paused", |it| it["reason"] == "no-descriptors");
+        // Tried again, at once and then less and less often: neither given up nor without end.
+        broker.wait("resumed", |it| it["reason"] == "no-descriptors");
+        broker.wait("paused", |it| it["reason"] == "no-descriptors");
+        broker.signal(Signal::SIGTERM);
+        // Whoever waits cannot be let in.
+        assert_eq!(broker.finish().code(), Some(124), "as {}", user.name);
+        assert_eq!(rest(client), "");
+        assert!(broker.all("paused").len() < 100, "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_worker_that_never_says_hello_is_cut_off_after_thirty_seconds() {
+    // Once: it takes that long.
+    let Some(user) = users().last() else { return };
+    let options = ["--listen", "tcp:127.0.0.1:0", "--hand-over", "pool"];
+    let worker = ["/bin/sleep", "1000"];
+    let began = Instant::now();
+    let mut broker = Broker::launch(&mut Broker::command(user, &options, &worker));
+    let cut = broker.wait("worker-cut-off", |_| true);
+    assert_eq!(cut["reason"], "it was not ready in time");
+    assert!(began.elapsed() >= Duration::from_secs(30));
+    assert_eq!(broker.finish().code(), Some(125));
+    assert!(broker.all("ready").is_empty());
+}
+
+#[test]
+fn while_no_namespace_is_left_connections_wait_and_are_served_later() {
+    if !support::have("unshare") {
+        return;
+    }
+    each_user(|user| {
+        // In a user namespace of its own, whose limit is nobody else's (namespaces(7)).
+        let limit = "echo 2 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
+        let mut outer = user.command("unshare");
+        outer
+            .args(["-Ur", "sh", "-c", limit, "sh"])
+            .arg(&user.sandbox);
+        outer.args(["serve", "--events", "fd:2", "--hand-over", "connection"]);
+        outer.args([
+            "--listen",
+            "tcp:127.0.0.1:0",
+            "--max-connections",
+            "8",
+            "--",
+        ]);
+        outer.args(["/bin/sh", "-c", "read -r line; echo \"$line\"; read -r end"]);
+        let mut broker = Broker::launch(&mut outer);
+        broker.wait("ready", |_| true);
+        let clients: Vec<_> = (0..5).map(|_| broker.connect()).collect();
+        broker.wait("launch-failed", |it| {
+            it["message"]
+                .as_str()
+                .is_some_and(|it| it.contains("create the n"))
+        });
+        broker.wait("paused", |it| it["reason"] == "launches");
+        let mut served = 0;
+        for mut client in clients {
+            client.write_all(b"served\n").unwrap();
+            let _ = client.shutdown(Shutdown::Write);
+            served += usize::from(rest(client) == "served\n");
+        }
+        // The kernel frees a namespace some time after its end: whoever has waited ten seconds for that
+        // is told so.
+        assert!(served >= 2, "as {}: {:#?}", user.name, broker.events);
+        broker.wait("resumed", |it| it["reason"] == "launches");
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+        let closed = broker.all("closed");
+        let done = closed.iter().filter(|it| it["why"] == "done").count();
+        let failed = closed.iter().filter(|it| it["why"] == "launch-failed");
+        assert_eq!(
+            (done, failed.count()),
+            (served, 5 - served),
+            "as {}",
+            user.name
+        );
     });
 }

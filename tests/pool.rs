@@ -550,6 +550,13 @@ impl Theatre {
     }
 }
 
+/// What `act` gives, if that comes in time: for what waits by itself.
+fn within<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    thread::spawn(move || sender.send(act()));
+    receiver.recv_timeout(PATIENCE).expect("it comes to an end")
+}
+
 fn rest(mut client: UnixStream) -> String {
     let mut answer = String::new();
     client.read_to_string(&mut answer).unwrap();
@@ -701,7 +708,7 @@ fn a_worker_that_does_not_finish_is_killed_when_its_time_is_over() {
     let Theatre {
         broker, strings, ..
     } = theatre;
-    let counts = broker.drain(Duration::from_millis(50)).unwrap();
+    let counts = within(move || broker.drain(Duration::from_millis(50))).unwrap();
     assert_eq!((counts.sent, counts.done, counts.lost), (1, 0, 1));
     assert_eq!(rest(client), "");
     drop(strings);

@@ -124,6 +124,19 @@ impl Broker {
         }
     }
 
+    /// Do `act` again and again until an event called `name` has come: that is the clock of the test.
+    #[track_caller]
+    pub(crate) fn until(&mut self, name: &str, mut act: impl FnMut(&Self)) {
+        let deadline = Instant::now() + PATIENCE;
+        while self.all(name).is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "no event \"{name}\": {:#?}", self.events);
+            act(self);
+            thread::yield_now();
+            self.catch_up();
+        }
+    }
+
     /// Take in what has come so far.
     pub(crate) fn catch_up(&mut self) {
         while let Ok(line) = self.lines.try_recv() {
