@@ -368,7 +368,16 @@ fn the_waiting_launcher_and_the_init_are_confined_and_the_init_holds_nothing() {
             let found = lines.find(|(name, _)| *name == field);
             found.expect("the kernel has it").1.trim().to_owned()
         };
-        for (who, pid) in [("launcher", &launcher), ("init", &init)] {
+        // A filter and capabilities are each thread's own.
+        let threads = || {
+            let tasks = fs::read_dir(format!("/proc/{launcher}/task")).expect("it runs");
+            let names = tasks.flatten().map(|task| task.file_name());
+            let names = names.map(|name| format!("{launcher}/task/{}", name.display()));
+            names.collect::<Vec<_>>()
+        };
+        let launchers = threads().into_iter().map(|task| ("launcher", task));
+        for (who, pid) in launchers.chain([("init", init.clone())]) {
+            let pid = &pid;
             for (field, value) in [
                 ("Seccomp", "2"),
                 ("NoNewPrivs", "1"),
