@@ -11,6 +11,7 @@ pub mod doctor;
 mod document;
 pub mod dry_run;
 pub mod egress;
+mod epoll_data;
 pub mod error;
 mod event;
 pub mod exit;

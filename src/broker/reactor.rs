@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
+use crate::epoll_data::{pack, unpack};
 use crate::error::{Error, Result};
 
 /// Whose descriptor is ready.
@@ -35,10 +36,6 @@ pub(crate) enum Key {
     Process(u64),
 }
 
-/// Numbers count up from 0 and are never used twice: more than 2^56 of anything is not to be had.
-const NUMBER_BITS: u32 = 56;
-const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
-
 impl Key {
     fn to_data(self) -> u64 {
         let (kind, number) = match self {
@@ -51,12 +48,12 @@ impl Key {
             Self::Status(number) => (6, number),
             Self::Process(number) => (7, number),
         };
-        (kind << NUMBER_BITS) | (number & NUMBERS)
+        pack(kind, number)
     }
 
     fn from_data(data: u64) -> Option<Self> {
-        let number = data & NUMBERS;
-        Some(match data >> NUMBER_BITS {
+        let (kind, number) = unpack(data);
+        Some(match kind {
             0 => Self::Signals,
             1 => Self::Keeper,
             2 => Self::Listener(number),
@@ -223,7 +220,7 @@ mod tests {
             Key::Admin,
             Key::Client(7),
             Key::Channel(7),
-            Key::Status(NUMBERS),
+            Key::Status(crate::epoll_data::NUMBERS),
             Key::Process(1),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));

@@ -46,6 +46,7 @@ use super::relay::{self, Join, Pipes, Word};
 use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
+use crate::epoll_data::{NUMBERS, pack, unpack};
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::policy::Inspect;
@@ -99,10 +100,6 @@ pub(super) enum Key {
     Client(u64),
 }
 
-/// Numbers count up from 0 and none is used twice: more than 2^56 of anything is not to be had.
-const NUMBER_BITS: u32 = 56;
-const NUMBERS: u64 = (1 << NUMBER_BITS) - 1;
-
 impl Key {
     pub(super) fn to_data(self) -> u64 {
         let (kind, number) = match self {
@@ -119,12 +116,12 @@ impl Key {
             Self::Proxy(place) => (10, place),
             Self::Client(number) => (11, number),
         };
-        (kind << NUMBER_BITS) | (number & NUMBERS)
+        pack(kind, number)
     }
 
     fn from_data(data: u64) -> Option<Self> {
-        let number = data & NUMBERS;
-        Some(match data >> NUMBER_BITS {
+        let (kind, number) = unpack(data);
+        Some(match kind {
             0 => Self::Listener(number),
             1 => Self::Watch(number),
             2 => Self::Inside(number),
