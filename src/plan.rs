@@ -350,7 +350,8 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
         _ => Place::Elsewhere,
     };
     let setup = Setup::new(rules, &families, &settings, place, &hosts, egress.inspect)?
-        .with_published(&egress.publish, &families)?;
+        .with_published(&egress.publish, &families)?
+        .with_budgets(&egress.budgets);
     match egress.proxy_env {
         None => Ok(Some(setup)),
         Some(port) => setup.with_front(port).map(Some),

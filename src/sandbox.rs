@@ -26,6 +26,7 @@ use nix::unistd::pipe2;
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
+use crate::egress::budget;
 use crate::egress::destination::Destination;
 use crate::egress::engine::Engine;
 use crate::egress::notify::{Ready, Warden};
@@ -106,6 +107,8 @@ enum Change {
     Deny(Destination),
     Publish(Publish),
     ProxyEnv(u16),
+    MaxBytes(Destination, u64),
+    MaxRate(Destination, u64),
     Limit(Limit),
     Timeout(Duration),
     Hostname(String),
@@ -184,7 +187,8 @@ impl Sandbox {
     /// `*.example.com:443`, `10.0.0.0/8:5432`, `udp://192.0.2.1:123`. Nothing else can be reached.
     ///
     /// The connections are made by a thread of this process, from its own network, until the [`Child`]
-    /// is waited for or dropped.
+    /// is waited for or dropped. For them the process's soft limit of descriptors is raised to the hard one
+    /// once such a command runs; commands of later sandboxes still get what it was.
     ///
     /// # Errors
     /// When it is no destination.
@@ -210,6 +214,31 @@ impl Sandbox {
         let publish = spec::publish(OsStr::new(what))
             .map_err(|reason| Error::usage(format!("publish {what}"), reason.to_string()))?;
         Ok(self.change(Change::Publish(publish)))
+    }
+
+    /// Let so many bytes go to and from a destination in all, as `--max-bytes` does; then its connections
+    /// are cut off.
+    ///
+    /// # Errors
+    /// When it is no destination of hosts, or nothing is left of it.
+    pub fn max_bytes(&mut self, destination: &str, bytes: u64) -> Result<&mut Self> {
+        let (destination, most) =
+            budget::bytes(destination, &bytes.to_string()).map_err(|reason| {
+                Error::usage(format!("max-bytes {destination}"), reason.to_string())
+            })?;
+        Ok(self.change(Change::MaxBytes(destination, most)))
+    }
+
+    /// Let so many bytes a second go to and from a destination, as `--max-rate` does.
+    ///
+    /// # Errors
+    /// When it is no destination of hosts by TCP, or nothing is left of it.
+    pub fn max_rate(&mut self, destination: &str, bytes: u64) -> Result<&mut Self> {
+        let (destination, most) =
+            budget::rate(destination, &format!("{bytes}/s")).map_err(|reason| {
+                Error::usage(format!("max-rate {destination}"), reason.to_string())
+            })?;
+        Ok(self.change(Change::MaxRate(destination, most)))
     }
 
     /// Offer an HTTP and SOCKS5 proxy at `port` of the sandbox's loopback, and name it in `HTTP_PROXY` and
@@ -353,6 +382,9 @@ impl Sandbox {
         let egress = match &plan.egress {
             None => None,
             Some(setup) => {
+                // Only now: the command was started with the caller's limit.
+                parent::raise_descriptor_limit()
+                    .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
                 let ways = std::mem::take(&mut spawned.ways);
                 let engine = Engine::new(setup, ways, published, Events::default())?;
                 Some(Service::start(engine)?)
@@ -484,6 +516,12 @@ impl Sandbox {
                 Change::PrivateTmp => files.private_tmp = true,
                 Change::Allow(destination) => policy.egress.allow.push(destination.clone()),
                 Change::Deny(destination) => policy.egress.deny.push(destination.clone()),
+                Change::MaxBytes(to, most) => {
+                    policy.egress.budgets.bytes.insert(to.clone(), *most);
+                }
+                Change::MaxRate(to, most) => {
+                    policy.egress.budgets.rates.insert(to.clone(), *most);
+                }
                 Change::ProxyEnv(port) => policy.egress.proxy_env = Some(*port),
                 Change::Publish(publish) => policy.egress.publish.push(*publish),
                 Change::Limit(limit) => {
@@ -495,6 +533,20 @@ impl Sandbox {
                 Change::Timeout(timeout) => process.timeout = Some(*timeout),
                 Change::Hostname(name) => process.hostname = Some(name.clone()),
             }
+        }
+        // One that was raised for another sandbox's connections is not the command's.
+        let nofile = spec::RESOURCES.iter().find(|(name, ..)| *name == "nofile");
+        if let (Some((soft, hard)), Some(&(name, resource, _))) =
+            (parent::descriptor_limit_before(), nofile)
+            && policy.limits.iter().all(|limit| limit.resource != resource)
+        {
+            let number = |number: u64| (number != libc::RLIM_INFINITY).then_some(number);
+            policy.limits.push(Limit {
+                resource,
+                name,
+                soft: number(soft),
+                hard: number(hard),
+            });
         }
         let environment = &mut policy.environment;
         if self.clear_environment {

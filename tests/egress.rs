@@ -1081,3 +1081,132 @@ print(data.split(b"\r\n")[-1].decode())
         assert!(lines[3].starts_with("Host: four.test.example"), "{out}");
     });
 }
+
+#[test]
+fn a_budget_of_bytes_lets_that_many_through_and_no_more() {
+    in_lab(|lab, user| {
+        // The echo doubles what is sent; the other port has no budget.
+        let script = r#"
+def exchange(port, count):
+    try:
+        with dial("11.1.0.2", port) as s:
+            s.sendall(b"x" * count)
+            s.shutdown(socket.SHUT_WR)
+            got = 0
+            while data := s.recv(65536):
+                got += len(data)
+            return str(got)
+    except OSError as e:
+        return errno.errorcode.get(e.errno, str(e))
+print(exchange(7, 200000), exchange(7, 200000), exchange(7, 400000), exchange(7, 1))
+print(exchange(100, 1000000))
+"#;
+        let options = [
+            "-q",
+            "--events",
+            EVENTS_FILE,
+            "--allow",
+            "11.1.0.2:7,100",
+            "--max-bytes",
+            "11.1.0.2:7=1M",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        let out = success(user, &output);
+        let lines: Vec<&str> = out.lines().collect();
+        let words: Vec<&str> = lines[0].split(' ').collect();
+        assert_eq!(
+            words,
+            ["200000", "200000", "ECONNRESET", "ECONNRESET"],
+            "as {}",
+            user.name
+        );
+        // What the server says of how much came.
+        assert_eq!(lines[1], "13", "{out}");
+        let events = events(user, EVENTS_FILE, &output);
+        let moved: u64 = events
+            .iter()
+            .filter(|event| event["destination"] == "11.1.0.2:7")
+            .map(|event| {
+                let bytes = |name: &str| event[name].as_u64().unwrap_or(0);
+                bytes("bytes_in") + bytes("bytes_out")
+            })
+            .sum();
+        assert!((1 << 19..=1 << 20).contains(&moved), "{moved} {events:?}");
+        let reason = "the budget of 1M bytes for 11.1.0.2:7 is used up";
+        let refused = events.iter().filter(|event| event["verdict"] == "refused");
+        let reasons: Vec<&Value> = refused.map(|event| &event["reason"]).collect();
+        assert_eq!(reasons, [reason, reason], "{events:?}");
+    });
+}
+
+#[test]
+fn a_rate_holds_back_and_loses_nothing() {
+    in_lab(|lab, user| {
+        let script = r#"
+def fetch(results):
+    with dial("11.1.0.2", 7) as s:
+        began = time.monotonic()
+        s.sendall(b"x" * 150000)
+        s.shutdown(socket.SHUT_WR)
+        got = 0
+        while data := s.recv(65536):
+            got += len(data)
+        results.append((got, time.monotonic() - began))
+results = []
+threads = [threading.Thread(target=fetch, args=(results,)) for _ in range(2)]
+[t.start() for t in threads]; [t.join() for t in threads]
+print([got for got, _ in results])
+print(max(took for _, took in results), min(took for _, took in results))
+"#;
+        let options = [
+            "-q",
+            "--allow",
+            "11.1.0.2:7",
+            "--max-rate",
+            "11.1.0.2:7=300K/s",
+        ];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        let lines: Vec<&str> = out.lines().collect();
+        assert_eq!(lines[0], "[150000, 150000]", "as {}", user.name);
+        // 600,000 bytes in both directions, of which a quarter of a second's may come at once.
+        let mut took = lines[1].split(' ').map(|word| word.parse::<f64>().unwrap());
+        let (longest, shortest) = (took.next().unwrap(), took.next().unwrap());
+        assert!(longest > 1.5, "{out}");
+        // None starves the other.
+        assert!(shortest > longest / 3.0, "{out}");
+    });
+}
+
+#[test]
+fn datagrams_over_their_budget_are_dropped_and_told() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(1)
+answers = 0
+for _ in range(10):
+    s.sendto(b"x" * 100, ("11.1.0.2", 7))
+    try:
+        answers += len(s.recv(1000))
+    except TimeoutError:
+        break
+print(answers)
+"#;
+        let options = [
+            "-q",
+            "--events",
+            EVENTS_FILE,
+            "--allow",
+            "udp://11.1.0.2:7",
+            "--max-bytes",
+            "udp://11.1.0.2:7=650",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        assert_eq!(success(user, &output), "300", "as {}", user.name);
+        let events = events(user, EVENTS_FILE, &output);
+        assert!(
+            events.iter().any(|event| event["verdict"] == "refused"),
+            "{events:?}"
+        );
+    });
+}

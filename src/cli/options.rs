@@ -13,6 +13,7 @@ use clap::builder::{
 };
 use clap::{Args, ValueHint};
 
+use crate::egress::budget::Limits;
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
@@ -163,9 +164,24 @@ struct NetworkOptions {
     #[arg(long, value_name = "WHICH", hide_possible_values = true, value_parser = word(&["own", "datagrams", "any"], spec::unix_sockets))]
     unix_sockets: Option<UnixSockets>,
 
-    /// Offer a proxy inside, at PORT of the loopback, and name it in HTTP_PROXY and the like
+    /// Let SIZE bytes go to and from DEST in all, and cut it off then
     ///
-    /// For programs that insist on a proxy; others need none. It speaks HTTP (CONNECT and http:// URLs) and
+    /// DEST as for --allow, of hosts and ports; SIZE with K, M, G or T. One budget for all connections that
+    /// DEST covers, both directions together; connections over it are reset, and new ones refused.
+    /// May be given several times. Default: no limit.
+    #[arg(long, value_name = "DEST=SIZE", value_parser = text(spec::max_bytes))]
+    max_bytes: Vec<(Destination, u64)>,
+
+    /// Let SIZE bytes a second go to and from DEST
+    ///
+    /// As --max-bytes, for TCP; SIZE/s, as 500K/s. What is over it waits; nothing is lost. May be given
+    /// several times. Default: no limit.
+    #[arg(long, value_name = "DEST=SIZE/s", value_parser = text(spec::max_rate))]
+    max_rate: Vec<(Destination, u64)>,
+
+    /// Offer a proxy at PORT inside, and name it in the environment
+    ///
+    /// For programs that insist on a proxy; others need none. It is at the loopback's PORT, speaks HTTP (CONNECT and http:// URLs) and
     /// SOCKS5, and reaches what --allow allows. Sets HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in
     /// capitals and small letters, unless --env does. PORT is 3128 if it is left out.
     /// Off by default; needs --allow.
@@ -454,6 +470,10 @@ impl PolicyOptions {
                 }),
                 publish: self.network.publish,
                 proxy_env: self.network.proxy_env,
+                budgets: Limits {
+                    bytes: self.network.max_bytes.into_iter().collect(),
+                    rates: self.network.max_rate.into_iter().collect(),
+                },
             },
             ..Layer::default()
         };
@@ -597,6 +617,14 @@ mod tests {
             }),
             (&["--unix-sockets", "any"], |l| {
                 l.unix_sockets = Some(UnixSockets::Any);
+            }),
+            (&["--max-bytes", "a.example:1=1K"], |l| {
+                let to = "a.example:1".parse().unwrap();
+                l.egress.budgets.bytes.insert(to, 1024);
+            }),
+            (&["--max-rate", "a.example:1=1K/s"], |l| {
+                let to = "a.example:1".parse().unwrap();
+                l.egress.budgets.rates.insert(to, 1024);
             }),
             (&["--proxy-env"], |l| l.egress.proxy_env = Some(3128)),
             (&["--proxy-env=8080"], |l| {

@@ -20,6 +20,7 @@ use nix::sys::socket::{
 };
 
 use super::asking::{self, Asking, Resolution};
+use super::budget::{Budgets, Share};
 use super::destination::{Asked, Protocol};
 use super::engine::{EDGES, Key};
 use super::journal::{Journal, Outcome, Wish};
@@ -50,6 +51,7 @@ struct Ends {
 struct Flow {
     ends: Ends,
     wish: Wish,
+    share: Share,
     rule: Arc<str>,
     began: Instant,
     last: Instant,
@@ -73,6 +75,7 @@ pub(super) struct Around<'a> {
     pub(super) rules: &'a Rules,
     pub(super) names: &'a Names,
     pub(super) resolution: &'a mut Resolution,
+    pub(super) budgets: &'a mut Budgets,
     pub(super) journal: &'a mut Journal,
     pub(super) now: Instant,
 }
@@ -163,9 +166,15 @@ impl Datagrams {
             }
             State::LookingUp(..) => {}
             State::Open(socket) => {
+                let length = datagram.len() as u64;
+                if let Err(spent) = around.budgets.spend(&flow.share, length, around.now) {
+                    let reason = spent.to_string();
+                    around.journal.refused_for(&flow.wish, &reason, around.now);
+                    return;
+                }
                 // What is refused now was refused of an earlier one; the command would be told that, too.
                 if socket.send(datagram).is_ok() {
-                    flow.out = flow.out.saturating_add(datagram.len() as u64);
+                    flow.out = flow.out.saturating_add(length);
                 }
             }
         }
@@ -214,11 +223,13 @@ impl Datagrams {
             }
         };
         let timer = around.now + IDLE;
+        let share = around.budgets.join(wish.protocol, &wish.asked, wish.port);
         self.timers.insert((timer, number));
         self.by_ends.insert(ends, number);
         let flow = Flow {
             ends,
             wish,
+            share,
             rule: allowed.rule,
             began: around.now,
             last: around.now,
@@ -326,8 +337,14 @@ impl Datagrams {
                 },
             };
             let datagram = self.buffer.get(..length).unwrap_or_default();
+            let length = datagram.len() as u64;
+            if let Err(spent) = around.budgets.spend(&flow.share, length, around.now) {
+                let reason = spent.to_string();
+                around.journal.refused_for(&flow.wish, &reason, around.now);
+                continue;
+            }
             if answer(inlet, *bound, &flow.ends, datagram).is_ok() {
-                flow.back = flow.back.saturating_add(datagram.len() as u64);
+                flow.back = flow.back.saturating_add(length);
                 flow.last = around.now;
             }
         }
@@ -366,6 +383,7 @@ impl Datagrams {
         let Some(flow) = self.flows.remove(&number) else {
             return;
         };
+        around.budgets.leave(&flow.share);
         self.by_ends.remove(&flow.ends);
         self.timers.remove(&(flow.timer, number));
         around.journal.ended(&Outcome {

@@ -32,6 +32,7 @@ use nix::sys::socket::{MsgFlags, recv};
 use tracing::debug;
 
 use super::asking::{self, Asking, Resolution};
+use super::budget::{Budgets, Share};
 use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{self, Dial, Progress};
@@ -150,6 +151,7 @@ pub(super) const EDGES: EpollFlags = EpollFlags::EPOLLIN
 struct Flow {
     wish: Wish,
     origin: Origin,
+    share: Share,
     rule: Arc<str>,
     began: Instant,
     /// The address that was dialled.
@@ -240,6 +242,7 @@ pub(crate) struct Engine {
     epoll: Epoll,
     rules: Rules,
     inspect: Inspect,
+    budgets: Budgets,
     names: Names,
     resolution: Resolution,
     datagrams: Datagrams,
@@ -353,6 +356,7 @@ impl Engine {
             epoll,
             rules: setup.rules.clone(),
             inspect: setup.inspect,
+            budgets: Budgets::new(&setup.budgets, now),
             names,
             resolution: Resolution::read(&setup.rules),
             datagrams,
@@ -453,6 +457,7 @@ impl Engine {
             rules: &self.rules,
             names: &self.names,
             resolution: &mut self.resolution,
+            budgets: &mut self.budgets,
             journal: &mut self.journal,
             now: Instant::now(),
         };
@@ -718,12 +723,28 @@ impl Engine {
         wish: Wish,
         rule: Arc<str>,
         target: Target,
-        origin: Origin,
+        mut origin: Origin,
         now: Instant,
     ) {
+        let share = match &origin {
+            Origin::Outside(_) => Share::default(),
+            Origin::Plain | Origin::Proxy(_) => {
+                self.budgets.join(wish.protocol, &wish.asked, wish.port)
+            }
+        };
+        if let Some(spent) = self.budgets.spent(&share) {
+            self.budgets.leave(&share);
+            self.journal.refused_for(&wish, &spent.to_string(), now);
+            if let Origin::Proxy(client) = &mut origin {
+                client.otherwise = front::Outcome::Refused;
+            }
+            origin.turn_away(stream);
+            return;
+        }
         let number = self.new_number();
         let event = EpollEvent::new(EDGES, Key::Inside(number).to_data());
         if self.epoll.add(&stream, event).is_err() {
+            self.budgets.leave(&share);
             relay::reset(stream);
             return;
         }
@@ -736,6 +757,7 @@ impl Engine {
         let flow = Flow {
             wish,
             origin,
+            share,
             rule,
             began: now,
             address: None,
@@ -874,6 +896,14 @@ impl Engine {
 
     /// Go on with a look-up or a dial.
     fn advance(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            state: State::Joined(_),
+            ..
+        }) = self.flows.get(&number)
+        {
+            self.pump(number, Word::Turn);
+            return;
+        }
         if let Some(Flow {
             wish,
             state: State::Inspecting(..),
@@ -1025,21 +1055,50 @@ impl Engine {
         }
     }
 
-    /// Move what a joined connection has to move.
+    /// Move what a joined connection has to move, as far as its budgets go.
     fn pump(&mut self, number: u64, word: Word) {
         let Some(Flow {
+            share,
+            timer,
             state: State::Joined(join),
             ..
         }) = self.flows.get_mut(&number)
         else {
             return;
         };
-        match join.turn(&mut self.pipes, word, u64::MAX) {
+        let limited = *share != Share::default();
+        let (most, before) = match limited {
+            false => (u64::MAX, 0),
+            true => (self.budgets.allowance(share, Instant::now()), join.taken()),
+        };
+        let outcome = join.turn(&mut self.pipes, word, most);
+        if limited {
+            self.budgets
+                .charge(share, join.taken().saturating_sub(before));
+        }
+        match outcome {
             relay::Outcome::Waits => {}
             relay::Outcome::GoesOn => self.ready.push_back(number),
             relay::Outcome::LacksPipe => self.starved.push_back(number),
+            relay::Outcome::AtLimit => match self.budgets.spent(share) {
+                Some(spent) => self.cut_off(number, &spent.to_string()),
+                None if timer.is_none() => {
+                    let now = Instant::now();
+                    let next = self.budgets.next(share, now);
+                    self.set_timer(number, Some(next));
+                }
+                None => {}
+            },
             over => self.end(number, over, None),
         }
+    }
+
+    /// A budget is used up.
+    fn cut_off(&mut self, number: u64, reason: &str) {
+        if let Some(flow) = self.flows.get(&number) {
+            self.journal.refused_for(&flow.wish, reason, Instant::now());
+        }
+        self.end(number, relay::Outcome::Reset, Some(reason.to_owned()));
     }
 
     /// Nothing comes of a connection, and a client of the proxy is told so.
@@ -1057,6 +1116,7 @@ impl Engine {
         let Some(mut flow) = self.flows.remove(&number) else {
             return;
         };
+        self.budgets.leave(&flow.share);
         let (there, back) = match flow.state {
             State::Inspecting(stream, _) | State::Queued(stream, _) => {
                 if outcome != relay::Outcome::Ended {

@@ -5,6 +5,7 @@
 //! [`synthetic`] gives each name a stand-in address, and [`dns`] tells the command of it.
 //! Nothing here runs where a policy allows nothing.
 
+pub mod budget;
 pub mod call;
 pub mod destination;
 pub mod dns;

@@ -6,6 +6,7 @@
 //! pipe's worth is held for each direction. A connection at rest holds no pipe.
 #![forbid(unsafe_code)]
 
+use std::io::ErrorKind;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -131,6 +132,8 @@ enum Flowing {
     GoesOn,
     /// When a pipe can be had.
     LacksPipe,
+    /// When more may go: there is more than was allowed.
+    AtLimit,
     /// Not at all: its end has been passed on.
     Ended,
     /// Not at all: one of the sockets is broken.
@@ -144,6 +147,8 @@ struct Lane {
     held: usize,
     source_ended: bool,
     ended: bool,
+    /// What has been taken in, and what has gone out.
+    taken: u64,
     bytes: u64,
 }
 
@@ -153,7 +158,7 @@ impl Lane {
             return Flowing::Ended;
         }
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK | SpliceFFlags::SPLICE_F_MOVE;
-        let stop_at = self.bytes.saturating_add(most.min(BUDGET));
+        let stop_at = self.taken.saturating_add(most.min(BUDGET));
         loop {
             if let Some(pipe) = self.pipe.as_ref().filter(|_| self.held > 0) {
                 if !to.writable {
@@ -182,9 +187,26 @@ impl Lane {
                 self.rest(pipes);
                 return Flowing::Waits;
             }
-            if self.bytes >= stop_at {
+            let room = stop_at.saturating_sub(self.taken);
+            if room == 0 && most > BUDGET {
                 self.rest(pipes);
                 return Flowing::GoesOn;
+            }
+            // Whether there is more decides between a limit and an end.
+            if room == 0 {
+                match from.stream.peek(&mut [0]) {
+                    Ok(0) => self.source_ended = true,
+                    Ok(_) => {
+                        self.rest(pipes);
+                        return Flowing::AtLimit;
+                    }
+                    Err(error) => match error.kind() {
+                        ErrorKind::WouldBlock => from.readable = false,
+                        ErrorKind::Interrupted => {}
+                        _ => return Flowing::Broken,
+                    },
+                }
+                continue;
             }
             if self.pipe.is_none() {
                 self.pipe = pipes.lend();
@@ -192,9 +214,13 @@ impl Lane {
             let Some(pipe) = &self.pipe else {
                 return Flowing::LacksPipe;
             };
-            match splice(&from.stream, None, &pipe.writer, None, CHUNK, flags) {
+            let length = usize::try_from(room).unwrap_or(CHUNK).min(CHUNK);
+            match splice(&from.stream, None, &pipe.writer, None, length, flags) {
                 Ok(0) => self.source_ended = true,
-                Ok(taken) => self.held = taken,
+                Ok(taken) => {
+                    self.held = taken;
+                    self.taken = self.taken.saturating_add(taken as u64);
+                }
                 // The pipe is empty: it is the socket that has nothing.
                 Err(Errno::EAGAIN) => from.readable = false,
                 Err(Errno::EINTR) => {}
@@ -220,6 +246,8 @@ pub(super) enum Outcome {
     GoesOn,
     /// When another connection gives a pipe back.
     LacksPipe,
+    /// When more may go.
+    AtLimit,
     /// Not at all: both directions came to their end.
     Ended,
     /// Not at all: one side was reset, or is broken, and the other is told by a reset.
@@ -288,7 +316,7 @@ impl Join {
         }
     }
 
-    /// Move what can be moved, at most `most` bytes in each direction.
+    /// Move what can be moved, at most `most` bytes in both directions together.
     pub(super) fn turn(&mut self, pipes: &mut Pipes, word: Word, most: u64) -> Outcome {
         let broken = match word {
             Word::Turn => false,
@@ -296,14 +324,23 @@ impl Join {
             Word::Outside(events) => self.outside.hear(events),
         };
         let (inside, outside) = (&mut self.inside, &mut self.outside);
+        let before = self.up.taken;
         let up = self.up.flow(inside, outside, pipes, most);
-        let down = self.down.flow(outside, inside, pipes, most);
+        // Without a limit there is none for what is left, either.
+        let left = match most {
+            u64::MAX => most,
+            most => most.saturating_sub(self.up.taken.saturating_sub(before)),
+        };
+        let down = self.down.flow(outside, inside, pipes, left);
         let either = |state| up == state || down == state;
         if broken || either(Flowing::Broken) {
             return Outcome::Reset;
         }
         if up == Flowing::Ended && down == Flowing::Ended {
             return Outcome::Ended;
+        }
+        if either(Flowing::AtLimit) {
+            return Outcome::AtLimit;
         }
         if either(Flowing::GoesOn) {
             return Outcome::GoesOn;
@@ -312,6 +349,11 @@ impl Join {
             return Outcome::LacksPipe;
         }
         Outcome::Waits
+    }
+
+    /// Bytes that were taken in, of both directions: what a budget is charged with.
+    pub(super) fn taken(&self) -> u64 {
+        self.up.taken.saturating_add(self.down.taken)
     }
 
     /// Bytes that went out, and bytes that came in.
@@ -345,7 +387,7 @@ pub(super) fn reset(stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{ErrorKind, Read, Write};
+    use std::io::{Read, Write};
     use std::net::TcpListener;
     use std::os::fd::AsFd;
     use std::thread;
@@ -488,6 +530,31 @@ mod tests {
         });
         run(&mut join, &mut pipes);
         assert_eq!(reader.join().unwrap(), sent);
+    }
+
+    #[test]
+    fn no_byte_more_than_is_allowed_goes_and_a_whole_transfer_is_no_more() {
+        let (mut client, mut join, mut server) = joined();
+        let mut pipes = Pipes::new(4);
+        client.write_all(&[7; 1000]).unwrap();
+        join.inside.stream.set_nonblocking(false).unwrap();
+        join.inside.stream.peek(&mut [0; 1000]).unwrap();
+        join.inside.stream.set_nonblocking(true).unwrap();
+        assert_eq!(join.turn(&mut pipes, ASKED, 400), Outcome::AtLimit);
+        assert_eq!((join.bytes(), join.taken()), ((400, 0), 400));
+        assert_eq!(join.turn(&mut pipes, Word::Turn, 0), Outcome::AtLimit);
+        assert_eq!(pipes.lent, 0);
+        server.read_exact(&mut [0; 400]).unwrap();
+        assert_eq!(join.turn(&mut pipes, Word::Turn, 600), Outcome::Waits);
+        assert_eq!(join.bytes(), (1000, 0));
+        // Its end passes, with nothing left to go.
+        client.shutdown(Shutdown::Write).unwrap();
+        server.read_exact(&mut [0; 600]).unwrap();
+        join.inside.stream.set_nonblocking(false).unwrap();
+        assert_eq!(join.inside.stream.peek(&mut [0]).unwrap(), 0);
+        join.inside.stream.set_nonblocking(true).unwrap();
+        assert_eq!(join.turn(&mut pipes, ASKED, 0), Outcome::Waits);
+        assert_eq!(server.read(&mut [0]).unwrap(), 0);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
+use super::budget::Limits;
 use super::destination::{Asked, Protocol};
 use super::lookup::{Hosts, Settings};
 use super::publish::Publish;
@@ -218,6 +219,8 @@ pub(crate) struct Setup {
     pub(crate) aliases: Vec<(IpAddr, Permitted)>,
     /// Whether what is sent to a name must name it.
     pub(crate) inspect: Inspect,
+    /// How much may go to and from a destination.
+    pub(crate) budgets: Limits,
     /// Ports inside that the host reaches.
     pub(crate) published: Vec<Publish>,
 }
@@ -322,6 +325,7 @@ impl Setup {
             synthetic,
             aliases,
             inspect,
+            budgets: Limits::default(),
             published: Vec::new(),
         })
     }
@@ -335,8 +339,15 @@ impl Setup {
             synthetic: Synthetic::default(),
             aliases: Vec::new(),
             inspect: Inspect::No,
+            budgets: Limits::default(),
             published: Vec::new(),
         }
+    }
+
+    /// The same with budgets.
+    pub(crate) fn with_budgets(mut self, budgets: &Limits) -> Self {
+        self.budgets.clone_from(budgets);
+        self
     }
 
     /// The same with a proxy at `port` of the loopback.

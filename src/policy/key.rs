@@ -5,6 +5,7 @@
 //! `sandbox policy explain` and the advice for a mistyped key are all made from [`KEYS`]. A new key
 //! is a field of [`Layer`], a field of [`super::Policy`] and a row here.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 
 use super::parse::Item;
@@ -12,6 +13,8 @@ use super::spec;
 use super::value::Value;
 use super::{Inspect, Layer, Policy, Seccomp, Strictness, UserNamespace, View};
 use crate::document::Fault;
+use crate::egress::budget;
+use crate::egress::destination::Destination;
 
 /// What a key takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -201,6 +204,22 @@ keys! {
             "Ports of the sandbox's loopback that the host reaches: [ADDRESS:]PORT outside, PORT inside; no way out",
             read |layer, item| { layer.egress.publish = item.list(spec::publish)?; Ok(()) },
             value |layer| Value::list(layer.egress.publish.iter().map(|publish| publish.to_string().into()));
+        "max-bytes": Kind::Table, "--max-bytes DEST=SIZE", "{ \"api.example.com:443\" = \"10M\" }",
+            "How many bytes may go to and from a destination in all; then its connections are cut off",
+            read |layer, item| {
+                let budgets = item.pairs(|to, most| budget::bytes(&to.to_string_lossy(), &most.to_string_lossy()))?;
+                layer.egress.budgets.bytes = budgets.into_iter().collect();
+                Ok(())
+            },
+            value |layer| show_budgets(&layer.egress.budgets.bytes, "");
+        "max-rate": Kind::Table, "--max-rate DEST=SIZE/s", "{ \"api.example.com:443\" = \"1M/s\" }",
+            "How many bytes a second may go to and from a destination; what is more waits",
+            read |layer, item| {
+                let budgets = item.pairs(|to, most| budget::rate(&to.to_string_lossy(), &most.to_string_lossy()))?;
+                layer.egress.budgets.rates = budgets.into_iter().collect();
+                Ok(())
+            },
+            value |layer| show_budgets(&layer.egress.budgets.rates, "/s");
         "proxy-env": Kind::Count, "--proxy-env", "3128",
             "An HTTP and SOCKS5 proxy on this port of the sandbox's loopback, which HTTP_PROXY and the like name, for programs that insist on one",
             read |layer, item| { layer.egress.proxy_env = Some(item.number(spec::proxy_port)?); Ok(()) },
@@ -401,6 +420,14 @@ fn inspect(flag: bool) -> Inspect {
         true => Inspect::Yes,
         false => Inspect::No,
     }
+}
+
+fn show_budgets(budgets: &BTreeMap<Destination, u64>, unit: &str) -> Option<Value> {
+    let pairs = budgets.iter().map(|(to, most)| {
+        let most = format!("{}{unit}", spec::show_size(*most));
+        (to.to_string().into(), most.into())
+    });
+    (!budgets.is_empty()).then(|| Value::Map(pairs.collect()))
 }
 
 fn show_view(view: View) -> Value {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::{
     Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View,
 };
+use crate::egress::budget::Limits;
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
@@ -99,6 +100,8 @@ pub struct EgressLayer {
     pub inspect: Option<Inspect>,
     /// Ports inside that the host reaches.
     pub publish: Vec<Publish>,
+    /// Budgets of bytes and rates; a later layer's word on a destination stands.
+    pub budgets: Limits,
     /// The port of a proxy inside.
     pub proxy_env: Option<u16>,
 }

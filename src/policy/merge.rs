@@ -96,6 +96,8 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     last(&mut to.inspect, &from.inspect);
     add(&mut to.publish, &from.publish);
     last(&mut to.proxy_env, &from.proxy_env);
+    to.budgets.bytes.extend(from.budgets.bytes.clone());
+    to.budgets.rates.extend(from.budgets.rates.clone());
 
     let (to, from) = (&mut below.namespaces, &above.namespaces);
     last(&mut to.user, &from.user);
@@ -287,6 +289,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
             inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
             publish: layer.egress.publish,
             proxy_env: layer.egress.proxy_env,
+            budgets: layer.egress.budgets,
         },
         user_namespace: namespaces.user.unwrap_or(base.user_namespace),
         namespaces: Namespaces {
@@ -357,6 +360,7 @@ impl From<&Policy> for Layer {
                 inspect: Some(policy.egress.inspect),
                 publish: policy.egress.publish.clone(),
                 proxy_env: policy.egress.proxy_env,
+                budgets: policy.egress.budgets.clone(),
             },
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),

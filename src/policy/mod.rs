@@ -23,6 +23,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::egress::budget::Limits;
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
@@ -177,6 +178,8 @@ pub struct Egress {
     pub inspect: Inspect,
     /// Ports inside that the host reaches: a way in, and none out.
     pub publish: Vec<Publish>,
+    /// How much may go to and from a destination.
+    pub budgets: Limits,
     /// The port of a proxy on the sandbox's loopback, which the usual variables name.
     pub proxy_env: Option<u16>,
 }

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Cgroup, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View};
+use crate::egress::budget;
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
 use crate::request::Endpoint;
@@ -123,6 +124,24 @@ pub fn destination(text: &OsStr) -> Parsed<Destination> {
         Some(text) => text.parse(),
         None => invalid("a destination is plain text"),
     }
+}
+
+/// A budget of bytes, `DEST=SIZE`.
+///
+/// # Errors
+/// When it is none.
+pub fn max_bytes(text: &str) -> Parsed<(Destination, u64)> {
+    let (destination, most) = budget::split(text)?;
+    budget::bytes(destination, most)
+}
+
+/// A budget of bytes a second, `DEST=SIZE/s`.
+///
+/// # Errors
+/// When it is none.
+pub fn max_rate(text: &str) -> Parsed<(Destination, u64)> {
+    let (destination, most) = budget::split(text)?;
+    budget::rate(destination, most)
 }
 
 /// The port of a proxy on the sandbox's loopback.

@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::child::Disposition;
 use nix::errno::Errno;
@@ -251,6 +252,9 @@ pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     Errno::result(result).map(drop)
 }
 
+/// The soft and the hard limit of descriptors before [`raise_descriptor_limit`] has raised it.
+static LIMIT_BEFORE: OnceLock<(u64, u64)> = OnceLock::new();
+
 /// prlimit(2): as many descriptors as the process may have (`RLIMIT_NOFILE`), for itself and what it
 /// starts from now on.
 ///
@@ -258,10 +262,19 @@ pub(crate) fn disconnect(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 pub(crate) fn raise_descriptor_limit() -> Result<(), Errno> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    match soft == hard {
-        true => Ok(()),
-        false => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+    if soft == hard {
+        return Ok(());
     }
+    // The first word stands: a later one would be what was raised already.
+    let _ = LIMIT_BEFORE.set((soft, hard));
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard)
+}
+
+/// The limit, soft and hard, that what is started should have: `None` where it has not been raised.
+///
+/// Not async-signal-safe: may wait for another thread.
+pub(crate) fn descriptor_limit_before() -> Option<(u64, u64)> {
+    LIMIT_BEFORE.get().copied()
 }
 
 /// Take over a descriptor that the process was started with: a new number, and the old one closed.
