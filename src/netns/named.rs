@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::handle::{Namespace, identity_at};
 use super::name::NamespaceName;
+use super::nat;
 use super::netlink::{Connection, Request};
 use super::user::Home;
 use crate::error::{Error, Result};
@@ -194,7 +195,8 @@ pub fn open(name: &NamespaceName) -> Result<Namespace> {
 
 /// Take the name `name` away. The namespace goes on while processes, descriptors or links keep it.
 ///
-/// A file that was left behind without a namespace is removed as well.
+/// A file that was left behind without a namespace is removed as well, and so is the namespace's way to the
+/// outside ([`nat`]).
 ///
 /// # Errors
 /// When there is no such name.
@@ -205,6 +207,9 @@ pub fn delete(name: &NamespaceName) -> Result<()> {
         return home.delete(name);
     }
     let path = system_path_of(name);
+    if path.exists() {
+        nat::disconnect(name)?;
+    }
     match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
         // EINVAL: nothing is mounted there.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}

@@ -1,18 +1,22 @@
 //! `sandbox netns firewall` and `sandbox netns shape`.
 
 use std::io::Read;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
+use ipnet::Ipv4Net;
+use nix::errno::Errno;
 use serde_json::json;
 
 use super::super::options::text;
 use super::print::Sheet;
 use crate::error::{Error, Result};
 use crate::netns::firewall::{Firewall, Statement};
+use crate::netns::ping::{Echo, ping};
 use crate::netns::traffic::{self, Loss, NO_NETEM, Rate, Shape};
-use crate::netns::{LinkName, Reference};
+use crate::netns::{LinkName, NamespaceName, Reference, named, nat};
 use crate::plan::errno_of;
 use crate::policy::spec;
 
@@ -102,6 +106,90 @@ fn read(file: &Path) -> Result<String> {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct PingArgs {
+    /// The namespace
+    #[arg(value_name = "NS")]
+    namespace: Reference,
+    /// Who is asked
+    #[arg(value_name = "ADDRESS")]
+    address: IpAddr,
+    /// Ask so often, a second apart
+    ///
+    /// Default: 1.
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value = "1",
+        hide_default_value = true
+    )]
+    count: u16,
+    /// Wait for each echo no longer than TIME
+    ///
+    /// Default: 1s.
+    #[arg(long, value_name = "TIME", value_parser = text(spec::duration))]
+    timeout: Option<Duration>,
+}
+
+impl PingArgs {
+    /// Do it; the status to exit with.
+    pub(super) fn execute(self, sheet: Sheet) -> Result<u8> {
+        let namespace = self.namespace.open()?;
+        let patience = self.timeout.unwrap_or(Duration::from_secs(1));
+        let mut echoes = Vec::new();
+        for sequence in 0..self.count {
+            if sequence > 0 {
+                std::thread::sleep(Duration::from_secs(1));
+            }
+            echoes.push(ping(&namespace, self.address, sequence, patience)?);
+        }
+        let line = |echo: &Echo| match echo {
+            Echo::Answered(seconds) => {
+                format!("{} answered in {:.3} ms\n", self.address, seconds * 1000.0)
+            }
+            Echo::Silence => format!("{} did not answer\n", self.address),
+        };
+        let value = json!({ "address": self.address, "echoes": echoes });
+        sheet.print(&value, || echoes.iter().map(line).collect())?;
+        Ok(u8::from(echoes.contains(&Echo::Silence)))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(super) struct NatArgs {
+    /// The namespace
+    #[arg(value_name = "NAME")]
+    name: NamespaceName,
+    /// The link of the caller's network that leads outside
+    #[arg(
+        long,
+        value_name = "LINK",
+        required_unless_present = "off",
+        conflicts_with = "off"
+    )]
+    uplink: Option<LinkName>,
+    /// The network of the wire, of 30 bits or fewer
+    ///
+    /// Its first address is outside, its second one inside. Default: a free one of 10.203.0.0/16.
+    #[arg(long, value_name = "NETWORK", conflicts_with = "off")]
+    network: Option<Ipv4Net>,
+    /// Take the way out away again
+    #[arg(long)]
+    off: bool,
+}
+
+impl NatArgs {
+    /// Do it.
+    pub(super) fn execute(self, sheet: Sheet) -> Result<()> {
+        let Some(uplink) = self.uplink else {
+            return nat::disconnect(&self.name);
+        };
+        let namespace = named::open(&self.name)?;
+        let made = nat::connect(&self.name, &namespace, &uplink, self.network)?;
+        sheet.print(&json!(made), String::new)
+    }
+}
+
+#[derive(Debug, Args)]
 pub(super) struct ShapeArgs {
     /// The namespace
     #[arg(value_name = "NS")]
@@ -132,17 +220,20 @@ impl ShapeArgs {
             jitter: self.jitter,
             loss: self.loss,
         };
-        if shape.needs_netem() && !traffic::has_netem()? {
-            return Err(Error::Unsupported {
+        let mut network = self.namespace.open()?.connect()?;
+        let link = network.index_of(&self.link)?;
+        match network.perform(&[traffic::shape(link, &shape)]) {
+            Err(Error::Network {
+                errno: Errno::ENOENT,
+                ..
+            }) if shape.needs_netem() => Err(Error::Unsupported {
                 layer: "delay and loss".to_owned(),
                 reason: NO_NETEM.to_owned(),
                 hint: Some(
                     "leave out --delay, --jitter and --loss; --rate works without".to_owned(),
                 ),
-            });
+            }),
+            shaped => shaped,
         }
-        let mut network = self.namespace.open()?.connect()?;
-        let link = network.index_of(&self.link)?;
-        network.perform(&[traffic::shape(link, &shape)])
     }
 }

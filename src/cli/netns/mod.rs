@@ -114,6 +114,16 @@ enum Verb {
         #[command(subcommand)]
         verb: guard::FirewallVerb,
     },
+    /// Ask for echoes from inside a namespace; the status is 1 if one does not come
+    ///
+    /// Needs no program in it.
+    Ping(guard::PingArgs),
+    /// Give a named namespace a way to the outside, behind the address of an uplink
+    ///
+    /// A wire leads from it to the caller's network, and packets go out by the uplink alone, by IPv4. The
+    /// host's own ports and its other networks are not reached. It is taken away with the name. Needs
+    /// root.
+    Nat(guard::NatArgs),
     /// Slow down what a link sends, delay it, or lose some of it
     ///
     /// Without an option it sends as fast as it can again.
@@ -165,6 +175,8 @@ impl NetnsArgs {
             Verb::Show { namespace } => sheet.print_contents(&namespace.open()?),
             Verb::Change(change) => change.execute(sheet),
             Verb::Firewall { verb } => verb.execute(sheet),
+            Verb::Ping(args) => return args.execute(sheet),
+            Verb::Nat(args) => args.execute(sheet),
             Verb::Shape(args) => args.execute(),
         }?;
         Ok(0)

@@ -1,0 +1,332 @@
+//! `sandbox netns exec`, and the walk-through of the article on network namespaces; needs root.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use support::{User, have, skip, success, text, users};
+
+fn root(name: &str) -> Option<&'static User> {
+    let root = users().iter().find(|user| user.is_root());
+    if root.is_none() {
+        skip(name, "names in /run/netns are root's to make");
+    }
+    root
+}
+
+fn netns(user: &User, arguments: &[&str]) -> Output {
+    user.output(&[&["netns"], arguments].concat())
+}
+
+fn done(user: &User, arguments: &[&str]) -> String {
+    success(user, &netns(user, arguments))
+}
+
+/// A namespace with a name that no other test has, and files of its own if any are put there.
+struct Named {
+    name: String,
+    user: &'static User,
+}
+
+impl Named {
+    fn new(user: &'static User) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("sbxe-{}-{count}", std::process::id());
+        done(user, &["add", &name]);
+        Self { name, user }
+    }
+
+    fn files(&self) -> PathBuf {
+        Path::new("/etc/netns").join(&self.name)
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = netns(self.user, &["delete", &self.name]);
+        let _ = fs::remove_dir_all(self.files());
+    }
+}
+
+#[test]
+fn the_namespace_has_its_own_sys_and_its_own_files() {
+    let Some(root) = root("files") else { return };
+    let space = Named::new(root);
+    fs::create_dir_all(space.files()).unwrap();
+    fs::write(space.files().join("hosts"), "192.0.2.7 only-here\n").unwrap();
+    fs::write(space.files().join("no-such-file-in-etc"), "").unwrap();
+    for confinement in [&[][..], &["--unconfined"]] {
+        let run = |command: &[&str]| {
+            let line = [&["exec", &space.name], confinement, &["--"], command].concat();
+            netns(root, &line)
+        };
+        assert_eq!(
+            success(root, &run(&["cat", "/etc/hosts"])),
+            "192.0.2.7 only-here"
+        );
+        assert_eq!(
+            success(root, &run(&["ls", "/sys/class/net"])),
+            "lo",
+            "{confinement:?}"
+        );
+        let warned = text(&run(&["true"]).stderr);
+        assert!(warned.contains("no-such-file-in-etc"), "{warned}");
+    }
+    // The control: outside, and by the network alone, it is the host's file.
+    let outside = fs::read_to_string("/etc/hosts").unwrap();
+    let net = format!("ns:{}", space.name);
+    let seen = success(
+        root,
+        &root.output(&["--net", &net, "--", "cat", "/etc/hosts"]),
+    );
+    assert_eq!(seen, outside.trim_end());
+    if have("ip") {
+        let theirs = Command::new("ip")
+            .args(["netns", "exec", &space.name, "cat", "/etc/hosts"])
+            .output()
+            .unwrap();
+        assert_eq!(success(root, &theirs), "192.0.2.7 only-here");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_stand_in_stops_the_launch() {
+    let Some(root) = root("files that do not fit") else {
+        return;
+    };
+    let space = Named::new(root);
+    fs::create_dir_all(space.files().join("hosts")).unwrap();
+    let output = netns(root, &["exec", &space.name, "--", "true"]);
+    assert_eq!(output.status.code(), Some(125));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("cannot put in place the file /etc/hosts: Invalid argument"),
+        "{said}"
+    );
+    let shared = netns(
+        root,
+        &["exec", &space.name, "--share", "mount", "--", "true"],
+    );
+    assert_eq!(shared.status.code(), Some(125), "{shared:?}");
+    assert!(
+        text(&shared.stderr).contains("--share mount: files are put in place"),
+        "{shared:?}"
+    );
+}
+
+#[test]
+fn a_command_is_confined_unless_it_is_said_otherwise() {
+    let Some(root) = root("confined") else { return };
+    let space = Named::new(root);
+    let capabilities = |options: &[&str]| {
+        let line = [
+            &["exec", &space.name],
+            options,
+            &["--", "grep", "CapEff", "/proc/self/status"],
+        ]
+        .concat();
+        done(root, &line)
+    };
+    assert_eq!(capabilities(&[]), "CapEff:\t0000000000000000");
+    assert_ne!(capabilities(&["--unconfined"]), "CapEff:\t0000000000000000");
+    // Options of a launch hold: of files, of limits, of the filter.
+    let seen = done(
+        root,
+        &["exec", &space.name, "--private-tmp", "--", "ls", "/tmp"],
+    );
+    assert_eq!(seen, "");
+    let planned = done(
+        root,
+        &[
+            "exec",
+            &space.name,
+            "--policy",
+            "strict",
+            "--dry-run",
+            "--",
+            "true",
+        ],
+    );
+    assert!(planned.contains(&format!("ns:{}", space.name)), "{planned}");
+    for (line, reason) in [
+        (
+            &["--net", "none"][..],
+            "--net: the namespace is named already",
+        ),
+        (
+            &["--unconfined", "--private-tmp"],
+            "--unconfined: no other option goes with it",
+        ),
+    ] {
+        let output = netns(
+            root,
+            &[&["exec", &space.name], line, &["--", "true"]].concat(),
+        );
+        assert_eq!(output.status.code(), Some(125));
+        assert!(text(&output.stderr).contains(reason), "{output:?}");
+    }
+}
+
+#[test]
+fn the_status_is_the_commands_own() {
+    let Some(root) = root("status") else { return };
+    let space = Named::new(root);
+    for options in [&[][..], &["--unconfined"]] {
+        let status = |command: &[&str]| {
+            let line = [&["exec", &space.name], options, &["--"], command].concat();
+            netns(root, &line).status.code()
+        };
+        assert_eq!(status(&["sh", "-c", "exit 7"]), Some(7));
+        assert_eq!(status(&["/nonexistent/command"]), Some(127));
+        assert_eq!(status(&["/etc/passwd"]), Some(126));
+    }
+}
+
+/// `script`, by root in mount and network namespaces of its own with an empty `/run`, where the word
+/// `netns` is ours: what it does to "the host" is done there.
+fn alone(root: &User, script: &str) -> String {
+    let script = format!(
+        "set -e; mount -t tmpfs none /run; netns() {{ \"{}\" netns \"$@\"; }}; {script}",
+        root.sandbox.display()
+    );
+    let output = Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "--net",
+            "sh",
+            "-c",
+            &script,
+        ])
+        .output()
+        .unwrap();
+    success(root, &output)
+}
+
+#[test]
+fn the_walk_through_of_the_article_is_done_with_our_commands_alone() {
+    let Some(root) = root("walk-through") else {
+        return;
+    };
+    if !have("unshare") {
+        return;
+    }
+    let nft = sandbox::netns::nft::program().is_some();
+    let said = alone(
+        root,
+        r#"
+        netns add netns1
+        netns list
+        ! netns ping netns1 127.0.0.1 2>/dev/null
+        netns show netns1 | head -1
+        netns link set netns1 lo up
+        netns ping netns1 127.0.0.1 | cut -d' ' -f1,2
+        netns link set . lo up
+        netns veth .:veth0 netns1:veth1
+        netns address add . veth0 10.1.1.1/24
+        netns address add netns1 veth1 10.1.1.2/24
+        ! netns ping netns1 10.1.1.1 --timeout 100ms 2>/dev/null
+        netns link set . veth0 up
+        netns link set netns1 veth1 up
+        netns ping . 10.1.1.2 | cut -d' ' -f1,2
+        netns ping netns1 10.1.1.1 | cut -d' ' -f1,2
+        netns show netns1 | sed -n '/^routes/,/^rules/p' | grep -v fe80
+        "#,
+    );
+    let expected = "netns1\n1: lo loopback down mtu 65536\n127.0.0.1 answered\n10.1.1.2 answered\n10.1.1.1 answered\nroutes:\n    10.1.1.0/24 by veth1\nrules:";
+    assert_eq!(said, expected);
+    if !nft {
+        skip("walk-through", "there is no nft(8)");
+        return;
+    }
+    // Its firewall is empty and its own; an "internet" beyond a bridge, and by NAT.
+    let said = alone(
+        root,
+        r#"
+        netns add netns1 netns2 internet
+        netns firewall set . 'drop input udp 9'
+        netns firewall show netns1 | wc -c
+        netns link add . br0 bridge --up
+        netns address add . br0 10.1.1.254/24
+        for n in 1 2; do
+            netns veth .:port$n netns$n:eth0 --up
+            netns link set . port$n --bridge br0
+            netns address add netns$n eth0 10.1.1.$n/24
+            netns route add netns$n default --via 10.1.1.254
+        done
+        netns veth .:wan internet:eth0 --up
+        netns address add . wan 192.0.2.1/24
+        netns address add internet eth0 192.0.2.2/24
+        netns ping netns1 10.1.1.2 | cut -d' ' -f1,2
+        netns sysctl . net.ipv4.ip_forward=1
+        ! netns ping netns1 192.0.2.2 --timeout 200ms
+        netns firewall set . 'masquerade out wan from 10.1.1.0/24'
+        netns ping netns1 192.0.2.2 | cut -d' ' -f1,2
+        netns ping netns2 192.0.2.2 | cut -d' ' -f1,2
+        netns delete netns1 netns2 internet
+        netns list
+        "#,
+    );
+    assert_eq!(
+        said,
+        "0\n10.1.1.2 answered\n192.0.2.2 did not answer\n192.0.2.2 answered\n192.0.2.2 answered"
+    );
+}
+
+#[test]
+fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
+    let Some(root) = root("nat") else { return };
+    if !have("unshare") || sandbox::netns::nft::program().is_none() {
+        skip("nat", "there is no nft(8)");
+        return;
+    }
+    let said = alone(
+        root,
+        r#"
+        netns add inner other internet
+        netns veth .:wan internet:eth0 --up
+        netns veth .:lan other:eth0 --up
+        netns address add . wan 192.0.2.1/24
+        netns address add internet eth0 192.0.2.2/24
+        netns address add . lan 198.51.100.1/24
+        netns address add other eth0 198.51.100.2/24
+        netns route add other default --via 198.51.100.1
+        netns firewall set . 'drop input udp 9'
+        netns link set . lo up
+        state() { netns show . | sed '/^rules/,$d' | grep -v fe80; netns firewall show .; netns sysctl . net.ipv4.conf.wan.forwarding net.ipv4.ip_forward; }
+        state >/run/before
+        netns nat inner --uplink wan --json | grep -c '"network": "10.203.0.0/30"'
+        netns ping inner 192.0.2.2 | cut -d' ' -f1,2
+        # Neither what is on another link, nor a port of the host's, is reached.
+        ! netns ping inner 198.51.100.2 --timeout 200ms
+        netns nat other --uplink wan --network 10.9.0.0/30 2>&1 | head -1
+        netns nat inner --uplink wan 2>&1 | head -1
+        netns delete inner
+        state >/run/after
+        cmp /run/before /run/after && ls /run/sandbox/nat | wc -l
+        netns nat other --uplink none 2>&1 | head -1
+        ls /run/sandbox/nat | wc -l
+        "#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            "1",
+            "192.0.2.2 answered",
+            "198.51.100.2 did not answer",
+            "sandbox: cannot add the route 0.0.0.0/0 via 10.9.0.1 in other: File exists",
+            "sandbox: cannot make the way out of inner: File exists",
+            "0",
+            "sandbox: cannot find the link none in this namespace: No such device",
+            "0",
+        ],
+        "{said}"
+    );
+}
