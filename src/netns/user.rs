@@ -218,13 +218,10 @@ impl Home {
         let failed = |errno| Error::host("delete the namespace", name.to_string(), errno);
         // First, so that nobody who sees the file finds nothing behind it.
         fs::remove_file(self.path_of(name)).map_err(|error| failed(errno_of(&error)))?;
-        match self.ask(Asked::Drop, Some(name), None) {
-            Ok(Answer { last: true, .. }) => {
-                // The holder ends with its last name.
-                let _ = fs::remove_file(self.socket());
-            }
-            // It was stale.
-            Ok(_) | Err(_) => {}
+        // Nobody answers where it was stale.
+        if let Ok(Answer { last: true, .. }) = self.ask(Asked::Drop, Some(name), None) {
+            // The holder ends with its last name.
+            let _ = fs::remove_file(self.socket());
         }
         Ok(())
     }
