@@ -2,7 +2,7 @@
 //!
 //! The lab's servers' side is watched ([`Lab::arrived`]): what counts is not what a hostile program is told
 //! but what came out. `tests/egress.rs` has more of them beside what must work; what is tried there is not
-//! tried again here.
+//! tried again here. `SANDBOX_TEST_RACES=1000000` has each race tried so often.
 
 mod support;
 

@@ -625,6 +625,42 @@ fn what_fails_bare_fails_the_same_inside() {
     });
 }
 
+#[test]
+fn another_host_behind_an_allowed_ones_address_is_reached_unless_inspected() {
+    let Some(lab) = lab() else { return };
+    if !lab.serves("nginx") {
+        return;
+    }
+    // Both names have the same address and server; the hello, or the request, says which is meant.
+    let scripts = [
+        "curl -sS --cacert ca.pem --connect-to other.lab.example:443:$HOST:443 https://other.lab.example/protocol",
+        "curl -sS -H 'Host: other.lab.example' http://$HOST/protocol",
+    ];
+    each_user(|user| {
+        if !available(user, &["curl"]) {
+            return;
+        }
+        for script in scripts {
+            let options = ["-q", "--allow", "www.lab.example:80,443"];
+            let output = run(lab, user, "fronting", ALLOWED, Some(&options), script);
+            let said = text(&output.stdout);
+            assert!(
+                said.ends_with(" other.lab.example"),
+                "as {}: {output:?}",
+                user.name
+            );
+            let options = [&options[..], &["--inspect"]].concat();
+            let output = run(lab, user, "fronting", ALLOWED, Some(&options), script);
+            let said = text(&output.stdout);
+            assert!(!said.contains("other"), "as {}: {output:?}", user.name);
+            let events = events_at(&user.home.join("egress-fronting").join(EVENTS), &output);
+            let refused = events.iter().filter(|event| event["verdict"] == "refused");
+            assert_eq!(refused.count(), 1, "as {}: {events:?}", user.name);
+        }
+        let _ = fs::remove_dir_all(user.home.join("egress-fronting"));
+    });
+}
+
 /// The tables of `docs/egress.md`, as the rows of this file say.
 fn tables() -> String {
     let mut page = String::from("| program | server | ");
