@@ -755,7 +755,7 @@ fn no_race_leads_elsewhere(kind: &str) {
                 .filter(|word| word.parse::<u64>().is_ok_and(|n| n > 0));
             assert_eq!(numbers.count(), 2, "as {}: {out}", user.name);
         },
-        |lab, user| drop(race(lab, user, &BARE, &["100", "0"])),
+        |lab, user| drop(race(lab, user, &BARE, &["100", "3"])),
         &["tcp 11.1.0.3 7"],
     );
 }
