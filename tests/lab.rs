@@ -412,7 +412,7 @@ fn a_file_that_is_refused_changes_nothing() {
                 "[nodes.b]",
                 "[nodes.b]\nsysctl = { \"net.ipv4.no_such_thing\" = \"1\" }",
                 5,
-                "net.ipv4.no_such_thing",
+                "no_such_thing",
             ),
             (
                 "[nodes.b]",

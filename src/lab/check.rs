@@ -22,6 +22,7 @@ use super::matrix::{Finding, Matrix};
 use super::spec::{Family, Probe};
 use super::topology::{Claim, Reach};
 use crate::error::{Error, Result};
+use crate::netns::Namespace;
 
 /// How long until a packet that was not answered is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -118,6 +119,16 @@ struct Trial {
     /// What tells its answer from that of others on the same socket.
     sequence: u16,
     answer: Answer,
+    refusals: Refusals,
+}
+
+/// What a refused connection means.
+#[derive(Clone, Debug)]
+enum Refusals {
+    /// That nobody is there.
+    Final,
+    /// That a server may be about to listen: it is tried again, from here.
+    TryAgain(Namespace),
 }
 
 /// Probes that are under way together.
@@ -152,9 +163,16 @@ impl Round {
                 (Probe::Tcp(_), _) => (libc::SOCK_STREAM, 0),
                 (Probe::Udp(_), _) => (libc::SOCK_DGRAM, 0),
             };
-            if let Some(node) = claim.to {
-                round.bring_server(live, node, target, claim.probe)?;
-            }
+            let brought = match claim.to {
+                Some(node) => round.bring_server(live, node, target, claim.probe)?,
+                None => false,
+            };
+            let refusals = match live.namespace(&live.topology().nodes[claim.from].name) {
+                Some(from) if !brought && claim.expected == Reach::Reached => {
+                    Refusals::TryAgain(from.clone())
+                }
+                _ => Refusals::Final,
+            };
             let known = raw.get(&(claim.from, family)).copied();
             let socket = match known.filter(|_| claim.probe == Probe::Icmp) {
                 Some(socket) => socket,
@@ -174,36 +192,35 @@ impl Round {
                 socket,
                 sequence: u16::try_from(sequence).unwrap_or_default(),
                 answer: Answer::None,
+                refusals,
             };
-            if claim.probe != Probe::Icmp {
-                let descriptor = round.sockets.get(socket).map_or(-1, AsRawFd::as_raw_fd);
-                match connect(descriptor, &SockaddrStorage::from(target)) {
-                    Ok(()) | Err(Errno::EINPROGRESS) => {}
-                    Err(errno) => trial.answer = Answer::Refused(errno),
-                }
+            if let Some(socket) = round.sockets.get(socket)
+                && claim.probe != Probe::Icmp
+            {
+                trial.answer = begin_to_connect(socket, target);
             }
             round.trials.push(trial);
         }
         Ok(round)
     }
 
-    /// Listen at the other end, if nothing does there.
+    /// Listen at the other end, if nothing does there; whether it was needed.
     fn bring_server(
         &mut self,
         live: &Live,
         node: usize,
         address: SocketAddr,
         probe: Probe,
-    ) -> Result<()> {
+    ) -> Result<bool> {
         let kind = match probe {
-            Probe::Icmp => return Ok(()),
+            Probe::Icmp => return Ok(false),
             Probe::Tcp(_) => libc::SOCK_STREAM,
             Probe::Udp(_) => libc::SOCK_DGRAM,
         };
         let socket = open(live, node, Family::of(address.ip()), kind, 0)?;
         // Taken already, by a real server or for another probe: that one answers.
         if bind(socket.as_raw_fd(), &SockaddrStorage::from(address)).is_err() {
-            return Ok(());
+            return Ok(false);
         }
         if kind == libc::SOCK_STREAM {
             let backlog = Backlog::new(128).unwrap_or(Backlog::MAXCONN);
@@ -211,7 +228,7 @@ impl Round {
                 .map_err(|errno| Error::host("listen on", address.to_string(), errno))?;
         }
         self.servers.push((socket, probe));
-        Ok(())
+        Ok(true)
     }
 
     fn run(&mut self, wait: Duration) {
@@ -219,17 +236,38 @@ impl Round {
         let mut next = Instant::now();
         loop {
             let now = Instant::now();
-            let open = self.trials.iter().any(|trial| trial.answer == Answer::None);
+            let open = self.trials.iter().any(Trial::is_open);
             if now >= end || !open {
                 return;
             }
             if now >= next {
+                self.connect_again();
                 self.send();
                 next = now + AGAIN;
             }
             self.wait(end.min(next).saturating_duration_since(now));
             self.serve();
             self.receive();
+        }
+    }
+
+    /// A new connection in the place of each that was refused, where that is worth while.
+    fn connect_again(&mut self) {
+        for trial in &mut self.trials {
+            let (Answer::Refused(Errno::ECONNREFUSED), Refusals::TryAgain(from), Probe::Tcp(_)) =
+                (&trial.answer, &trial.refusals, trial.probe)
+            else {
+                continue;
+            };
+            let family = family_of(trial.address.ip());
+            let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK;
+            if let (Ok(fresh), Some(socket)) = (
+                from.socket(family, kind, 0),
+                self.sockets.get_mut(trial.socket),
+            ) {
+                *socket = fresh;
+                trial.answer = begin_to_connect(socket, trial.address);
+            }
         }
     }
 
@@ -338,6 +376,33 @@ impl Round {
                 }
             }
         }
+    }
+}
+
+impl Trial {
+    /// Whether its answer may change still.
+    fn is_open(&self) -> bool {
+        match (&self.answer, &self.refusals) {
+            (Answer::None, _) => true,
+            (Answer::Refused(Errno::ECONNREFUSED), Refusals::TryAgain(_)) => {
+                matches!(self.probe, Probe::Tcp(_))
+            }
+            _ => false,
+        }
+    }
+}
+
+fn begin_to_connect(socket: &OwnedFd, target: SocketAddr) -> Answer {
+    match connect(socket.as_raw_fd(), &SockaddrStorage::from(target)) {
+        Ok(()) | Err(Errno::EINPROGRESS) => Answer::None,
+        Err(errno) => Answer::Refused(errno),
+    }
+}
+
+const fn family_of(address: IpAddr) -> i32 {
+    match address {
+        IpAddr::V4(_) => libc::AF_INET,
+        IpAddr::V6(_) => libc::AF_INET6,
     }
 }
 

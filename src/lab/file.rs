@@ -11,8 +11,9 @@ use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::spec::{self, Claim, Family, Protocol, Rule, Verdict, Via};
+use super::spec::{self, Claim, Family, Via};
 use crate::document::{Fault, Faulty, in_order, table_of};
+use crate::netns::traffic::{Loss, Rate};
 use crate::policy::spec as values;
 use crate::policy::spec::Parsed;
 
@@ -26,8 +27,6 @@ pub enum Table {
     Network,
     /// A node: a network namespace.
     Node,
-    /// What a node lets through.
-    Firewall,
     /// A command that runs in a node as long as the lab is up.
     Run,
     /// A cable between two nodes.
@@ -42,11 +41,10 @@ pub enum Table {
 
 impl Table {
     /// All, in the order of the documents.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 8] = [
         Self::Lab,
         Self::Network,
         Self::Node,
-        Self::Firewall,
         Self::Run,
         Self::Link,
         Self::End,
@@ -61,7 +59,6 @@ impl Table {
             Self::Lab => "before the first heading",
             Self::Network => "[networks.NAME]",
             Self::Node => "[nodes.NAME]",
-            Self::Firewall => "[nodes.NAME.firewall]",
             Self::Run => "[[nodes.NAME.run]]",
             Self::Link => "[[links]]",
             Self::End => "{ … } of \"ends\" and \"members\"",
@@ -170,62 +167,20 @@ pub const KEYS: &[Key] = &[
     key(
         Table::Node,
         "firewall",
-        "table",
-        "What it lets through; everything, where it is left out",
+        "list of statements",
+        "What it lets through, and NAT: see below; everything passes where it is left out",
+    ),
+    key(
+        Table::Node,
+        "nft",
+        "text",
+        "The same in nft(8)'s own words, loaded after it; the tables are the node's own",
     ),
     key(
         Table::Node,
         "run",
         "list of tables",
         "Commands that run as long as the lab is up",
-    ),
-    key(
-        Table::Firewall,
-        "input",
-        "accept, drop",
-        "What becomes of other packets to the node; default accept",
-    ),
-    key(
-        Table::Firewall,
-        "forward",
-        "accept, drop",
-        "The same for packets through it",
-    ),
-    key(
-        Table::Firewall,
-        "output",
-        "accept, drop",
-        "The same for packets from it",
-    ),
-    key(
-        Table::Firewall,
-        "allow",
-        "list of rules",
-        "\"[input|forward|output] tcp|udp|icmp|any [PORTS] [from NET] [to NET] [in IF] [out IF]\"; answers to what was allowed always pass",
-    ),
-    key(
-        Table::Firewall,
-        "deny",
-        "list of rules",
-        "What is dropped whatever is allowed",
-    ),
-    key(
-        Table::Firewall,
-        "masquerade",
-        "list of interfaces",
-        "What goes out there gets the node's own address (NAT)",
-    ),
-    key(
-        Table::Firewall,
-        "port-forwards",
-        "list of ports",
-        "\"tcp 8080 to NODE:80\": connections to the node's port are another's (NAT)",
-    ),
-    key(
-        Table::Firewall,
-        "nft",
-        "text",
-        "Rules in nft(8)'s own words, loaded after the others: tables of the node's own",
     ),
     key(
         Table::Run,
@@ -293,12 +248,6 @@ pub const KEYS: &[Key] = &[
         "rate",
         "rate",
         "What it sends at most: \"10mbit\"",
-    ),
-    key(
-        Table::End,
-        "shaper",
-        "tbf, htb",
-        "The kernel's way to keep to the rate; default tbf",
     ),
     key(
         Table::End,
@@ -430,20 +379,9 @@ pub(super) struct Node {
     pub(super) sysctl: Vec<Sited<(String, String)>>,
     pub(super) files: Vec<Sited<(PathBuf, String)>>,
     pub(super) uplink: Option<Sited<String>>,
-    pub(super) firewall: Option<Sited<Firewall>>,
+    pub(super) firewall: Vec<Sited<String>>,
+    pub(super) nft: Option<Sited<String>>,
     pub(super) run: Vec<Sited<Run>>,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Firewall {
-    pub(super) input: Verdict,
-    pub(super) forward: Verdict,
-    pub(super) output: Verdict,
-    pub(super) allow: Vec<Sited<Rule>>,
-    pub(super) deny: Vec<Sited<Rule>>,
-    pub(super) masquerade: Vec<Sited<String>>,
-    pub(super) port_forwards: Vec<Sited<(Protocol, u16, Via, u16)>>,
-    pub(super) nft: Option<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -478,21 +416,10 @@ pub(super) struct End {
     pub(super) interface: Option<Sited<String>>,
     pub(super) addresses: Vec<Sited<IpNet>>,
     pub(super) mac: Option<Sited<[u8; 6]>>,
-    pub(super) rate: Option<u64>,
-    pub(super) shaper: Shaper,
+    pub(super) rate: Option<Rate>,
     pub(super) delay: Option<Duration>,
     pub(super) jitter: Option<Sited<Duration>>,
-    pub(super) loss: Option<u32>,
-}
-
-/// The kernel's way to keep to a rate.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Shaper {
-    /// A bucket of tokens (tc-tbf(8)).
-    #[default]
-    Tbf,
-    /// A class with a rate (tc-htb(8)).
-    Htb,
+    pub(super) loss: Option<Loss>,
 }
 
 /// What `text` says.
@@ -548,10 +475,6 @@ fn network(name: Sited<String>, section: &Section<'_, '_>) -> Faulty<Network> {
 }
 
 fn node(name: Sited<String>, section: &Section<'_, '_>) -> Faulty<Node> {
-    let firewall = match section.section("firewall", Table::Firewall)? {
-        None => None,
-        Some(inner) => Some(firewall(&inner)?),
-    };
     let mut run = Vec::new();
     for inner in section.sections("run", Table::Run)? {
         run.push(command(&inner)?);
@@ -567,7 +490,9 @@ fn node(name: Sited<String>, section: &Section<'_, '_>) -> Faulty<Node> {
         sysctl: section.pairs("sysctl", spec::sysctl, spec::sysctl_value)?,
         files: section.pairs("files", absolute, plain)?,
         uplink: section.text("uplink", spec::interface)?,
-        firewall,
+        // Understood with the names of nodes only.
+        firewall: section.list("firewall", |text| Ok(text.to_owned()))?,
+        nft: section.text("nft", plain)?,
         run,
         name,
     })
@@ -583,27 +508,6 @@ fn absolute(text: &str) -> Parsed<PathBuf> {
         ));
     }
     Ok(path)
-}
-
-fn firewall(section: &Section<'_, '_>) -> Faulty<Sited<Firewall>> {
-    let other = |key| -> Faulty<Verdict> {
-        Ok(section
-            .text(key, spec::verdict)?
-            .map_or(Verdict::Accept, |verdict| verdict.value))
-    };
-    let value = Firewall {
-        input: other("input")?,
-        forward: other("forward")?,
-        output: other("output")?,
-        allow: section.list("allow", spec::rule)?,
-        deny: section.list("deny", spec::rule)?,
-        masquerade: section.list("masquerade", spec::interface)?,
-        port_forwards: section.list("port-forwards", spec::port_forward)?,
-        nft: section
-            .text("nft", |text| Ok(text.to_owned()))?
-            .map(|text| text.value),
-    };
-    Ok(section.here(value))
 }
 
 fn command(section: &Section<'_, '_>) -> Faulty<Sited<Run>> {
@@ -673,11 +577,6 @@ fn end(section: &Section<'_, '_>) -> Faulty<End> {
             .here(())
             .fault("\"node\" is missing: whose interface is it?"));
     };
-    let shaper = section.text("shaper", |text| match text {
-        "tbf" => Ok(Shaper::Tbf),
-        "htb" => Ok(Shaper::Htb),
-        _ => values::invalid("write \"tbf\" or \"htb\""),
-    })?;
     let plain = |found: Option<Sited<_>>| found.map(|found| found.value);
     Ok(End {
         node,
@@ -685,7 +584,6 @@ fn end(section: &Section<'_, '_>) -> Faulty<End> {
         addresses: section.list("addresses", spec::address)?,
         mac: section.text("mac", spec::mac)?,
         rate: section.text("rate", spec::rate)?.map(|rate| rate.value),
-        shaper: shaper.map_or(Shaper::Tbf, |shaper| shaper.value),
         delay: plain(section.text("delay", spec::delay)?),
         jitter: section.text("jitter", spec::delay)?,
         loss: section.text("loss", spec::loss)?.map(|loss| loss.value),
@@ -910,7 +808,6 @@ impl<'a, 'i> Section<'a, 'i> {
                         addresses: Vec::new(),
                         mac: None,
                         rate: None,
-                        shaper: Shaper::Tbf,
                         delay: None,
                         jitter: None,
                         loss: None,

@@ -4,8 +4,9 @@
 
 use std::f64::consts::TAU;
 
-use super::spec::{show_loss, show_rate};
-use super::topology::{Interface, Join, Topology, Traffic};
+use super::topology::{Interface, Join, Topology};
+use crate::netns::firewall::Statement;
+use crate::netns::traffic::Shape;
 use crate::policy::spec::show_duration;
 
 /// The lab as text: each node with its interfaces, and what is at their other end.
@@ -28,7 +29,12 @@ pub fn text(topology: &Topology) -> String {
             notes.push("forwards".to_owned());
         }
         if let Some(firewall) = &node.firewall {
-            let nat = !firewall.masquerade.is_empty() || !firewall.port_forwards.is_empty();
+            let nat = firewall.statements.statements().iter().any(|statement| {
+                matches!(
+                    statement,
+                    Statement::Masquerade { .. } | Statement::Dnat { .. }
+                )
+            });
             notes.push(if nat { "firewall, NAT" } else { "firewall" }.to_owned());
         }
         if let Some(uplink) = &node.uplink {
@@ -96,15 +102,15 @@ fn far_end(topology: &Topology, end: (usize, usize), interface: &Interface) -> S
     }
 }
 
-fn show_traffic(traffic: &Traffic) -> String {
+fn show_traffic(traffic: &Shape) -> String {
     let mut words: Vec<String> = Vec::new();
-    words.extend(traffic.rate.map(show_rate));
+    words.extend(traffic.rate.map(|rate| rate.to_string()));
     words.extend(
         traffic
             .delay
             .map(|delay| format!("+{}", show_duration(delay))),
     );
-    words.extend(traffic.loss.map(|loss| format!("-{}", show_loss(loss))));
+    words.extend(traffic.loss.map(|loss| format!("-{loss}")));
     match words.is_empty() {
         true => String::new(),
         false => format!("  {{{}}}", words.join(" ")),

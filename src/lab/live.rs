@@ -26,11 +26,10 @@ use super::outside::Record;
 use super::spec::{Family, show_mac};
 use super::state::{Cable, Change, Faults, Plug, SWITCH, State, Wiring};
 use super::topology::{Command, Topology};
-use super::{rules, shape};
 use crate::error::{Error, Result};
 use crate::netns::link::{self, Admin, End, Kind, NewLink};
 use crate::netns::sysctl::Setting;
-use crate::netns::{Connection, Mac, Namespace, Request, address, route};
+use crate::netns::{Connection, Mac, Namespace, Request, address, route, traffic};
 use crate::plan::errno_of;
 use crate::policy::{Network, Policy};
 use crate::sandbox::{Child, Sandbox, Stdio};
@@ -226,11 +225,34 @@ impl Live {
                 );
             }
         }
+        let delayed = self.topology.nodes.iter().flat_map(|node| &node.interfaces);
+        if let Some(interface) = delayed.clone().find(|one| one.traffic.needs_netem())
+            && !self.has_netem()?
+        {
+            let error = Error::Unsupported {
+                layer: "delay and loss".to_owned(),
+                reason: traffic::NO_NETEM.to_owned(),
+                hint: None,
+            };
+            return refuse(interface.line, error);
+        }
         if self.topology.named && self.owner.is_some() {
             let error = Error::usage("named", "names in /run/netns need root");
             return refuse(1, error);
         }
         Ok(())
+    }
+
+    /// Tried in a namespace like the lab's.
+    fn has_netem(&self) -> Result<bool> {
+        traffic::has_netem_in(&self.make_namespace("a trial")?)
+    }
+
+    fn make_namespace(&self, label: &str) -> Result<Namespace> {
+        match &self.owner {
+            None => Namespace::make_called(label),
+            Some(owner) => Namespace::make_owned(owner.as_fd(), label),
+        }
     }
 
     fn perform(
@@ -332,10 +354,7 @@ impl Live {
     }
 
     fn add_space(&mut self, space: &str, wanted: &State, line: usize) -> Result<()> {
-        let namespace = match &self.owner {
-            None => Namespace::make_called(space)?,
-            Some(owner) => Namespace::make_owned(owner.as_fd(), space)?,
-        };
+        let namespace = self.make_namespace(space)?;
         let connection = namespace.connect()?;
         // Who sends on for others asks for its neighbours by the link's own address, which the kernel
         // would keep to itself for seconds, looking for duplicates that cannot be.
@@ -445,15 +464,23 @@ impl Live {
             Change::Traffic(interface, traffic) => {
                 let index = self.index(space, interface)?;
                 let inside = self.inside(space)?;
-                let requests = shape::requests(index, traffic.as_ref())?;
-                inside
-                    .pending
-                    .extend(requests.into_iter().map(|request| (request, line)));
+                let request = match traffic {
+                    Some(wanted) => traffic::shape(index, wanted),
+                    None => traffic::clear(index),
+                };
+                inside.pending.push((request, line));
                 return Ok(());
             }
             Change::Firewall(firewall) => {
                 let namespace = self.inside(space)?.namespace.clone();
-                return rules::load(&namespace, firewall.as_deref());
+                // The namespace is the lab's alone: nobody else has a table there.
+                let mut script = "flush ruleset\n".to_owned();
+                if let Some(firewall) = firewall {
+                    script.push_str(&firewall.statements.script());
+                    script.push_str(&firewall.nft);
+                    script.push('\n');
+                }
+                return namespace.apply_nft(&script);
             }
             Change::Named(named) => {
                 let lab = self.topology.name.clone();

@@ -20,8 +20,6 @@ mod live;
 pub mod matrix;
 mod outside;
 mod place;
-mod rules;
-mod shape;
 pub mod spec;
 pub mod state;
 pub(crate) mod status;

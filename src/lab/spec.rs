@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::error::Error;
+use crate::netns::firewall::Statement;
+use crate::netns::traffic::{Loss, Rate};
 use crate::policy::spec::{Parsed, duration, invalid};
 
 /// The kernel keeps an interface's name in 16 bytes with a NUL at the end (netdevice(7)).
@@ -186,46 +189,26 @@ pub fn show_mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// What an interface sends at most, in bits a second: `10mbit`.
-pub(super) fn rate(text: &str) -> Parsed<u64> {
-    const UNITS: &[(&str, u64)] = &[
-        ("gbit", 1_000_000_000),
-        ("mbit", 1_000_000),
-        ("kbit", 1_000),
-        ("bit", 1),
-    ];
-    let help = "write a rate as 10mbit, 512kbit or 1gbit";
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let Some((_, factor)) = UNITS.iter().find(|(name, _)| *name == unit) else {
-        return invalid(help);
-    };
-    match number
-        .parse::<u64>()
-        .ok()
-        .and_then(|n| n.checked_mul(*factor))
-    {
-        // The kernel counts in bytes.
-        Some(bits @ 8..) => Ok(bits),
-        _ => invalid(help),
-    }
+/// What an interface sends at most: `10mbit`.
+pub(super) fn rate(text: &str) -> Parsed<Rate> {
+    text.parse().or_else(|error| reason_of(&error))
 }
 
-/// A rate as [`rate`] reads it.
-#[must_use]
-pub fn show_rate(bits: u64) -> String {
-    for (unit, factor) in [
-        ("gbit", 1_000_000_000),
-        ("mbit", 1_000_000),
-        ("kbit", 1_000),
-    ] {
-        if bits >= factor && bits % factor == 0 {
-            return format!("{}{unit}", bits / factor);
-        }
-    }
-    format!("{bits}bit")
+/// How many packets are lost: `0.5%`.
+pub(super) fn loss(text: &str) -> Parsed<Loss> {
+    text.parse().or_else(|error| reason_of(&error))
+}
+
+/// A statement of a firewall, as [`crate::netns::firewall::GRAMMAR`] has it.
+pub(super) fn statement(text: &str) -> Parsed<Statement> {
+    text.parse().or_else(|error| reason_of(&error))
+}
+
+fn reason_of<T>(error: &Error) -> Parsed<T> {
+    invalid(match error {
+        Error::Usage { what, reason } => format!("{what}: {reason}"),
+        other => other.to_string(),
+    })
 }
 
 /// How long a packet is held back.
@@ -235,34 +218,6 @@ pub(super) fn delay(text: &str) -> Parsed<Duration> {
         return invalid("a packet can be held back for a minute at most");
     }
     Ok(delay)
-}
-
-/// How many of a hundred packets are lost, in thousandths: `0.5%`.
-pub(super) fn loss(text: &str) -> Parsed<u32> {
-    let help = "write a loss as 1% or 0.5%, of 100% at most";
-    let Some(number) = text.strip_suffix('%') else {
-        return invalid(help);
-    };
-    let (whole, part) = number.split_once('.').unwrap_or((number, "0"));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    if !digits(whole) || !digits(part) || part.len() > 3 {
-        return invalid(help);
-    }
-    let thousandths = format!("{whole}{part:0<3}").parse::<u32>();
-    match thousandths {
-        Ok(loss @ 1..=100_000) => Ok(loss),
-        _ => invalid(help),
-    }
-}
-
-/// A loss as [`loss`] reads it.
-#[must_use]
-pub fn show_loss(thousandths: u32) -> String {
-    let (whole, part) = (thousandths / 1000, thousandths % 1000);
-    match part {
-        0 => format!("{whole}%"),
-        part => format!("{whole}.{}%", format!("{part:03}").trim_end_matches('0')),
-    }
 }
 
 /// The largest packet of a link. IPv6 needs 1280 (RFC 8200), IPv4 68.
@@ -329,80 +284,6 @@ pub(super) fn route(text: &str) -> Parsed<(IpNet, Via)> {
     Ok((to, via(gateway)?))
 }
 
-/// What a rule does with a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It passes.
-    Accept,
-    /// It is gone.
-    Drop,
-}
-
-/// One of "accept" and "drop".
-pub(super) fn verdict(text: &str) -> Parsed<Verdict> {
-    match text {
-        "accept" => Ok(Verdict::Accept),
-        "drop" => Ok(Verdict::Drop),
-        _ => invalid("write \"accept\" or \"drop\""),
-    }
-}
-
-/// Which packets of a node a rule looks at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Direction {
-    /// Those to the node.
-    Input,
-    /// Those through it.
-    Forward,
-    /// Those from it.
-    Output,
-}
-
-/// Which protocol's packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
-    /// Any.
-    Any,
-    /// ICMP, or ICMPv6.
-    Icmp,
-    /// TCP.
-    Tcp,
-    /// UDP.
-    Udp,
-}
-
-impl Protocol {
-    /// The word for it.
-    #[must_use]
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Any => "any",
-            Self::Icmp => "icmp",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// The packets that a firewall rule is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rule {
-    /// To, through or from the node.
-    pub direction: Direction,
-    /// Of which protocol.
-    pub protocol: Protocol,
-    /// To which ports, first and last.
-    pub ports: Option<(u16, u16)>,
-    /// From where.
-    pub from: Option<IpNet>,
-    /// To where.
-    pub to: Option<IpNet>,
-    /// Come in by which interface.
-    pub inward: Option<String>,
-    /// Going out by which interface.
-    pub outward: Option<String>,
-}
-
 fn ports(text: &str) -> Parsed<(u16, u16)> {
     let (first, last) = text.split_once('-').unwrap_or((text, text));
     let number = |text: &str| {
@@ -416,115 +297,6 @@ fn ports(text: &str) -> Parsed<(u16, u16)> {
             text.escape_debug()
         )),
     }
-}
-
-fn network_or_address(text: &str) -> Parsed<IpNet> {
-    match text.parse::<IpAddr>() {
-        Ok(address) => Ok(address.into()),
-        Err(_) => network(text),
-    }
-}
-
-/// A rule: `[input|forward|output] PROTOCOL [PORTS] [from NET] [to NET] [in IF] [out IF]`.
-pub(super) fn rule(text: &str) -> Parsed<Rule> {
-    let help = "write a rule as [input|forward|output] tcp|udp|icmp|any [PORTS] [from NETWORK] \
-                [to NETWORK] [in INTERFACE] [out INTERFACE]";
-    let mut words = text.split_whitespace().peekable();
-    let direction = match words.peek() {
-        Some(&"forward") => Some(Direction::Forward),
-        Some(&"output") => Some(Direction::Output),
-        Some(&"input") => Some(Direction::Input),
-        _ => None,
-    };
-    if direction.is_some() {
-        words.next();
-    }
-    let protocol = match words.next() {
-        Some("tcp") => Protocol::Tcp,
-        Some("udp") => Protocol::Udp,
-        Some("icmp") => Protocol::Icmp,
-        Some("any") => Protocol::Any,
-        _ => return invalid(help),
-    };
-    let mut rule = Rule {
-        direction: direction.unwrap_or(Direction::Input),
-        protocol,
-        ports: None,
-        from: None,
-        to: None,
-        inward: None,
-        outward: None,
-    };
-    while let Some(word) = words.next() {
-        if word.starts_with(|c: char| c.is_ascii_digit()) && rule.ports.is_none() {
-            if !matches!(protocol, Protocol::Tcp | Protocol::Udp) {
-                return invalid("only tcp and udp have ports");
-            }
-            rule.ports = Some(ports(word)?);
-            continue;
-        }
-        let Some(value) = words.next() else {
-            return invalid(help);
-        };
-        match word {
-            "from" if rule.from.is_none() => rule.from = Some(network_or_address(value)?),
-            "to" if rule.to.is_none() => rule.to = Some(network_or_address(value)?),
-            "in" if rule.inward.is_none() => rule.inward = Some(interface(value)?),
-            "out" if rule.outward.is_none() => rule.outward = Some(interface(value)?),
-            _ => return invalid(help),
-        }
-    }
-    let families: Vec<Family> = [rule.from, rule.to]
-        .into_iter()
-        .flatten()
-        .map(|net| Family::of(net.addr()))
-        .collect();
-    if families.len() == 2 && families[0] != families[1] {
-        return invalid("\"from\" and \"to\" are of two families; no packet is of both");
-    }
-    match rule.direction {
-        Direction::Input if rule.outward.is_some() => {
-            invalid("what is for the node itself goes out by no interface")
-        }
-        Direction::Output if rule.inward.is_some() => {
-            invalid("what the node itself sends came in by no interface")
-        }
-        _ => Ok(rule),
-    }
-}
-
-/// A port of a node that is another's: `tcp 8080 to web:80`, `udp 53 to 10.0.0.2:53`.
-pub(super) fn port_forward(text: &str) -> Parsed<(Protocol, u16, Via, u16)> {
-    let help = "write a forwarded port as \"tcp 8080 to NODE:80\" or \"udp 53 to 10.0.0.2:53\", an \
-                IPv6 address in brackets";
-    let words: Vec<&str> = text.split_whitespace().collect();
-    let [protocol, port, "to", target] = words[..] else {
-        return invalid(help);
-    };
-    let protocol = match protocol {
-        "tcp" => Protocol::Tcp,
-        "udp" => Protocol::Udp,
-        _ => return invalid(help),
-    };
-    let Some((host, target)) = target.rsplit_once(':') else {
-        return invalid(help);
-    };
-    let host = match host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'))
-    {
-        Some(inner) => match inner.parse() {
-            Ok(address) => Via::Address(IpAddr::V6(address)),
-            Err(_) => return invalid(help),
-        },
-        None if host.contains(':') => return invalid(help),
-        None => via(host)?,
-    };
-    let one = |text: &str| match ports(text)? {
-        (first, last) if first == last => Ok(first),
-        _ => invalid("a forwarded port is one port"),
-    };
-    Ok((protocol, one(port)?, host, one(target)?))
 }
 
 /// What is sent to find out whether a node reaches another.
@@ -685,21 +457,9 @@ mod tests {
     }
 
     #[test]
-    fn rates_losses_and_hardware_addresses_read_back() {
-        for text in ["10mbit", "512kbit", "1gbit", "1500bit"] {
-            assert_eq!(show_rate(rate(text).unwrap()), text);
-        }
-        for text in ["1%", "0.5%", "12.125%", "100%"] {
-            assert_eq!(show_loss(loss(text).unwrap()), text);
-        }
+    fn hardware_addresses_read_back() {
         let text = "02:00:5e:10:00:ff";
         assert_eq!(show_mac(mac(text).unwrap()), text);
-        for bad in ["", "7", "1bit", "10Mbit", "99999999999gbit", "-1kbit"] {
-            rate(bad).unwrap_err();
-        }
-        for bad in ["", "%", "0%", "101%", "1", "0.0001%", "1.%", ".5%"] {
-            loss(bad).unwrap_err();
-        }
         for bad in [
             "",
             "03:00:00:00:00:01",
@@ -712,35 +472,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_are_sentences() {
-        let allowed = rule("tcp 80-81 from 10.0.0.0/8 in eth0").unwrap();
-        assert_eq!(allowed.direction, Direction::Input);
-        assert_eq!(allowed.ports, Some((80, 81)));
-        assert_eq!(
-            rule("forward any to fd00::1").unwrap().direction,
-            Direction::Forward
-        );
-        for bad in [
-            "",
-            "tcp 0",
-            "tcp 99999",
-            "icmp 80",
-            "tcp 81-80",
-            "tcp from",
-            "any out eth0",
-            "output any in eth0",
-            "tcp 80 80",
-            "tcp from 10.0.0.1 to fd00::1",
-            "tcp 80; drop",
-            "tcp in \"eth0\"",
-            "sctp 5",
-        ] {
-            rule(bad).unwrap_err();
-        }
-    }
-
-    #[test]
-    fn claims_and_ports_are_sentences() {
+    fn claims_are_sentences() {
         assert_eq!(claim("a -> b tcp 80").unwrap().probe, Probe::Tcp(80));
         assert!(claim("* <-> b").unwrap().both_ways);
         assert_eq!(
@@ -758,23 +490,6 @@ mod tests {
         ] {
             claim(bad).unwrap_err();
         }
-        assert_eq!(
-            port_forward("tcp 8080 to [fd00::1]:80").unwrap(),
-            (
-                Protocol::Tcp,
-                8080,
-                Via::Address("fd00::1".parse().unwrap()),
-                80
-            )
-        );
-        for bad in [
-            "tcp 80 to web",
-            "tcp 80 to fd00::1:80",
-            "icmp 1 to a:1",
-            "tcp 1-2 to a:1",
-        ] {
-            port_forward(bad).unwrap_err();
-        }
     }
 
     proptest! {
@@ -782,7 +497,7 @@ mod tests {
         fn no_text_makes_a_parser_panic(text in ".{0,40}") {
             let _ = (name(&text), end(&text), address(&text), network(&text), mac(&text));
             let _ = (rate(&text), delay(&text), loss(&text), mtu(&text), sysctl(&text));
-            let _ = (route(&text), rule(&text), port_forward(&text), claim(&text));
+            let _ = (route(&text), statement(&text), claim(&text));
         }
     }
 }

@@ -12,7 +12,8 @@ use ipnet::IpNet;
 use super::assign::mac_of;
 use super::difference::Action;
 use super::spec::Family;
-use super::topology::{Command, Firewall, Join, Route, Topology, Traffic};
+use super::topology::{Command, Firewall, Join, Route, Topology};
+use crate::netns::traffic::Shape;
 
 /// The space that bridges of no node are in. No node can be called so.
 pub const SWITCH: &str = "~switch";
@@ -42,7 +43,7 @@ pub struct Space {
     /// Other kernel settings.
     pub sysctl: BTreeMap<String, String>,
     /// What holds up what interfaces send.
-    pub traffic: BTreeMap<String, Traffic>,
+    pub traffic: BTreeMap<String, Shape>,
     /// What is let through.
     pub firewall: Option<Firewall>,
     /// The host's interface that it reaches the outside by.
@@ -136,7 +137,7 @@ impl State {
                     Join::Port(_) => faults.down.contains(&(number, place)),
                     Join::Bridge(_) => false,
                 };
-                if interface.traffic != Traffic::default() {
+                if interface.traffic != Shape::default() {
                     space.traffic.insert(name.clone(), interface.traffic);
                 }
                 // What the kernel forgets when an interface goes down is not there.
@@ -329,7 +330,7 @@ pub enum Change {
     /// Set a kernel setting.
     Sysctl(String, String),
     /// Hold up what an interface sends, or no longer.
-    Traffic(String, Option<Traffic>),
+    Traffic(String, Option<Shape>),
     /// Replace the firewall, or take it away.
     Firewall(Option<Box<Firewall>>),
     /// Replace what commands that start from now on see.

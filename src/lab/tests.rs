@@ -174,8 +174,8 @@ fn every_mistake_is_reported_at_its_line() {
             "lab.toml:2:11: 10.0.0.1 is in no network of node \"a\"".to_owned(),
         ),
         (
-            "[nodes.a]\n[nodes.a.firewall]\nallow = [\"tcp 80 in eth9\"]",
-            "lab.toml:3:10: node \"a\" has no interface \"eth9\"".to_owned(),
+            "[nodes.a]\nfirewall = [\"default input drop\",\n\"allow input tcp 80 in eth9\"]",
+            "lab.toml:3:1: node \"a\" has no interface \"eth9\"".to_owned(),
         ),
         (
             "[nodes.a]\n[[nodes.a.run]]\npolicy = \"worker\"",
@@ -314,7 +314,7 @@ fn some_file() -> impl Strategy<Value = String> {
                 text.push_str("sysctl = { \"net.ipv4.tcp_ecn\" = \"1\" }\n");
             }
             if *kind == 1 {
-                text.push_str("firewall = { input = \"drop\", allow = [\"tcp 80\"] }\n");
+                text.push_str("firewall = [\"default input drop\", \"allow input tcp 80\"]\n");
             }
             if *kind == 2 {
                 text.push_str("run = [{ command = [\"sleep\", \"9\"] }]\n");

@@ -4,17 +4,18 @@
 //! [`super::state`]'s. A mistake is reported with its line before anything is made.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use ipnet::IpNet;
 
 use super::assign;
-use super::file::{self, File, Shaper, Sited};
-use super::spec::{self, Direction, Family, Probe, Protocol, Rule, Verdict, Via, Who};
+use super::file::{self, File, Sited};
+use super::spec::{self, Family, Probe, Via, Who};
 use crate::document::{Fault, Faulty};
 use crate::error::Result;
+use crate::netns::firewall::{self, Firewall as Rules, Statement};
+use crate::netns::traffic::Shape;
 use crate::policy::spec as values;
 
 /// A validated lab.
@@ -66,7 +67,7 @@ pub struct Node {
 }
 
 /// One interface of a node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -77,7 +78,7 @@ pub struct Interface {
     /// Its addresses.
     pub addresses: Vec<IpNet>,
     /// What it sends is held up by this.
-    pub traffic: Traffic,
+    pub traffic: Shape,
     /// What it is plugged into.
     pub join: Join,
 }
@@ -91,29 +92,6 @@ pub enum Join {
     Port(usize),
     /// It is this bridge itself.
     Bridge(usize),
-}
-
-/// How an interface's sending is held up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Bits a second.
-    pub rate: Option<u64>,
-    /// How the rate is kept to.
-    pub shaper: Shaper,
-    /// How long packets are held back.
-    pub delay: Option<Duration>,
-    /// How much that varies.
-    pub jitter: Option<Duration>,
-    /// How many are lost, in thousandths of a hundredth.
-    pub loss: Option<u32>,
-}
-
-impl Traffic {
-    /// Whether it needs the kernel's netem.
-    #[must_use]
-    pub const fn needs_netem(&self) -> bool {
-        self.delay.is_some() || self.loss.is_some()
-    }
 }
 
 /// A cable.
@@ -158,29 +136,10 @@ pub struct Route {
 /// What a node lets through.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Firewall {
-    /// What becomes of what no rule is for.
-    pub otherwise: BTreeMap<Direction, Verdict>,
-    /// What passes.
-    pub allow: Vec<Rule>,
-    /// What does not, whatever is allowed.
-    pub deny: Vec<Rule>,
-    /// Interfaces on which what goes out gets the node's address.
-    pub masquerade: Vec<String>,
-    /// Ports that are another's.
-    pub port_forwards: Vec<PortForward>,
-    /// Rules in nft's words.
-    pub nft: Option<String>,
-}
-
-/// A port that is another node's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PortForward {
-    /// TCP or UDP.
-    pub protocol: Protocol,
-    /// The node's port.
-    pub port: u16,
-    /// Whose it is, one for each family.
-    pub to: Vec<SocketAddr>,
+    /// In our words.
+    pub statements: Rules,
+    /// And in nft's.
+    pub nft: String,
 }
 
 /// A command that runs as long as the lab is up.
@@ -364,7 +323,11 @@ impl Building {
                 files: node.files.iter().map(|pair| pair.value.clone()).collect(),
                 uplink: node.uplink.as_ref().map(|uplink| uplink.value.clone()),
                 firewall: None,
-                firewall_line: node.firewall.as_ref().map_or(line, |site| self.line(site)),
+                firewall_line: match (node.firewall.first(), &node.nft) {
+                    (Some(first), _) => self.line(first),
+                    (None, Some(nft)) => self.line(nft),
+                    (None, None) => line,
+                },
                 commands: node.run.iter().map(command).collect(),
                 command_lines: node.run.iter().map(|run| self.line(run)).collect(),
             });
@@ -380,10 +343,7 @@ impl Building {
         self.give_addresses(file)?;
         for (number, node) in file.nodes.iter().enumerate() {
             self.routes(number, node)?;
-            if let Some(firewall) = &node.firewall {
-                let firewall = self.firewall(number, firewall)?;
-                self.topology.nodes[number].firewall = Some(firewall);
-            }
+            self.topology.nodes[number].firewall = self.firewall(number, node)?;
         }
         self.groups(file)?;
         self.claims(file)?;
@@ -403,9 +363,8 @@ impl Building {
 
     fn plug_in(&mut self, end: &file::End, join: Join) -> Faulty<(usize, usize)> {
         let node = self.find(&end.node)?;
-        let traffic = Traffic {
+        let traffic = Shape {
             rate: end.rate,
-            shaper: end.shaper,
             delay: end.delay,
             jitter: end.jitter.as_ref().map(|jitter| jitter.value),
             loss: end.loss,
@@ -485,7 +444,7 @@ impl Building {
                 line,
                 mac: [0; 6],
                 addresses: Vec::new(),
-                traffic: Traffic::default(),
+                traffic: Shape::default(),
                 join: Join::Bridge(number),
             });
             home = Some(node);
@@ -692,84 +651,93 @@ impl Building {
         }
     }
 
-    fn firewall(&self, number: usize, firewall: &Sited<file::Firewall>) -> Faulty<Firewall> {
-        let node = &self.topology.nodes[number];
-        let written = &firewall.value;
-        let known = |name: &str| {
-            node.interfaces
-                .iter()
-                .any(|interface| interface.name == name)
-                || node.uplink.is_some() && name == super::UPLINK
-        };
-        let unknown = |name: &str| {
-            let names = node
-                .interfaces
-                .iter()
-                .map(|interface| interface.name.as_str());
-            format!(
-                "node \"{}\" has no interface \"{name}\"{}",
-                node.name,
-                values::advice(name, names)
-            )
-        };
-        for rule in written.allow.iter().chain(&written.deny) {
-            let named = [&rule.value.inward, &rule.value.outward];
-            if let Some(name) = named.into_iter().flatten().find(|name| !known(name)) {
-                return Err(rule.fault(unknown(name)));
+    fn firewall(&self, number: usize, node: &file::Node) -> Faulty<Option<Firewall>> {
+        if node.firewall.is_empty() && node.nft.is_none() {
+            return Ok(None);
+        }
+        let mut statements = Vec::new();
+        for written in &node.firewall {
+            for text in self.with_addresses(number, &written.value) {
+                let statement = spec::statement(&text);
+                let statement = statement.map_err(|reason| written.fault(reason.to_string()))?;
+                self.refuse_unknown_links(number, &statement)
+                    .map_err(|reason| written.fault(reason))?;
+                statements.push(statement);
             }
         }
-        if let Some(name) = written.masquerade.iter().find(|name| !known(&name.value)) {
-            return Err(name.fault(unknown(&name.value)));
-        }
-        let mut port_forwards: Vec<PortForward> = Vec::new();
-        for forward in &written.port_forwards {
-            let (protocol, port, via, target) = &forward.value;
-            if port_forwards
-                .iter()
-                .any(|known| (known.protocol, known.port) == (*protocol, *port))
-            {
-                let protocol = protocol.word();
-                return Err(forward.fault(format!("{protocol} port {port} is forwarded already")));
-            }
-            let addresses = match via {
-                Via::Address(address) => vec![*address],
-                Via::Node(name) => {
-                    let name = Sited {
-                        value: name.clone(),
-                        at: forward.at,
-                    };
-                    self.topology.addresses_of(number, self.find(&name)?)
-                }
+        Ok(Some(Firewall {
+            statements: statements.into_iter().collect(),
+            nft: node
+                .nft
+                .as_ref()
+                .map_or_else(String::new, |nft| nft.value.clone()),
+        }))
+    }
+
+    /// A statement for each address of the node that "to NODE:PORT" names; others as they are.
+    fn with_addresses(&self, number: usize, text: &str) -> Vec<String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let place = words
+            .windows(2)
+            .position(|pair| pair[0] == "to")
+            .map(|to| to + 1);
+        let named = place.and_then(|place| {
+            let (name, port) = words[place].rsplit_once(':')?;
+            Some((place, self.topology.node(name)?, port))
+        });
+        let Some((place, node, port)) = named else {
+            return vec![text.to_owned()];
+        };
+        let addresses = self.topology.addresses_of(number, node).into_iter();
+        let statements = addresses.map(|address| {
+            let target = match address {
+                IpAddr::V4(address) => format!("{address}:{port}"),
+                IpAddr::V6(address) => format!("[{address}]:{port}"),
             };
-            if addresses.is_empty() {
-                return Err(forward.fault("that node has no address"));
+            let mut words = words.clone();
+            words[place] = &target;
+            words.join(" ")
+        });
+        statements.collect()
+    }
+
+    fn refuse_unknown_links(
+        &self,
+        number: usize,
+        statement: &Statement,
+    ) -> std::result::Result<(), String> {
+        let named = match statement {
+            Statement::Default { .. } => Vec::new(),
+            Statement::Rule { wanted, .. } => vec![&wanted.input, &wanted.output],
+            Statement::Dnat { input, .. } => vec![input],
+            Statement::Masquerade { output, .. } => {
+                return self.refuse_unknown_link(number, output);
             }
-            port_forwards.push(PortForward {
-                protocol: *protocol,
-                port: *port,
-                to: addresses
-                    .into_iter()
-                    .map(|address| SocketAddr::new(address, *target))
-                    .collect(),
-            });
+        };
+        let mut named = named.into_iter().flatten();
+        named.try_for_each(|link| self.refuse_unknown_link(number, link))
+    }
+
+    fn refuse_unknown_link(
+        &self,
+        number: usize,
+        link: &firewall::Interface,
+    ) -> std::result::Result<(), String> {
+        let node = &self.topology.nodes[number];
+        let name = link.to_string();
+        let mut names = node
+            .interfaces
+            .iter()
+            .map(|interface| interface.name.as_str());
+        let uplink = node.uplink.is_some() && name == super::UPLINK;
+        if uplink || name == "lo" || names.clone().any(|known| known == name) {
+            return Ok(());
         }
-        let plain = |rules: &[Sited<Rule>]| rules.iter().map(|rule| rule.value.clone()).collect();
-        Ok(Firewall {
-            otherwise: BTreeMap::from([
-                (Direction::Input, written.input),
-                (Direction::Forward, written.forward),
-                (Direction::Output, written.output),
-            ]),
-            allow: plain(&written.allow),
-            deny: plain(&written.deny),
-            masquerade: written
-                .masquerade
-                .iter()
-                .map(|name| name.value.clone())
-                .collect(),
-            port_forwards,
-            nft: written.nft.clone(),
-        })
+        Err(format!(
+            "node \"{}\" has no interface \"{name}\"{}",
+            node.name,
+            values::advice(&name, &mut names)
+        ))
     }
 
     fn groups(&mut self, file: &File) -> Faulty<()> {

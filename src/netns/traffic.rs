@@ -263,7 +263,11 @@ fn saturating(number: u64) -> u32 {
 /// # Errors
 /// When there is no namespace to try it in.
 pub fn has_netem() -> Result<bool> {
-    let namespace = Namespace::make()?;
+    has_netem_in(&Namespace::make()?)
+}
+
+/// The same, tried in `namespace`, whose `lo` is nobody's yet.
+pub(crate) fn has_netem_in(namespace: &Namespace) -> Result<bool> {
     let mut network = namespace.connect()?;
     let wanted = Shape {
         delay: Some(Duration::from_millis(1)),
