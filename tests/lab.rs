@@ -600,3 +600,17 @@ fn killed_at_any_moment_it_leaves_nothing() {
         soon("something is left", clean);
     });
 }
+
+#[test]
+fn the_example_of_a_partition_does_what_it_says() {
+    let example = support::example("lab_partition");
+    each_user(|user| {
+        let output = user.command(&example).output().unwrap();
+        assert_eq!(
+            success(user, &output),
+            "together: each of the three sees all\n\
+             partition: one is alone, two and three are a quorum\n\
+             healed: each of the three sees all"
+        );
+    });
+}
