@@ -59,6 +59,20 @@ pub const NETNS_TABLE: &[(&str, &str)] = &[
     ),
 ];
 
+/// The same for `sandbox lab`.
+pub const LAB_TABLE: &[(&str, &str)] = &[
+    ("0", "it was done; of check: everything is as claimed"),
+    ("1", "of check: something is not as claimed"),
+    (
+        "125",
+        "it was not done, and nothing is half done: the message says why",
+    ),
+    (
+        "other",
+        "of exec: the command's own, as sandbox(1) lists them",
+    ),
+];
+
 /// The status for a command that signal `signal` killed.
 #[must_use]
 pub fn for_signal(signal: i32) -> u8 {

@@ -22,7 +22,7 @@ fn printed(arguments: &[&str]) -> String {
 }
 
 /// All pages, as `sandbox man --dir` writes them.
-fn pages() -> [(&'static str, String); 4] {
+fn pages() -> [(&'static str, String); 5] {
     let dir = tempfile::tempdir().unwrap();
     printed(&["man", "--dir", dir.path().to_str().unwrap()]);
     let names: BTreeSet<_> = std::fs::read_dir(dir.path())
@@ -35,6 +35,7 @@ fn pages() -> [(&'static str, String); 4] {
             .map(|name| name.as_os_str())
             .collect::<Vec<_>>(),
         [
+            OsStr::new("sandbox-lab.1"),
             OsStr::new("sandbox-netns.1"),
             OsStr::new("sandbox-policy.5"),
             OsStr::new("sandbox-serve.1"),
@@ -45,6 +46,7 @@ fn pages() -> [(&'static str, String); 4] {
         "sandbox.1",
         "sandbox-serve.1",
         "sandbox-netns.1",
+        "sandbox-lab.1",
         "sandbox-policy.5",
     ]
     .map(|name| {
@@ -208,6 +210,7 @@ fn every_exit_status_is_in_the_page() {
         ("sandbox.1", sandbox::exit::TABLE),
         ("sandbox-serve.1", sandbox::exit::SERVE_TABLE),
         ("sandbox-netns.1", sandbox::exit::NETNS_TABLE),
+        ("sandbox-lab.1", sandbox::exit::LAB_TABLE),
     ] {
         let page = page(name);
         let statuses = plain(section(&page, "EXIT STATUS"));

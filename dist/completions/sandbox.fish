@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sandbox_global_optspecs
-    string join \n policy= require= best-effort net= allow= deny= inspect= publish= max-bytes= max-rate= proxy-env= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
+    string join \n policy= require= best-effort net= allow= deny= inspect= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
 end
 
 function __fish_sandbox_needs_command
@@ -33,10 +33,6 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the comma
 complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
-complete -c sandbox -n "__fish_sandbox_needs_command" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
-complete -c sandbox -n "__fish_sandbox_needs_command" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
-complete -c sandbox -n "__fish_sandbox_needs_command" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
-complete -c sandbox -n "__fish_sandbox_needs_command" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -92,6 +88,8 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -s h -l help -d 'Print hel
 complete -c sandbox -n "__fish_sandbox_needs_command" -s V -l version -d 'Print version'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "run" -d 'Run a command; the word "run" may be left out'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "serve" -d 'Accept connections and hand them to sandboxed workers'
+complete -c sandbox -n "__fish_sandbox_needs_command" -a "netns" -d 'Make namespaces with names, and links, addresses and rules in them'
+complete -c sandbox -n "__fish_sandbox_needs_command" -a "lab" -d 'Make networks of many nodes from a file, look at them, try them'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "policy" -d 'Say what policies there are and what one means'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "doctor" -d 'Say what this host can give, what is missing, and the remedy'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "selftest" -d 'Try the known escapes inside such a sandbox'
@@ -106,10 +104,6 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let th
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -185,10 +179,6 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let 
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -241,6 +231,402 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow-unsafe-f
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "add" -d 'Make namespaces with names'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "attach" -d 'Give a namespace that there is a name'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "list" -d 'List the names, with the number and the processes of each namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "ls" -d 'List the names, with the number and the processes of each namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "delete" -d 'Take names away; processes in a namespace keep it alive'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "del" -d 'Take names away; processes in a namespace keep it alive'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "identify" -d 'Say which names the namespace of a process has'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "pids" -d 'List the processes in a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "set" -d 'Give a namespace a number, by which the caller\'s namespace calls it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "monitor" -d 'Tell when names come and go, until interrupted'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "exec" -d 'Run a command in a namespace, confined as by "sandbox run"'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "show" -d 'Print the links, addresses, routes, rules and neighbours of a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "veth" -d 'Join two namespaces, or two ends in one, by a wire: a veth pair'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "link" -d 'Make, change, move and delete links'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "address" -d 'Give addresses to a link, or take them away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "addr" -d 'Give addresses to a link, or take them away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "route" -d 'Add, replace and delete routes'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "rule" -d 'Add and delete rules that choose a table of routes'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "neighbour" -d 'Say which hardware address a neighbour has, or forget it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "sysctl" -d 'Read or write settings of a namespace\'s network'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "firewall" -d 'Set, show and clear the firewall of a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "shape" -d 'Slow down what a link sends, delay it, or lose some of it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from attach" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from attach" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from attach" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from attach" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from attach" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from list" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ls" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ls" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -l all -d 'Take every name away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from delete" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -l all -d 'Take every name away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from del" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from identify" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from identify" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from identify" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from identify" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from identify" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from pids" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from pids" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from pids" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from pids" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from pids" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from set" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from set" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from set" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from set" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from set" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
+standard\t''
+full\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
+yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l share -d 'Share the NAMESPACES with the host instead of making fresh ones' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l proc -d 'Whose /proc the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l sys -d 'Whose /sys the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l dev -d 'Whose /dev the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l read-only -d 'Make PATH and everything below it read-only' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l read-write -d 'Keep PATH writable below a read-only tree' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l hide -d 'Cover PATH, a directory or file, with nothing' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l hide-sockets -d 'Hide the host\'s Unix sockets that have a path' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l private-tmp -d 'Give the command an empty /tmp and /var/tmp of its own' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l seccomp -d 'Filter system calls by PROFILE, by the profile in FILE, or not at all' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l cap-add -d 'Keep the capability CAP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l user -d 'Run the command as USER' -r -f -a "(__fish_complete_users)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l group -d 'Run the command as GROUP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l chdir -d 'Start the command in the directory PATH' -r -f -a "(__fish_complete_directories)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l hostname -d 'Call the host NAME inside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l as-pid-1 -d 'Make the command process 1 itself' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l new-session -d 'Start the command in a new session, without the terminal' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l env -d 'Set the variable NAME to VALUE, or pass on the caller\'s NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l unset-env -d 'Remove the variable NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l clear-env -d 'Start from an empty environment' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l keep-env -d 'With --clear-env, keep the variable NAME all the same' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l limit -d 'Set a resource limit as NAME=SOFT or NAME=SOFT:HARD' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l cgroup -d 'Limit the sandbox as a whole: memory=SIZE,pids=N,cpu=N' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l timeout -d 'End everything after DURATION, with exit status 124' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l kill-after -d 'Wait DURATION between SIGTERM and SIGKILL when --timeout runs out' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l pass-fd -d 'Pass the open descriptor N, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l listen -d 'Listen on ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l connect -d 'Connect to ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l receive-from -d 'Take connected sockets from a broker listening on unix:PATH' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l events -d 'Write events as JSON lines to FILE or to the open descriptor N' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l dry-run -d 'Print what would be done, as text or JSON, and run nothing' -r -f -a "text\t''
+json\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l unconfined -d 'Run the command with all the caller\'s rights, as "ip netns exec" does'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l best-effort -d 'Run with less protection where this host cannot give all'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l stdin-socket -d 'Make the first passed socket standard input and output too'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l allow-unsafe-fd -d 'Pass descriptors of kinds that can lead out of the sandbox'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l timing -d 'Print the microseconds that each step of the launch took'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from show" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from show" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from show" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from show" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from show" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -l mtu -d 'The largest packet that both ends carry, in bytes' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -l up -d 'Bring both ends up'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from veth" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -f -a "add" -d 'Make a link; "netns veth" makes two ends of a wire'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -f -a "set" -d 'Change a link'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -f -a "delete" -d 'Delete a link; of a wire, both ends'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from link" -f -a "del" -d 'Delete a link; of a wire, both ends'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from address" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from address" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from address" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from address" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from address" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from addr" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from addr" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from addr" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from addr" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from addr" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l via -d 'The next router' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l link -d 'The link it goes out by' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l source -d 'The source address of what is sent from here' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l metric -d 'The smaller number wins' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l table -d 'The table; default: 254, the main one' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l kind -d 'What is done: unicast, local, blackhole, unreachable or prohibit' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l onlink -d 'The next router is on the link, though no address says so'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from route" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l from -d 'For packets from this network' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l to -d 'For packets to this network' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l input -d 'For packets that came in by this link' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l output -d 'For packets that go out by this link' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l mark -d 'For packets with this mark' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l priority -d 'The smaller number comes first' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l table -d 'The table that is looked up' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l ipv6 -d 'For IPv6, where no network says so'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from rule" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from neighbour" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from neighbour" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from neighbour" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from neighbour" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from neighbour" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from sysctl" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from sysctl" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from sysctl" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from sysctl" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from sysctl" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "set" -d 'Put a firewall in place of the one that was set before'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "nft" -d 'Run a script in the language of nft(8) in a namespace, all or nothing'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "show" -d 'Print every table of a namespace, as nft(8) does'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "clear" -d 'Take the firewall away that was set; other tables stay'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l rate -d 'Send no more than RATE: a number with kbit, mbit or gbit' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l delay -d 'Send each packet later by TIME, as 20ms; needs a kernel with netem' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l jitter -d 'Give or take TIME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l loss -d 'Lose this share of packets, as 0.5%; needs a kernel with netem' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "up" -d 'Make what a file says; of a lab that is up only what differs'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "down" -d 'Take a lab away, with all that runs in it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "list" -d 'List the labs of this user'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "ls" -d 'List the labs of this user'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "exec" -d 'Run a command in a node, confined as by "sandbox run"'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "status" -d 'Print a lab\'s links, addresses, traffic and commands'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "graph" -d 'Draw a file\'s lab, as text or as a picture'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "check" -d 'Try who reaches whom; the status is 1 if anything is not as claimed'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "partition" -d 'Cut parts of a lab off from each other'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "unplug" -d 'Unplug the cable of a node\'s interface'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "plug" -d 'Plug the cable of a node\'s interface in again'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and not __fish_seen_subcommand_from up down list ls exec status graph check partition unplug plug heal" -f -a "heal" -d 'Undo partitions, and plug every cable in'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from up" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from up" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from up" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from up" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from up" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from down" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from down" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from down" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from down" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from down" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from list" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from list" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from list" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from list" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
+standard\t''
+full\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
+yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l share -d 'Share the NAMESPACES with the host instead of making fresh ones' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l proc -d 'Whose /proc the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l sys -d 'Whose /sys the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l dev -d 'Whose /dev the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l read-only -d 'Make PATH and everything below it read-only' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l read-write -d 'Keep PATH writable below a read-only tree' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l hide -d 'Cover PATH, a directory or file, with nothing' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l hide-sockets -d 'Hide the host\'s Unix sockets that have a path' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l private-tmp -d 'Give the command an empty /tmp and /var/tmp of its own' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l seccomp -d 'Filter system calls by PROFILE, by the profile in FILE, or not at all' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l cap-add -d 'Keep the capability CAP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l user -d 'Run the command as USER' -r -f -a "(__fish_complete_users)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l group -d 'Run the command as GROUP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l chdir -d 'Start the command in the directory PATH' -r -f -a "(__fish_complete_directories)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l hostname -d 'Call the host NAME inside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l as-pid-1 -d 'Make the command process 1 itself' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l new-session -d 'Start the command in a new session, without the terminal' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l env -d 'Set the variable NAME to VALUE, or pass on the caller\'s NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l unset-env -d 'Remove the variable NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l clear-env -d 'Start from an empty environment' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l keep-env -d 'With --clear-env, keep the variable NAME all the same' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l limit -d 'Set a resource limit as NAME=SOFT or NAME=SOFT:HARD' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l cgroup -d 'Limit the sandbox as a whole: memory=SIZE,pids=N,cpu=N' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l timeout -d 'End everything after DURATION, with exit status 124' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l kill-after -d 'Wait DURATION between SIGTERM and SIGKILL when --timeout runs out' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l pass-fd -d 'Pass the open descriptor N, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l listen -d 'Listen on ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l connect -d 'Connect to ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l receive-from -d 'Take connected sockets from a broker listening on unix:PATH' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l events -d 'Write events as JSON lines to FILE or to the open descriptor N' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l dry-run -d 'Print what would be done, as text or JSON, and run nothing' -r -f -a "text\t''
+json\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l best-effort -d 'Run with less protection where this host cannot give all'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l stdin-socket -d 'Make the first passed socket standard input and output too'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l allow-unsafe-fd -d 'Pass descriptors of kinds that can lead out of the sandbox'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l timing -d 'Print the microseconds that each step of the launch took'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from status" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from status" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from status" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from status" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -l svg -d 'Print a picture, as SVG'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from graph" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -l wait -d 'Wait TIME for an answer' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from partition" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from partition" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from partition" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from partition" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from partition" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from unplug" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from unplug" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from unplug" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from unplug" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from unplug" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from plug" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from plug" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from plug" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from plug" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from plug" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from heal" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from heal" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from heal" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from heal" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from heal" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand policy; and not __fish_seen_subcommand_from list show check explain test diff" -l json -d 'Print JSON'
@@ -304,10 +690,6 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'L
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"

@@ -20,8 +20,8 @@ use crate::step::Step;
 pub(crate) struct ManArgs {
     /// Write all pages into the directory DIR
     ///
-    /// sandbox.1, sandbox-serve.1, sandbox-netns.1 and sandbox-policy.5; files of these names are replaced. Without it,
-    /// sandbox(1) is printed.
+    /// sandbox.1, sandbox-serve.1, sandbox-netns.1, sandbox-lab.1 and sandbox-policy.5; files of these
+    /// names are replaced. Without it, sandbox(1) is printed.
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     dir: Option<PathBuf>,
 }
@@ -40,6 +40,7 @@ impl ManArgs {
             ("sandbox.1", sandbox_page()),
             ("sandbox-serve.1", serve_page()),
             ("sandbox-netns.1", netns_page()),
+            ("sandbox-lab.1", lab_page()),
             ("sandbox-policy.5", policy_page()),
         ] {
             let path = dir.join(name);
@@ -161,30 +162,59 @@ fn serve_page() -> String {
 
 /// sandbox-netns(1).
 fn netns_page() -> String {
+    verbs_page(&Verbs {
+        subcommand: "netns",
+        purpose: "named network namespaces, and what is in them",
+        description: include_str!("../../docs/man/netns-description.roff"),
+        statuses: exit::NETNS_TABLE,
+        rest: include_str!("../../docs/man/netns-rest.roff"),
+    })
+}
+
+/// sandbox-lab(1).
+fn lab_page() -> String {
+    verbs_page(&Verbs {
+        subcommand: "lab",
+        purpose: "networks of many nodes, declared in a file",
+        description: include_str!("../../docs/man/lab-description.roff"),
+        statuses: exit::LAB_TABLE,
+        rest: include_str!("../../docs/man/lab-rest.roff"),
+    })
+}
+
+/// What the page of a subcommand that has verbs of its own is made from.
+struct Verbs {
+    subcommand: &'static str,
+    purpose: &'static str,
+    description: &'static str,
+    statuses: &'static [(&'static str, &'static str)],
+    rest: &'static str,
+}
+
+fn verbs_page(verbs: &Verbs) -> String {
     let mut command = super::command();
     command.build();
-    let mut page = Page::new("SANDBOX-NETNS", 1);
+    let name = verbs.subcommand;
+    let mut page = Page::new(&format!("SANDBOX-{}", name.to_uppercase()), 1);
     page.section("NAME");
     page.add(|roff| {
-        roff.text([roman(
-            "sandbox-netns - named network namespaces, and what is in them",
-        )]);
+        roff.text([roman(format!("sandbox-{name} - {}", verbs.purpose))]);
     });
-    page.fragment(include_str!("../../docs/man/netns-description.roff"));
+    page.fragment(verbs.description);
     page.section("VERBS");
-    if let Some(netns) = command.find_subcommand("netns") {
-        for argument in shown(netns).filter(|argument| argument.get_long() == Some("json")) {
+    if let Some(subcommand) = command.find_subcommand(name) {
+        for argument in shown(subcommand).filter(|argument| argument.get_long() == Some("json")) {
             argument_entry(&mut page, argument);
         }
-        for verb in netns.get_subcommands() {
-            subcommand_entry(&mut page, "sandbox netns", verb);
+        for verb in subcommand.get_subcommands() {
+            subcommand_entry(&mut page, &format!("sandbox {name}"), verb);
         }
     }
     page.section("EXIT STATUS");
-    for (status, meaning) in exit::NETNS_TABLE {
+    for (status, meaning) in verbs.statuses {
         page.entry(vec![bold(*status)], &[&sentence(meaning)]);
     }
-    page.fragment(include_str!("../../docs/man/netns-rest.roff"));
+    page.fragment(verbs.rest);
     page.0
 }
 
@@ -330,9 +360,9 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
             roff.control("IP", []).text([roman(rest)]);
         });
     }
-    if name == "sandbox netns" {
+    if let Some(own @ ("netns" | "lab")) = name.strip_prefix("sandbox ") {
         page.add(|roff| {
-            let rest = roman("Its verbs are told in sandbox-netns(1).");
+            let rest = roman(format!("Its verbs are told in sandbox-{own}(1)."));
             roff.control("IP", []).text([rest]);
         });
         return;
