@@ -44,7 +44,7 @@ pub mod worker;
 
 pub use broker::Broker;
 pub use error::{Error, Result};
-pub use lab::Lab;
+pub use lab::{Lab, RunningLab};
 pub use policy::{Network as Net, Policy};
 pub use sandbox::{Child, Sandbox, Stdio};
 pub use step::Step;

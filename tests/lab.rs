@@ -614,3 +614,92 @@ fn the_example_of_a_partition_does_what_it_says() {
         );
     });
 }
+
+/// A network beside the host, made with ip(8): an uplink, and a namespace behind it.
+struct Outside {
+    uplink: String,
+    name: String,
+}
+
+impl Outside {
+    fn new() -> Self {
+        let mark = std::process::id() % 100_000;
+        let (uplink, name) = (format!("lab{mark}"), format!("lab-outside{mark}"));
+        for words in [
+            format!("netns add {name}"),
+            format!("link add {uplink} type veth peer name eth0 netns {name}"),
+            format!("link set {uplink} up"),
+            format!("addr add 198.51.100.1/30 dev {uplink}"),
+            format!("-n {name} link set eth0 up"),
+            format!("-n {name} addr add 198.51.100.2/30 dev eth0"),
+        ] {
+            let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+            assert!(status.success(), "ip {words}");
+        }
+        Self { uplink, name }
+    }
+}
+
+impl Drop for Outside {
+    fn drop(&mut self) {
+        for words in [
+            format!("link del {}", self.uplink),
+            format!("netns del {}", self.name),
+        ] {
+            let _ = Command::new("ip").args(words.split(' ')).status();
+        }
+    }
+}
+
+#[test]
+fn an_uplink_leads_outside_and_is_gone_with_the_lab_or_after_its_keeper() {
+    let Some(root) = users().iter().find(|user| user.is_root()) else {
+        return;
+    };
+    if !have("ip") || !have("nft") {
+        return;
+    }
+    let outside = Outside::new();
+    let lab = format!(
+        "{}[nodes.gateway]\nuplink = \"{}\"\nforward = true\n\
+         firewall = [\"masquerade out nat0\"]\n\
+         [nodes.inner]\ndefault = \"gateway\"\n\
+         [[links]]\nends = [\"gateway\", \"inner\"]\nnetwork = \"n\"\n\
+         [check]\nreachable = [\"gateway -> 198.51.100.2\", \"inner -> 198.51.100.2\"]\n\
+         unreachable = [\"inner -> 198.51.100.1\"]\n",
+        "[networks.n]\nipv4 = \"10.9.0.0/24\"\n", outside.uplink
+    );
+    let file = File::new(root, "up", &lab);
+    let left = || {
+        let rules = Command::new("nft")
+            .args(["list", "tables"])
+            .output()
+            .unwrap();
+        let links = Command::new("ip").args(["-br", "link"]).output().unwrap();
+        let found = text(&rules.stdout).matches("sandbox_nat_").count()
+            + text(&links.stdout).matches("nat-").count();
+        let records = fs::read_dir("/run/sandbox/nat")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let ours =
+            |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&file.name);
+        (found, records.filter(ours).count())
+    };
+    let before = left();
+    file.up();
+    let checked = file.check();
+    assert!(checked.status.success(), "{}", text(&checked.stdout));
+    assert_eq!(left().1, 1);
+    success(root, &file.lab(&["down", &file.name]));
+    soon("something is left outside", || left() == before);
+    file.up();
+    for pid in keepers(&file.name) {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    soon("the keeper lives", || keepers(&file.name).is_empty());
+    assert_eq!(left().1, 1, "what a killed keeper leaves is recorded");
+    success(root, &file.lab(&["down", &file.name]));
+    soon("something is left outside", || left() == before);
+}

@@ -22,7 +22,7 @@ use super::matrix::{Finding, Matrix};
 use super::spec::{Family, Probe};
 use super::topology::{Claim, Reach};
 use crate::error::{Error, Result};
-use crate::netns::Namespace;
+use crate::netns::{Namespace, ping};
 
 /// How long until a packet that was not answered is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -308,8 +308,7 @@ impl Round {
                 Probe::Tcp(_) => continue,
                 Probe::Udp(_) => send(socket.as_raw_fd(), DATAGRAM, MsgFlags::MSG_NOSIGNAL),
                 Probe::Icmp => {
-                    let family = Family::of(trial.address.ip());
-                    let packet = echo_request(family, identity, trial.sequence);
+                    let packet = ping::request(trial.address.ip(), identity, trial.sequence);
                     let to = SockaddrStorage::from(trial.address);
                     sendto(socket.as_raw_fd(), &packet, &to, MsgFlags::MSG_NOSIGNAL)
                 }
@@ -367,7 +366,7 @@ impl Round {
                         };
                         let found = mine.iter_mut().find(|trial| {
                             trial.address.ip() == from
-                                && is_reply(packet, Family::of(from), self.identity, trial.sequence)
+                                && ping::is_answer(from, packet, self.identity, trial.sequence)
                         });
                         if let Some(trial) = found {
                             trial.answer = Answer::Reached;
@@ -448,73 +447,5 @@ fn address_of(from: &SockaddrStorage) -> Option<IpAddr> {
         (Some(from), _) => Some(IpAddr::V4(from.ip())),
         (_, Some(from)) => Some(IpAddr::V6(from.ip())),
         _ => None,
-    }
-}
-
-/// An echo request (RFC 792, RFC 4443). The kernel fills in the checksum of ICMPv6.
-fn echo_request(family: Family, identity: u16, sequence: u16) -> [u8; 8] {
-    let kind = match family {
-        Family::V4 => 8,
-        Family::V6 => 128,
-    };
-    let ([a, b], [c, d]) = (identity.to_be_bytes(), sequence.to_be_bytes());
-    let mut packet = [kind, 0, 0, 0, a, b, c, d];
-    if family == Family::V4 {
-        let [high, low] = checksum(&packet).to_be_bytes();
-        (packet[2], packet[3]) = (high, low);
-    }
-    packet
-}
-
-/// The Internet's checksum (RFC 1071).
-fn checksum(packet: &[u8; 8]) -> u16 {
-    let words = packet.chunks_exact(2);
-    let sum: u32 = words
-        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
-        .sum();
-    let folded = (sum & 0xffff) + (sum >> 16);
-    !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap_or(0)
-}
-
-/// Whether that is the answer to the echo request of these numbers.
-fn is_reply(packet: &[u8], family: Family, identity: u16, sequence: u16) -> bool {
-    // A raw socket of IPv4 gives the packet's header as well (raw(7)).
-    let header = match (family, packet.first()) {
-        (Family::V4, Some(first)) => usize::from(first & 0xf) * 4,
-        _ => 0,
-    };
-    let kind = match family {
-        Family::V4 => 0,
-        Family::V6 => 129,
-    };
-    let ([a, b], [c, d]) = (identity.to_be_bytes(), sequence.to_be_bytes());
-    match packet.get(header..header + 8) {
-        Some([first, 0, _, _, rest @ ..]) => *first == kind && rest == [a, b, c, d],
-        _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_echo_request_has_its_checksum_and_its_reply_is_known() {
-        let request = echo_request(Family::V4, 0x1234, 7);
-        assert_eq!(checksum(&request), 0);
-        let mut reply = [0; 28];
-        reply[0] = 0x45;
-        reply[20..].copy_from_slice(&request);
-        assert!(
-            !is_reply(&reply, Family::V4, 0x1234, 7),
-            "a request is none"
-        );
-        reply[20] = 0;
-        assert!(is_reply(&reply, Family::V4, 0x1234, 7));
-        assert!(!is_reply(&reply, Family::V4, 0x1234, 8));
-        assert!(!is_reply(&reply[..27], Family::V4, 0x1234, 7));
-        let reply = [129, 0, 9, 9, 0x12, 0x34, 0, 7];
-        assert!(is_reply(&reply, Family::V6, 0x1234, 7));
-        assert!(!is_reply(&[], Family::V4, 0, 0));
     }
 }

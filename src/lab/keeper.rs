@@ -28,6 +28,7 @@ use super::topology::Topology;
 use super::wire::{self, Request, errno};
 use super::{check, place, status};
 use crate::error::{Error, Result};
+use crate::netns::user::make_private;
 use crate::policy::spec;
 use crate::sys::{parent, process};
 
@@ -231,7 +232,7 @@ fn make(file: &Path, topology: Topology, directory: &Path) -> Result<(Live, Unix
         .map_err(failed("close the standard descriptors of"))?;
     nix::unistd::chdir("/").map_err(failed("leave the directory of"))?;
     let _ = parent::raise_descriptor_limit();
-    place::make_private(directory)?;
+    make_private(directory)?;
     let record = Record::new(directory.to_owned());
     let mut live = Live::new(file, topology.clone(), record, Some(directory.to_owned()))?;
     let done = live.become_topology(file, topology)?;

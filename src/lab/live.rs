@@ -29,11 +29,11 @@ use super::topology::{Command, Topology};
 use crate::error::{Error, Result};
 use crate::netns::link::{self, Admin, End, Kind, NewLink};
 use crate::netns::sysctl::Setting;
+use crate::netns::user::make_user_namespace;
 use crate::netns::{Connection, Mac, Namespace, Request, address, route, traffic};
 use crate::plan::errno_of;
 use crate::policy::{Network, Policy};
 use crate::sandbox::{Child, Sandbox, Stdio};
-use crate::sys::owner;
 
 /// The first index that links get, above those that the kernel gives to links of its own.
 const FIRST_INDEX: u32 = 100;
@@ -98,11 +98,7 @@ impl Live {
     ) -> Result<Self> {
         let owner = match geteuid().is_root() {
             true => None,
-            false => Some(owner::make_user_namespace().map_err(|errno| {
-                Error::host("make the user namespace of", "the lab", errno).with_hint(Some(
-                    "'sandbox doctor' says what this host gives an ordinary user".to_owned(),
-                ))
-            })?),
+            false => Some(make_user_namespace()?),
         };
         Ok(Self {
             file: file.to_owned(),
@@ -493,11 +489,10 @@ impl Live {
                 };
             }
             Change::Uplink(uplink) => {
-                let lab = self.topology.name.clone();
                 let namespace = self.inside(space)?.namespace.clone();
                 return match uplink {
-                    Some(interface) => self.record.join(&lab, space, &namespace, interface),
-                    None => self.record.part(&lab, space),
+                    Some(interface) => self.record.join(space, &namespace, interface),
+                    None => self.record.part(space),
                 };
             }
             Change::Files(files) => return self.record.files(space, files),

@@ -43,9 +43,6 @@ pub(crate) use wire::Request as Asked;
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
 
-/// What the interface to the host's network is called in a node with an uplink.
-pub const UPLINK: &str = "uplink";
-
 /// Whether a lab could be called so.
 pub(crate) fn is_name(text: &str) -> bool {
     spec::name(text).is_ok() || text.contains('~') && !text.contains('/')

@@ -4,7 +4,7 @@
 //! Each is recorded in the lab's directory before it is made. What a keeper that was killed has left is
 //! so found and taken away by the next `up` or `down`; what only looks like it is left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -12,9 +12,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::place;
 use crate::error::{Error, Result};
-use crate::netns::{Namespace, NamespaceName, named};
+use crate::netns::user::make_private;
+use crate::netns::{Namespace, NamespaceName, named, nat};
 use crate::plan::errno_of;
 
 /// The record's file in a lab's directory.
@@ -31,8 +31,8 @@ pub(super) struct Record {
 struct Made {
     /// Names in `/run/netns`, with what identifies the namespace: another's is not ours to take away.
     names: BTreeMap<String, (u64, u64)>,
-    /// Uplinks by node.
-    uplinks: BTreeMap<String, String>,
+    /// Nodes with a way out, as [`nat`] calls them.
+    ways_out: BTreeSet<String>,
     /// Files by node: where each lies, and where it is seen.
     files: BTreeMap<String, Vec<(PathBuf, PathBuf)>>,
 }
@@ -55,7 +55,7 @@ impl Record {
     }
 
     fn write(&self) -> Result<()> {
-        place::make_private(&self.directory)?;
+        make_private(&self.directory)?;
         let text = serde_json::to_string(&self.made).unwrap_or_default();
         let (file, partial) = (self.directory.join(FILE), self.directory.join("record.new"));
         fs::write(&partial, text)
@@ -91,23 +91,28 @@ impl Record {
     /// Join a node to the host's network.
     pub(super) fn join(
         &mut self,
-        lab: &str,
         space: &str,
         namespace: &Namespace,
         interface: &str,
     ) -> Result<()> {
-        let _ = (lab, namespace);
-        self.made
-            .uplinks
-            .insert(space.to_owned(), interface.to_owned());
+        let name = self.name_outside(space);
+        self.made.ways_out.insert(name.clone());
         self.write()?;
-        Err(Error::usage("uplink", "not yet"))
+        nat::connect(&name.parse()?, namespace, &interface.parse()?, None).map(drop)
     }
 
     /// Part a node from the host's network.
-    pub(super) fn part(&mut self, _lab: &str, space: &str) -> Result<()> {
-        self.made.uplinks.remove(space);
+    pub(super) fn part(&mut self, space: &str) -> Result<()> {
+        let name = self.name_outside(space);
+        nat::disconnect(&name.parse()?)?;
+        self.made.ways_out.remove(&name);
         self.write()
+    }
+
+    /// What a node is called outside: unlike that of any other lab that is up.
+    fn name_outside(&self, space: &str) -> String {
+        let lab = self.directory.file_name().unwrap_or_default();
+        format!("{}.{space}", lab.to_string_lossy())
     }
 
     /// Keep what commands of a node see at some paths.
@@ -115,10 +120,10 @@ impl Record {
         let mut pairs = Vec::new();
         if !files.is_empty() {
             let directory = self.directory.join("files");
-            place::make_private(&self.directory)?;
-            place::make_private(&directory)?;
+            make_private(&self.directory)?;
+            make_private(&directory)?;
             let own = directory.join(space);
-            place::make_private(&own)?;
+            make_private(&own)?;
             for (number, (path, contents)) in files.iter().enumerate() {
                 let file = own.join(number.to_string());
                 fs::write(&file, contents).map_err(|error| {
@@ -142,6 +147,14 @@ impl Record {
         for (name, identity) in made.names {
             // The other ones are to go all the same.
             let _ = remove_name(&name, identity);
+        }
+        for name in made.ways_out {
+            let gone = name
+                .parse()
+                .and_then(|name: NamespaceName| nat::disconnect(&name));
+            if let Err(error) = gone {
+                tracing::warn!(node = %name, %error, "its way out is not taken away");
+            }
         }
         match fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() != ErrorKind::NotFound => {

@@ -15,6 +15,7 @@ use super::spec::{self, Family, Probe, Via, Who};
 use crate::document::{Fault, Faulty};
 use crate::error::Result;
 use crate::netns::firewall::{self, Firewall as Rules, Statement};
+use crate::netns::nat;
 use crate::netns::traffic::Shape;
 use crate::policy::spec as values;
 
@@ -578,7 +579,12 @@ impl Building {
                 via,
                 interface,
             });
-            add(found.collect(), &|reason| via.fault(reason))?;
+            let found: Vec<Route> = found.collect();
+            let is_v4 = |route: &Route| Family::of(route.via) == Family::V4;
+            if node.uplink.is_some() && found.iter().any(is_v4) {
+                return Err(via.fault("the node's default route is that of its uplink"));
+            }
+            add(found, &|reason| via.fault(reason))?;
         }
         self.topology.nodes[number].routes = routes;
         Ok(())
@@ -729,7 +735,7 @@ impl Building {
             .interfaces
             .iter()
             .map(|interface| interface.name.as_str());
-        let uplink = node.uplink.is_some() && name == super::UPLINK;
+        let uplink = node.uplink.is_some() && name == nat::LINK;
         if uplink || name == "lo" || names.clone().any(|known| known == name) {
             return Ok(());
         }

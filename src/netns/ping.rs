@@ -71,7 +71,8 @@ pub fn ping(
     }
 }
 
-fn request(address: IpAddr, identity: u16, sequence: u16) -> Vec<u8> {
+/// An echo request to `address`.
+pub(crate) fn request(address: IpAddr, identity: u16, sequence: u16) -> Vec<u8> {
     let kind = match address {
         IpAddr::V4(_) => 8,
         IpAddr::V6(_) => 128,
@@ -103,7 +104,7 @@ fn checksum(message: &[u8]) -> u16 {
 }
 
 /// Whether `packet` is the answer; of IPv4 it begins with the header of IP.
-fn is_answer(address: IpAddr, packet: &[u8], identity: u16, sequence: u16) -> bool {
+pub(crate) fn is_answer(address: IpAddr, packet: &[u8], identity: u16, sequence: u16) -> bool {
     let (kind, message) = match address {
         IpAddr::V4(_) => {
             let header = packet.first().map_or(0, |byte| usize::from(byte & 0xf) * 4);

@@ -46,6 +46,27 @@ pub fn make_user_namespace() -> Result<OwnedFd> {
     })
 }
 
+/// Make `directory` where it is not there; nobody else's is taken.
+///
+/// # Errors
+/// When it cannot be made, or is open to others.
+pub(crate) fn make_private(directory: &Path) -> Result<()> {
+    let object = || directory.display().to_string();
+    match DirBuilder::new().mode(0o700).create(directory) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+            return Err(Error::host("make", object(), errno_of(&error)));
+        }
+        _ => {}
+    }
+    let found = fs::symlink_metadata(directory)
+        .map_err(|error| Error::host("look at", object(), errno_of(&error)))?;
+    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    let hint = "it has to be a directory of your own that is closed to others: remove it, or set XDG_RUNTIME_DIR";
+    Err(Error::host("use", object(), Errno::EACCES).with_hint(Some(hint.to_owned())))
+}
+
 /// A user's directory for names.
 #[derive(Clone, Debug)]
 pub struct Home(PathBuf);
@@ -96,24 +117,13 @@ impl Home {
     /// # Errors
     /// When they cannot be made, or are open to others.
     pub fn prepare(&self) -> Result<()> {
-        let object = || self.0.display().to_string();
-        for directory in [&self.0, &self.names()] {
-            match DirBuilder::new().mode(0o700).create(directory) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(Error::host("make", object(), errno_of(&error)));
-                }
-                _ => {}
-            }
-            let found = fs::symlink_metadata(directory)
-                .map_err(|error| Error::host("look at", object(), errno_of(&error)))?;
-            if !found.is_dir() || found.uid() != geteuid().as_raw() || found.mode() & 0o077 != 0 {
-                let hint = "it has to be a directory of your own that is closed to others: remove it, or set XDG_RUNTIME_DIR";
-                return Err(
-                    Error::host("use", object(), Errno::EACCES).with_hint(Some(hint.to_owned()))
-                );
-            }
-        }
-        Ok(())
+        make_private(&self.0)?;
+        make_private(&self.names())
+    }
+
+    /// The directory itself, which other things of the user's are kept in, too.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.0
     }
 
     fn lock(&self) -> Result<Flock<File>> {
