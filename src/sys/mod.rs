@@ -15,7 +15,6 @@ pub(crate) mod message;
 pub(crate) mod mount;
 pub(crate) mod netlink;
 pub(crate) mod notify;
-pub(crate) mod owner;
 pub(crate) mod packet;
 pub(crate) mod parent;
 pub(crate) mod process;
