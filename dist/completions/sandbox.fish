@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sandbox_global_optspecs
-    string join \n policy= require= best-effort net= allow= deny= inspect= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
+    string join \n policy= require= best-effort net= allow= deny= inspect= publish= unix-sockets= max-bytes= max-rate= proxy-env= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
 end
 
 function __fish_sandbox_needs_command
@@ -33,6 +33,13 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the comma
 complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_needs_command" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_needs_command" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_needs_command" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -104,6 +111,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let th
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -179,6 +193,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let 
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -231,34 +252,36 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow-unsafe-f
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -l json -d 'Print JSON'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s q -l quiet -d 'Leave warnings out'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "add" -d 'Make namespaces with names'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "attach" -d 'Give a namespace that there is a name'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "list" -d 'List the names, with the number and the processes of each namespace'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "ls" -d 'List the names, with the number and the processes of each namespace'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "delete" -d 'Take names away; processes in a namespace keep it alive'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "del" -d 'Take names away; processes in a namespace keep it alive'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "identify" -d 'Say which names the namespace of a process has'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "pids" -d 'List the processes in a namespace'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "set" -d 'Give a namespace a number, by which the caller\'s namespace calls it'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "monitor" -d 'Tell when names come and go, until interrupted'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "exec" -d 'Run a command in a namespace, confined as by "sandbox run"'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "show" -d 'Print the links, addresses, routes, rules and neighbours of a namespace'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "veth" -d 'Join two namespaces, or two ends in one, by a wire: a veth pair'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "link" -d 'Make, change, move and delete links'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "address" -d 'Give addresses to a link, or take them away'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "addr" -d 'Give addresses to a link, or take them away'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "route" -d 'Add, replace and delete routes'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "rule" -d 'Add and delete rules that choose a table of routes'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "neighbour" -d 'Say which hardware address a neighbour has, or forget it'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "sysctl" -d 'Read or write settings of a namespace\'s network'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "firewall" -d 'Set, show and clear the firewall of a namespace'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall shape" -f -a "shape" -d 'Slow down what a link sends, delay it, or lose some of it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "add" -d 'Make namespaces with names'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "attach" -d 'Give a namespace that there is a name'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "list" -d 'List the names, with the number and the processes of each namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "ls" -d 'List the names, with the number and the processes of each namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "delete" -d 'Take names away; processes in a namespace keep it alive'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "del" -d 'Take names away; processes in a namespace keep it alive'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "identify" -d 'Say which names the namespace of a process has'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "pids" -d 'List the processes in a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "set" -d 'Give a namespace a number, by which the caller\'s namespace calls it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "monitor" -d 'Tell when names come and go, until interrupted'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "exec" -d 'Run a command in a namespace, confined as by "sandbox run"'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "show" -d 'Print the links, addresses, routes, rules and neighbours of a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "veth" -d 'Join two namespaces, or two ends in one, by a wire: a veth pair'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "link" -d 'Make, change, move and delete links'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "address" -d 'Give addresses to a link, or take them away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "addr" -d 'Give addresses to a link, or take them away'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "route" -d 'Add, replace and delete routes'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "rule" -d 'Add and delete rules that choose a table of routes'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "neighbour" -d 'Say which hardware address a neighbour has, or forget it'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "sysctl" -d 'Read or write settings of a namespace\'s network'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "firewall" -d 'Set, show and clear the firewall of a namespace'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "ping" -d 'Ask for echoes from inside a namespace; the status is 1 if one does not come'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "nat" -d 'Give a named namespace a way to the outside, behind the address of an uplink'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and not __fish_seen_subcommand_from add attach list ls delete del identify pids set monitor exec show veth link address addr route rule neighbour sysctl firewall ping nat shape" -f -a "shape" -d 'Slow down what a link sends, delay it, or lose some of it'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from add" -l json -d 'Print JSON'
@@ -330,6 +353,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -469,6 +499,23 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "nft" -d 'Run a script in the language of nft(8) in a namespace, all or nothing'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "show" -d 'Print every table of a namespace, as nft(8) does'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from firewall" -f -a "clear" -d 'Take the firewall away that was set; other tables stay'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -l count -d 'Ask so often, a second apart' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -l timeout -d 'Wait for each echo no longer than TIME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l uplink -d 'The link of the caller\'s network that leads outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l network -d 'The network of the wire, of 30 bits or fewer' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l off -d 'Take the way out away again'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l json -d 'Print JSON'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l rate -d 'Send no more than RATE: a number with kbit, mbit or gbit' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l delay -d 'Send each packet later by TIME, as 20ms; needs a kernel with netem' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l jitter -d 'Give or take TIME' -r
@@ -530,6 +577,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_sub
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
@@ -690,6 +744,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'L
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
 yes\t''
 no\t''"
