@@ -142,6 +142,7 @@ pub(crate) fn confine(plan: &Plan, group: Option<&Group>) -> Result<()> {
 const CONNECTING: &[libc::c_long] = &[
     libc::SYS_ppoll,
     libc::SYS_connect,
+    libc::SYS_getsockname,
     libc::SYS_getsockopt,
     libc::SYS_fcntl,
     libc::SYS_fstat,

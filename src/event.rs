@@ -74,6 +74,11 @@ impl Events {
             .map_err(|error| Error::host("write events", "", errno_of(&error)))
     }
 
+    /// Whether anybody reads them.
+    pub(crate) fn are_read(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The sandbox is up and its command runs.
     pub(crate) fn started(&mut self, plan: &Plan, pid: i32) {
         self.write(

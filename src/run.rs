@@ -17,6 +17,7 @@ use crate::descriptor::{self, Kind, Opened};
 use crate::egress::engine::Engine;
 use crate::egress::notify::Ready;
 use crate::egress::publish;
+use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
 use crate::plan::{Plan, Situation, errno_of};
@@ -100,6 +101,11 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         timeout: plan.timeout,
         kill_after: plan.kill_after,
     };
+    let told = events.are_read() || tracing::enabled!(tracing::Level::INFO);
+    let callers = match told && plan.egress.is_some() {
+        true => Callers::noted(),
+        false => Callers::default(),
+    };
     let egress = match &plan.egress {
         None => None,
         Some(setup) => {
@@ -107,12 +113,14 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             parent::raise_descriptor_limit()
                 .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
             let ways = std::mem::take(&mut spawned.ways);
-            Some(Engine::new(setup, ways, published, events.again()?)?)
+            let egress = (events.again()?, callers.clone());
+            Some(Engine::new(setup, ways, published, egress)?)
         }
     };
     if let (Some(ready), Some(notifier)) = (ready, spawned.notifier.take()) {
         // Before this process is confined: the thread has to do what the rest need not.
-        ready.start(&plan, notifier, events.again()?)?.leave();
+        let warden = ready.start(&plan, notifier, events.again()?, callers)?;
+        warden.leave();
     }
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
     confine::confine(&plan, group.as_ref())?;

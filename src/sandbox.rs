@@ -32,6 +32,7 @@ use crate::egress::engine::Engine;
 use crate::egress::notify::{Ready, Warden};
 use crate::egress::publish::{self, Publish};
 use crate::egress::service::Service;
+use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::init::{self, Record, Stop};
@@ -386,13 +387,14 @@ impl Sandbox {
                 parent::raise_descriptor_limit()
                     .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
                 let ways = std::mem::take(&mut spawned.ways);
-                let engine = Engine::new(setup, ways, published, Events::default())?;
+                let engine = Engine::new(setup, ways, published, Default::default())?;
                 Some(Service::start(engine)?)
             }
         };
         let warden = match (ready, spawned.notifier.take()) {
             (Some(ready), Some(notifier)) => {
-                Some(ready.start(&plan, notifier, Events::default())?)
+                let callers = Callers::default();
+                Some(ready.start(&plan, notifier, Events::default(), callers)?)
             }
             _ => None,
         };

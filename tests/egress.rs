@@ -1210,3 +1210,40 @@ print(answers)
         );
     });
 }
+
+#[test]
+fn events_name_the_program_that_connected() {
+    in_lab(|lab, user| {
+        let script = r#"
+import subprocess
+print(attempt("web.test.example", 7), attempt("11.1.0.3", 7), attempt("2a00:1::2", 80))
+subprocess.run(["/bin/bash", "-c", "exec 3<>/dev/tcp/11.1.0.2/7"])
+"#;
+        let options = [
+            "-q",
+            "--events",
+            EVENTS_FILE,
+            "--allow",
+            "web.test.example:7",
+            "--allow",
+            "11.1.0.2:7",
+        ];
+        let output = lab.python(user, &options, script).output().unwrap();
+        assert_eq!(success(user, &output), "x ECONNREFUSED ECONNREFUSED");
+        let events = events(user, EVENTS_FILE, &output);
+        for (destination, program) in [
+            ("web.test.example:7", "python"),
+            ("11.1.0.3:7", "python"),
+            ("[2a00:1::2]:80", "python"),
+            ("11.1.0.2:7", "bash"),
+        ] {
+            let event = events
+                .iter()
+                .find(|event| event["destination"] == destination)
+                .unwrap_or_else(|| panic!("{destination}: {events:?}"));
+            let executable = event["executable"].as_str().unwrap_or_default();
+            assert!(executable.contains(program), "as {}: {event}", user.name);
+            assert!(event["pid"].as_i64().is_some_and(|pid| pid > 1), "{event}");
+        }
+    });
+}

@@ -195,6 +195,7 @@ impl Datagrams {
                 None => Asked::Address(ends.destination.ip()),
             },
             port: ends.destination.port(),
+            who: None,
         };
         let allowed = match around.rules.decide(Protocol::Udp, &wish.asked, wish.port) {
             Ok(allowed) => allowed,

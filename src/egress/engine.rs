@@ -48,6 +48,7 @@ use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
 use crate::epoll_data::{NUMBERS, pack, unpack};
+use super::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::policy::Inspect;
@@ -272,6 +273,7 @@ pub(crate) struct Engine {
     starved: VecDeque<u64>,
     pipes: Pipes,
     accepting: Accepting,
+    callers: Callers,
     journal: Journal,
 }
 
@@ -285,7 +287,7 @@ impl Engine {
         setup: &Setup,
         sockets: Vec<OwnedFd>,
         published: Vec<TcpListener>,
-        events: Events,
+        (events, callers): (Events, Callers),
     ) -> Result<Self> {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
@@ -379,6 +381,7 @@ impl Engine {
             starved: VecDeque::new(),
             pipes: Pipes::new(most_pipes),
             accepting: Accepting::Yes,
+            callers,
             journal,
         })
     }
@@ -526,7 +529,7 @@ impl Engine {
             let Some(listener) = listener else { return };
             match listener.accept() {
                 Ok((stream, peer)) => match gate {
-                    Gate::Inside(_) => self.decide(stream),
+                    Gate::Inside(_) => self.decide(stream, peer),
                     Gate::Proxy(_) => self.greet(stream),
                     Gate::Published(at) => self.let_in(stream, peer, place(at)),
                 },
@@ -544,7 +547,7 @@ impl Engine {
     }
 
     /// A connection from inside: to where, and may it?
-    fn decide(&mut self, stream: TcpStream) {
+    fn decide(&mut self, stream: TcpStream, peer: SocketAddr) {
         let now = Instant::now();
         let Ok(asked_for) = stream.local_addr() else {
             return;
@@ -565,6 +568,7 @@ impl Engine {
             protocol: Protocol::Tcp,
             asked,
             port: asked_for.port(),
+            who: self.callers.find(peer, asked_for),
         };
         match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
             Ok(allowed) => self.begin(stream, wish, allowed.rule, target, Origin::Plain, now),
@@ -588,6 +592,7 @@ impl Engine {
             protocol: Protocol::Tcp,
             asked: Asked::Address(Ipv4Addr::LOCALHOST.into()),
             port: publish.inside,
+            who: None,
         };
         let origin = Origin::Outside(Inbound { outside, peer });
         let (rule, target) = (publish.to_string().into(), Target::Inside(publish.inside));
@@ -684,6 +689,10 @@ impl Engine {
             protocol: Protocol::Tcp,
             asked,
             port,
+            who: match (stream.peer_addr(), stream.local_addr()) {
+                (Ok(peer), Ok(here)) => self.callers.find(peer, here),
+                _ => None,
+            },
         };
         let verdict = self.rules.decide(wish.protocol, &wish.asked, wish.port);
         let (allowed, target) = match (verdict, target) {
@@ -1264,6 +1273,10 @@ impl Engine {
                 protocol: refused.protocol,
                 asked: Asked::Address(refused.destination.ip().to_canonical()),
                 port: refused.destination.port(),
+                who: match refused.protocol {
+                    Protocol::Tcp => self.callers.find(refused.client, refused.destination),
+                    Protocol::Udp => None,
+                },
             };
             // What the rules allow and the kernel refuses is a socket of the sandbox's own.
             if let Err(refusal) = self.rules.decide(wish.protocol, &wish.asked, wish.port) {

@@ -13,10 +13,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::socket::{SockaddrStorage, connect, getsockname, getsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, connect, getsockopt, sockopt};
 use tracing::debug;
 
 use super::setup::V;
+use super::who::own_address;
 use crate::sys::parent;
 
 /// How many are kept ready of each family.
@@ -160,18 +161,6 @@ fn clear(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     parent::disconnect(socket)?;
     // The reset that this is leaves an error behind, which the next call would report.
     getsockopt(&socket, sockopt::SocketError).map(drop)
-}
-
-fn own_address(socket: BorrowedFd<'_>) -> Option<SocketAddr> {
-    let address: SockaddrStorage = getsockname(socket.as_raw_fd()).ok()?;
-    let v4 = address
-        .as_sockaddr_in()
-        .map(|v4| SocketAddr::V4((*v4).into()));
-    v4.or_else(|| {
-        address
-            .as_sockaddr_in6()
-            .map(|v6| SocketAddr::V6((*v6).into()))
-    })
 }
 
 #[cfg(test)]

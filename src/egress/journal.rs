@@ -16,6 +16,7 @@ use tracing::{info, warn};
 use super::destination::{Asked, Protocol};
 use super::dns::RefusedName;
 use super::rules;
+use super::who::Who;
 use crate::event::Events;
 
 /// How many different refusals are printed.
@@ -31,6 +32,8 @@ pub(super) struct Wish {
     pub(super) protocol: Protocol,
     pub(super) asked: Asked,
     pub(super) port: u16,
+    /// Which program, where that is known.
+    pub(super) who: Option<Who>,
 }
 
 impl Wish {
@@ -122,19 +125,21 @@ impl Journal {
     pub(super) fn refused(&mut self, wish: &Wish, refusal: &rules::Refusal, now: Instant) {
         let (reason, flag) = (refusal.to_string(), refusal.flag());
         let protocol = wish.protocol.to_string();
-        self.tell_refusal(&protocol, wish.destination(), &reason, flag, now);
+        let who = wish.who.as_ref();
+        self.tell_refusal(&protocol, wish.destination(), &reason, flag, who, now);
     }
 
     /// `wish` is refused for what was sent.
     pub(super) fn refused_for(&mut self, wish: &Wish, reason: &str, now: Instant) {
         let protocol = wish.protocol.to_string();
-        self.tell_refusal(&protocol, wish.destination(), reason, None, now);
+        let who = wish.who.as_ref();
+        self.tell_refusal(&protocol, wish.destination(), reason, None, who, now);
     }
 
     /// A name was asked for that is not allowed.
     pub(super) fn refused_name(&mut self, refused: &RefusedName, now: Instant) {
         let (reason, flag) = (refused.refusal.to_string(), refused.refusal.flag());
-        self.tell_refusal("name", refused.name.clone(), &reason, flag, now);
+        self.tell_refusal("name", refused.name.clone(), &reason, flag, None, now);
     }
 
     /// A socket was not connected.
@@ -146,7 +151,7 @@ impl Journal {
         flag: Option<String>,
         now: Instant,
     ) {
-        self.tell_refusal(protocol, destination, reason, flag, now);
+        self.tell_refusal(protocol, destination, reason, flag, None, now);
     }
 
     fn tell_refusal(
@@ -155,6 +160,7 @@ impl Journal {
         destination: String,
         reason: &str,
         flag: Option<String>,
+        who: Option<&Who>,
         now: Instant,
     ) {
         self.refused += 1;
@@ -175,6 +181,8 @@ impl Journal {
                 "destination": destination,
                 "reason": reason,
                 "flag": flag,
+                "pid": who.map(|who| who.pid),
+                "executable": who.and_then(|who| who.executable.as_deref()),
             });
             if let (Value::Object(fields), 1..) = (&mut fields, unwritten) {
                 fields.insert("not_written_before".to_owned(), unwritten.into());
@@ -204,6 +212,8 @@ impl Journal {
         info!(
             protocol = %outcome.wish.protocol,
             destination,
+            pid = outcome.wish.who.as_ref().map(|who| who.pid),
+            executable = outcome.wish.who.as_ref().and_then(|who| who.executable.as_deref()),
             out = outcome.there,
             back = outcome.back,
             failure = outcome.failure.as_deref(),
@@ -226,6 +236,8 @@ impl Journal {
                 "bytes_in": outcome.back,
                 "seconds": outcome.took.as_secs_f64(),
                 "reason": outcome.failure,
+                "pid": outcome.wish.who.as_ref().map(|who| who.pid),
+                "executable": outcome.wish.who.as_ref().and_then(|who| who.executable.as_deref()),
             })
         });
     }

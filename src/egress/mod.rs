@@ -32,3 +32,4 @@ mod relay;
 pub(crate) mod service;
 pub(crate) mod setup;
 pub(crate) mod unix;
+pub(crate) mod who;

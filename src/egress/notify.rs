@@ -38,6 +38,7 @@ use tracing::{debug, error};
 use super::call::{self, Call, UnixAddress};
 use super::journal::Journal;
 use super::unix::{self, Sockets};
+use super::who::Callers;
 use crate::confine::{self, ChangesIds};
 use crate::error::{Error, Result};
 use crate::event::Events;
@@ -179,7 +180,13 @@ impl Ready {
     ///
     /// # Errors
     /// When there is none to be had.
-    pub(crate) fn start(self, plan: &Plan, notifier: Notifier, events: Events) -> Result<Warden> {
+    pub(crate) fn start(
+        self,
+        plan: &Plan,
+        notifier: Notifier,
+        events: Events,
+        callers: Callers,
+    ) -> Result<Warden> {
         let failed = |errno| Error::host("start", "the thread that connects", errno);
         let Notifier { listener, sample } = notifier;
         let network = notify::network_of(sample.as_fd()).map_err(failed)?;
@@ -198,6 +205,7 @@ impl Ready {
             sockets: self.sockets,
             ids: ids.clone(),
             waiting: Vec::new(),
+            callers,
             journal: Journal::new(events, Instant::now()),
         };
         let thread = thread::Builder::new()
@@ -323,6 +331,7 @@ struct Work {
     sockets: Sockets,
     ids: Ids,
     waiting: Vec<Waiting>,
+    callers: Callers,
     journal: Journal,
 }
 
@@ -463,7 +472,18 @@ impl Work {
             return Ok(None);
         }
         let waits = Waits::of(socket.as_fd())?;
-        match self.attempt(socket.as_fd(), &destination, &waits) {
+        let attempt = || self.attempt(socket.as_fd(), &destination, &waits);
+        let attempt = match notify::socket_number(socket.as_fd(), libc::SO_TYPE) {
+            Ok(libc::SOCK_STREAM) if !waits.local => match call::internet_address(bytes) {
+                Some(to) => {
+                    let pid = || process_of(call.task);
+                    self.callers.note(pid, socket.as_fd(), to, attempt)
+                }
+                None => attempt(),
+            },
+            _ => attempt(),
+        };
+        match attempt {
             Attempt::Over(answer) => Ok(Some(answer)),
             Attempt::UnderWay | Attempt::Full => {
                 if self.waiting.len() >= MOST_WAITING {

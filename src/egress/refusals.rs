@@ -32,6 +32,8 @@ pub(super) struct Refusal {
     pub(super) destination: SocketAddr,
     /// TCP or UDP.
     pub(super) protocol: Protocol,
+    /// Whence it wanted to go there.
+    pub(super) client: SocketAddr,
 }
 
 /// The refusal that an IP packet from the sandbox's `lo` tells of. `None` for any other packet, and for
@@ -46,24 +48,24 @@ pub(super) fn parse(packet: &[u8]) -> Option<Refusal> {
 }
 
 fn parse_v4(packet: &[u8]) -> Option<Refusal> {
-    let (protocol, source, _, rest) = split_v4(packet)?;
+    let (protocol, source, client, rest) = split_v4(packet)?;
     match protocol {
-        TCP => refused_segment(rest, source.into()),
+        TCP => refused_segment(rest, source.into(), client.into()),
         ICMP if (*rest.first()?, *rest.get(1)?) == UNREACHABLE => {
-            let (protocol, _, destination, rest) = split_v4(rest.get(8..)?)?;
-            undelivered(protocol, rest, destination.into())
+            let (protocol, client, destination, rest) = split_v4(rest.get(8..)?)?;
+            undelivered(protocol, rest, destination.into(), client.into())
         }
         _ => None,
     }
 }
 
 fn parse_v6(packet: &[u8]) -> Option<Refusal> {
-    let (protocol, source, _, rest) = split_v6(packet)?;
+    let (protocol, source, client, rest) = split_v6(packet)?;
     match protocol {
-        TCP => refused_segment(rest, source.into()),
+        TCP => refused_segment(rest, source.into(), client.into()),
         ICMPV6 if (*rest.first()?, *rest.get(1)?) == UNREACHABLE_V6 => {
-            let (protocol, _, destination, rest) = split_v6(rest.get(8..)?)?;
-            undelivered(protocol, rest, destination.into())
+            let (protocol, client, destination, rest) = split_v6(rest.get(8..)?)?;
+            undelivered(protocol, rest, destination.into(), client.into())
         }
         _ => None,
     }
@@ -100,20 +102,29 @@ fn split_v6(packet: &[u8]) -> Option<(u8, Ipv6Addr, Ipv6Addr, &[u8])> {
     ))
 }
 
-fn refused_segment(segment: &[u8], source: IpAddr) -> Option<Refusal> {
+fn refused_segment(segment: &[u8], source: IpAddr, client: IpAddr) -> Option<Refusal> {
     let port = u16::from_be_bytes(*segment.first_chunk()?);
+    let to = u16::from_be_bytes(*segment.get(2..)?.first_chunk()?);
     let sequence = u32::from_be_bytes(*segment.get(4..)?.first_chunk()?);
     (*segment.get(13)? == RST_ACK && sequence == 0).then_some(Refusal {
         destination: SocketAddr::new(source, port),
         protocol: Protocol::Tcp,
+        client: SocketAddr::new(client, to),
     })
 }
 
-fn undelivered(protocol: u8, datagram: &[u8], destination: IpAddr) -> Option<Refusal> {
+fn undelivered(
+    protocol: u8,
+    datagram: &[u8],
+    destination: IpAddr,
+    client: IpAddr,
+) -> Option<Refusal> {
+    let from = u16::from_be_bytes(*datagram.first_chunk()?);
     let port = u16::from_be_bytes(*datagram.get(2..)?.first_chunk()?);
     (protocol == UDP).then_some(Refusal {
         destination: SocketAddr::new(destination, port),
         protocol: Protocol::Udp,
+        client: SocketAddr::new(client, from),
     })
 }
 
@@ -202,20 +213,27 @@ mod tests {
         message
     }
 
-    fn refusal(destination: &str, protocol: Protocol) -> Option<Refusal> {
-        let destination = destination.parse().unwrap();
+    /// Of a client at `client`, port 40000.
+    fn refusal(destination: &str, protocol: Protocol, client: &str) -> Option<Refusal> {
         Some(Refusal {
-            destination,
+            destination: destination.parse().unwrap(),
             protocol,
+            client: SocketAddr::new(client.parse().unwrap(), 40000),
         })
     }
 
     #[test]
     fn a_refused_connection_is_told_by_its_reset() {
         let packet = v4(TCP, [8, 8, 8, 8], [8, 8, 8, 8], &segment(80, 0, RST_ACK));
-        assert_eq!(parse(&packet), refusal("8.8.8.8:80", Protocol::Tcp));
+        assert_eq!(
+            parse(&packet),
+            refusal("8.8.8.8:80", Protocol::Tcp, "8.8.8.8")
+        );
         let packet = v6(TCP, "2001:db8::1", "::1", &segment(443, 0, RST_ACK));
-        assert_eq!(parse(&packet), refusal("[2001:db8::1]:443", Protocol::Tcp));
+        assert_eq!(
+            parse(&packet),
+            refusal("[2001:db8::1]:443", Protocol::Tcp, "::1")
+        );
     }
 
     #[test]
@@ -236,7 +254,10 @@ mod tests {
             [8, 8, 8, 8],
             &icmp(UNREACHABLE, &original),
         );
-        assert_eq!(parse(&packet), refusal("8.8.4.4:53", Protocol::Udp));
+        assert_eq!(
+            parse(&packet),
+            refusal("8.8.4.4:53", Protocol::Udp, "8.8.8.8")
+        );
         let original = v6(UDP, "::1", "2001:db8::1", &udp(123));
         let packet = v6(
             ICMPV6,
@@ -244,7 +265,10 @@ mod tests {
             "::1",
             &icmp(UNREACHABLE_V6, &original),
         );
-        assert_eq!(parse(&packet), refusal("[2001:db8::1]:123", Protocol::Udp));
+        assert_eq!(
+            parse(&packet),
+            refusal("[2001:db8::1]:123", Protocol::Udp, "::1")
+        );
         // Of TCP it is no refusal, and a time exceeded is none either.
         let original = v4(TCP, [8, 8, 8, 8], [8, 8, 4, 4], &udp(53));
         let message = icmp(UNREACHABLE, &original);
