@@ -330,3 +330,69 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         "{said}"
     );
 }
+
+/// A command of a document, and what it is said to print.
+struct Shown {
+    command: String,
+    printed: Vec<String>,
+}
+
+/// The commands of the ```console blocks of `page` between two headings.
+fn shown(page: &str, from: &str, to: &str) -> Vec<Shown> {
+    let part = page.split(from).nth(1).unwrap().split(to).next().unwrap();
+    let mut commands: Vec<Shown> = Vec::new();
+    for block in part.split("```console\n").skip(1) {
+        for line in block.split("```").next().unwrap().lines() {
+            match line.strip_prefix("$ ") {
+                Some(command) => commands.push(Shown {
+                    command: command.to_owned(),
+                    printed: Vec::new(),
+                }),
+                None => commands.last_mut().unwrap().printed.push(line.to_owned()),
+            }
+        }
+    }
+    commands
+}
+
+/// What differs from one run to the next taken out.
+fn steady(line: &str) -> String {
+    match line.split_once(" answered in ") {
+        Some((who, _)) => format!("{who} answered in no time"),
+        None => line.trim_end().to_owned(),
+    }
+}
+
+#[test]
+fn the_walk_through_of_the_documents_is_true() {
+    let Some(root) = root("documents") else {
+        return;
+    };
+    if !have("unshare") || sandbox::netns::nft::program().is_none() {
+        skip("documents", "there is no nft(8)");
+        return;
+    }
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/netns.md");
+    let page = fs::read_to_string(page).unwrap();
+    let commands = shown(&page, "## A walk through", "## Commands in a namespace");
+    assert!(commands.len() > 30);
+    let mut script = String::from("exec 2>&1; netns link set . lo up\n");
+    for Shown { command, .. } in &commands {
+        // A ping that is not answered has the status 1.
+        script.push_str(&format!("echo '=='; {command} || true\n"));
+    }
+    let script = script.replace("sandbox netns", "netns");
+    let said = alone(root, &script);
+    let mut parts = said.split("==\n");
+    assert_eq!(parts.next(), Some(""), "{said}");
+    for Shown { command, printed } in &commands {
+        let said = parts.next().unwrap_or_default();
+        let said: Vec<String> = said
+            .lines()
+            .filter(|line| *line != "==")
+            .map(steady)
+            .collect();
+        let expected: Vec<String> = printed.iter().map(|line| steady(line)).collect();
+        assert_eq!(said, expected, "{command}");
+    }
+}

@@ -114,7 +114,8 @@ struct NetworkOptions {
     /// loopback: an empty network of its own, with 127.0.0.1 and ::1 (the default). none: the
     /// same without an interface that is up. fds: the same, and no way to make a socket; only
     /// descriptors given by --pass-fd, --listen, --connect or --receive-from. ns:NAME or ns:/PATH:
-    /// an existing network namespace, and whatever it reaches; root's to join, and its maker's: one
+    /// an existing network namespace, by a name that "sandbox netns" gave or by a file, and whatever it
+    /// reaches; root's to join, and its maker's: one
     /// that belongs to a user namespace of the caller's own making is joined with that namespace,
     /// and user and group ids are those there. host: no network isolation.
     /// Danger: with host and ns: the command reaches what that network reaches.

@@ -666,6 +666,8 @@ fn source(network: IpNet, end: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn statement(text: &str) -> Statement {
@@ -807,6 +809,28 @@ table inet sandbox {
                     .script()
                     .contains(&format!("iifname \"{name}\" counter accept"))
             );
+        }
+    }
+
+    proptest! {
+        /// What is rendered has a line for each statement and no other, whatever the names are.
+        #[test]
+        fn no_name_begins_a_statement_of_its_own(
+            verbs in prop::collection::vec("(allow|drop|reject) (input in|output out) ", 1..4),
+            names in prop::collection::vec("[!-~ -]{1,15}", 1..4),
+        ) {
+            let lines = verbs.iter().zip(&names).map(|(verb, name)| format!("{verb}{name}"));
+            let taken: Vec<Statement> = lines.filter_map(|line| line.parse().ok()).collect();
+            let count = taken.len();
+            let script = taken.into_iter().collect::<Firewall>().script();
+            prop_assert_eq!(script.lines().count(), 21 + count);
+            for line in script.lines() {
+                prop_assert!(line.matches('"').count() % 2 == 0, "{}", line);
+                let outside: String = line.split('"').step_by(2).collect();
+                let ends = if outside.contains("type filter hook") { 2 } else { 0 };
+                prop_assert_eq!(outside.matches(';').count(), ends, "{}", line);
+                prop_assert!(!outside.contains(['#', '$', '\\', '@']), "{}", line);
+            }
         }
     }
 

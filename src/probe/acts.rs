@@ -76,15 +76,23 @@ pub(crate) enum Act {
     Bridge,
     /// Talk to nf_tables.
     Nftables,
+    /// Look for tbf, which slows a link down.
+    LinkRate,
+    /// Look for netem, which delays and loses packets.
+    LinkDelay,
 }
 
 impl Act {
     /// The namespaces without which this act would be about the host, besides the user namespace.
     pub(crate) fn namespaces(self) -> libc::c_int {
         match self {
-            Self::RaiseLoopback | Self::Ipv6 | Self::Veth | Self::Bridge | Self::Nftables => {
-                libc::CLONE_NEWNET
-            }
+            Self::RaiseLoopback
+            | Self::Ipv6
+            | Self::Veth
+            | Self::Bridge
+            | Self::Nftables
+            | Self::LinkRate
+            | Self::LinkDelay => libc::CLONE_NEWNET,
             Self::BePidOne => libc::CLONE_NEWPID,
             Self::PrivateMounts | Self::Tmpfs | Self::Bind | Self::ReadOnly | Self::Devpts => {
                 libc::CLONE_NEWNS
@@ -256,6 +264,8 @@ fn perform(act: Act) -> Result<(), Errno> {
         Act::Veth => new_link(b"veth"),
         Act::Bridge => new_link(b"bridge"),
         Act::Nftables => nf_tables_generation(),
+        Act::LinkRate => queueing_discipline(b"tbf"),
+        Act::LinkDelay => queueing_discipline(b"netem"),
     }
 }
 
@@ -436,6 +446,30 @@ fn new_link(kind: &[u8]) -> Result<(), Errno> {
         *to = *from;
     }
     ask(SockProtocol::NetlinkRoute, &message)
+}
+
+/// Ask for a queueing discipline of `kind` on `lo`, without the options that it cannot do without: the
+/// kernel says EINVAL if it knows the kind.
+fn queueing_discipline(kind: &[u8]) -> Result<(), Errno> {
+    const LENGTH: u8 = 48;
+    let mut message = [0u8; LENGTH as usize];
+    // nlmsghdr: length, type 36 RTM_NEWQDISC, REQUEST | ACK | EXCL | CREATE.
+    put(&mut message, 0, u32::from(LENGTH).to_ne_bytes());
+    put(&mut message, 4, 36u16.to_ne_bytes());
+    put(&mut message, 6, 0x605u16.to_ne_bytes());
+    // tcmsg: the first link of every namespace, at its root. Then TCA_KIND (1) of 12 bytes.
+    put(&mut message, 20, 1u32.to_ne_bytes());
+    put(&mut message, 28, u32::MAX.to_ne_bytes());
+    put(&mut message, 36, 12u16.to_ne_bytes());
+    put(&mut message, 38, 1u16.to_ne_bytes());
+    for (to, from) in message.iter_mut().skip(40).zip(kind) {
+        *to = *from;
+    }
+    match ask(SockProtocol::NetlinkRoute, &message) {
+        Err(Errno::EINVAL) => Ok(()),
+        Err(Errno::ENOENT) => Err(Errno::EOPNOTSUPP),
+        answered => answered,
+    }
 }
 
 /// Ask nf_tables for its generation: the cheapest request, and it needs `CAP_NET_ADMIN` like all.

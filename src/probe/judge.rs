@@ -198,6 +198,8 @@ fn module(id: Id) -> Option<&'static str> {
         Id::Veth => Some("veth"),
         Id::Bridge => Some("bridge"),
         Id::Nftables => Some("nf_tables"),
+        Id::LinkRate => Some("sch_tbf"),
+        Id::LinkDelay => Some("sch_netem"),
         _ => None,
     }
 }
@@ -210,9 +212,14 @@ fn namespace_limit(id: Id, failure: Failure, readings: &Readings) -> Option<Caus
     }
     let settings: &[&str] = match id {
         Id::UserNamespace => &["user.max_user_namespaces"],
-        Id::NetworkNamespace | Id::FreshSys | Id::Ipv6 | Id::Veth | Id::Bridge | Id::Nftables => {
-            &["user.max_net_namespaces", "user.max_mnt_namespaces"]
-        }
+        Id::NetworkNamespace
+        | Id::FreshSys
+        | Id::Ipv6
+        | Id::Veth
+        | Id::Bridge
+        | Id::Nftables
+        | Id::LinkRate
+        | Id::LinkDelay => &["user.max_net_namespaces", "user.max_mnt_namespaces"],
         Id::PidNamespace => &["user.max_pid_namespaces"],
         Id::IpcNamespace => &["user.max_ipc_namespaces"],
         Id::UtsNamespace => &["user.max_uts_namespaces"],
