@@ -660,14 +660,20 @@ fn an_uplink_leads_outside_and_is_gone_with_the_lab_or_after_its_keeper() {
         return;
     }
     let outside = Outside::new();
+    // A server of the host's own, which is there for the host alone.
+    let listener = std::net::TcpListener::bind("198.51.100.1:0").unwrap();
+    let own = listener.local_addr().unwrap();
+    std::net::TcpStream::connect(own).unwrap();
     let lab = format!(
         "{}[nodes.gateway]\nuplink = \"{}\"\nforward = true\n\
          firewall = [\"masquerade out nat0\"]\n\
          [nodes.inner]\ndefault = \"gateway\"\n\
          [[links]]\nends = [\"gateway\", \"inner\"]\nnetwork = \"n\"\n\
          [check]\nreachable = [\"gateway -> 198.51.100.2\", \"inner -> 198.51.100.2\"]\n\
-         unreachable = [\"inner -> 198.51.100.1\"]\n",
-        "[networks.n]\nipv4 = \"10.9.0.0/24\"\n", outside.uplink
+         unreachable = [\"inner -> 198.51.100.1 tcp {}\"]\n",
+        "[networks.n]\nipv4 = \"10.9.0.0/24\"\n",
+        outside.uplink,
+        own.port()
     );
     let file = File::new(root, "up", &lab);
     let left = || {

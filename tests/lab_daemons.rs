@@ -91,6 +91,8 @@ ipv4 = \"10.1.0.0/24\"
 [[links]]
 ends = [\"client\", \"server\"]
 network = \"n\"
+[check]
+reachable = [\"client <-> server\"]
 ";
 
 fn toml_list(words: &[&str]) -> String {
@@ -113,10 +115,16 @@ fn nginx_serves_curl_across_a_cable() {
         let directory = Directory::new(user);
         let at = directory.path().to_str().unwrap();
         directory.write("index.html", "across the cable\n");
+        // It would give its directories to another, which takes a capability.
+        let stays = if user.is_root() {
+            "user root root;"
+        } else {
+            ""
+        };
         let configuration = directory.write(
             "nginx.conf",
             &format!(
-                "daemon off; master_process off; pid {at}/pid; error_log stderr;\n\
+                "{stays} daemon off; master_process off; pid {at}/pid; error_log stderr;\n\
                  events {{}}\n\
                  http {{ access_log off; client_body_temp_path {at}/b; proxy_temp_path {at}/p;\n\
                  fastcgi_temp_path {at}/f; uwsgi_temp_path {at}/u; scgi_temp_path {at}/s;\n\
