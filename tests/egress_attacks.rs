@@ -475,6 +475,92 @@ print(attempt("four.test.example", 7), datagram("four.test.example", 7), attempt
     );
 }
 
+#[test]
+fn what_a_proxy_is_asked_in_any_form_is_bound_by_the_same_rules() {
+    let script = r#"
+def asked(request):
+    """Whether, after `request`, what is sent comes back: who answers so echoes."""
+    try:
+        with dial("127.0.0.1", 3128) as s:
+            s.sendall(request)
+            if request[:1] == b"\5":
+                if s.recv(2) != b"\5\0" or s.recv(4)[1:2] != b"\0":
+                    return False
+                s.recv(6)
+            else:
+                if b" 200 " not in s.recv(4096):
+                    return False
+            s.sendall(b"xyz")
+            return s.recv(3) == b"xyz"
+    except OSError:
+        return False
+def connect(target, more=b""):
+    return b"CONNECT " + target + b" HTTP/1.1\r\nHost: " + target + b"\r\n" + more + b"\r\n"
+def socks(kind, address, port=7, command=1):
+    return b"\5\1\0\5" + bytes([command]) + b"\0" + bytes([kind]) + address + struct.pack(">H", port)
+def named(name, **more):
+    return socks(3, bytes([len(name)]) + name, **more)
+v4 = socket.inet_aton
+def v6(text):
+    return socket.inet_pton(socket.AF_INET6, text)
+good = [connect(b"web.test.example:7"), connect(b"WEB.test.example:007"), named(b"web.test.example"),
+        named(b"Web.Test.Example")]
+bad = [connect(target) for target in (
+    b"11.1.0.3:7", b"11.1.3:7", b"013.1.0.3:7", b"184614915:7", b"0xb010003:7", b"[::ffff:11.1.0.3]:7", b"::ffff:11.1.0.3:7",
+    b"notweb.test.example:7", b"web.test.example.evil.example:7", b"below.web.test.example:7", b"web.test.example:443",
+    b"web.test.example:7:7", b"web.test.example:7@11.1.0.3:7", b"11.1.0.3:7@web.test.example:7",
+    b"web.test.example\0.evil.example:7", b"web.test.example%00:7", b"11.1.0.3:7#web.test.example:7", b"web..test.example:7",
+    b"127.0.0.1:7", b"127.1:7", b"localhost:7", b"[::1]:7", b"0.0.0.0:7", b"[::]:7", b"169.254.169.254:80",
+    b"private.example:7", b"mapped.example:7")]
+bad += [connect(b"11.1.0.3:7", b"Host: web.test.example:7\r\n"), b"CONNECT web.test.example:7 HTTP/1.1\r\n 11.1.0.3:7\r\n\r\n"]
+bad += [socks(1, v4(a)) for a in ("11.1.0.3", "127.0.0.1", "0.0.0.0", "169.254.169.254")]
+bad += [socks(4, v6(a)) for a in ("::ffff:11.1.0.3", "::ffff:127.0.0.1", "::1", "::", "2a00:1::3")]
+bad += [named(n) for n in (b"notweb.test.example", b"web.test.example\0", b"web.test.example\0.evil", b"11.1.0.3", b"11.1.3",
+                           b"184614915", b"localhost", b"127.0.0.1", b"", b"web..test.example", b"private.example")]
+# To listen, and for datagrams: neither is offered.
+bad += [named(b"web.test.example", command=n) for n in (0, 2, 3, 255)]
+print([asked(request) for request in good], [request for request in bad if asked(request)])
+# The request line wins over Host, and what follows in the same connection goes where the first one went.
+def get(*requests):
+    with dial("127.0.0.1", 3128) as s:
+        s.sendall(b"".join(requests))
+        s.shutdown(socket.SHUT_WR)
+        return s.makefile("rb").read()
+get(b"GET http://four.test.example:8080/ HTTP/1.1\r\nHost: 11.1.0.3:8080\r\n\r\n")
+get(b"GET http://four.test.example:8080/ HTTP/1.1\r\nHost: four.test.example:8080\r\n\r\n",
+    b"GET http://11.1.0.3:8080/ HTTP/1.1\r\nHost: 11.1.0.3:8080\r\n\r\n")
+for target in (b"11.1.0.3:8080/", b"four.test.example:8080@11.1.0.3:8080/", b"11.1.0.3:8080#@four.test.example:8080/",
+               b"11.1.0.3:8080\\@four.test.example:8080/", b"//11.1.0.3:8080/"):
+    get(b"GET http://" + target + b" HTTP/1.1\r\nHost: four.test.example:8080\r\n\r\n")
+"#;
+    let allow = [
+        "-q",
+        "--proxy-env",
+        "--allow",
+        "web.test.example:7",
+        "--allow",
+        "four.test.example:8080",
+        "--allow",
+        "private.example:7",
+        "--allow",
+        "mapped.example:7",
+    ];
+    watched(
+        &["tcp 11.1.0.2 7", "tcp 2a00:1::2 7", "tcp 11.1.0.2 8080"],
+        |lab, user| {
+            let out = printed(user, &mut lab.python(user, &allow, script));
+            assert_eq!(out, "[True, True, True, True] []", "as {}", user.name);
+        },
+        |lab, user| {
+            // Control: with that address allowed, what asks for it is understood.
+            let allow = [&allow[..], &["--allow", "11.1.0.3:7,8080"]].concat();
+            let out = printed(user, &mut lab.python(user, &allow, script));
+            assert!(out.contains("CONNECT 11.1.0.3:7 "), "{out}");
+        },
+        &["tcp 11.1.0.3 7", "tcp 11.1.0.3 8080"],
+    );
+}
+
 // ---- what a program can do with sockets ----
 
 /// For scripts: sendmsg(2) and sendmmsg(2) of the C library, with an address for each message.
@@ -873,10 +959,14 @@ if os.fork() == 0:
                 stat.rsplit_once(") ")
                     .is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
             };
-            while inside.iter().any(alive) {
-                assert!(Instant::now() < deadline, "as {}: they live on", user.name);
+            while inside.iter().any(alive) && Instant::now() < deadline {
                 std::thread::yield_now();
             }
+            let left: Vec<&i32> = inside.iter().filter(|pid| alive(pid)).collect();
+            for &&pid in &left {
+                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            }
+            assert!(left.is_empty(), "as {}: {left:?} live on", user.name);
         },
         |lab, user| {
             printed(
