@@ -61,6 +61,8 @@ pub(crate) struct Crew {
     parcels: HashMap<u64, Parcel>,
     /// Workers that have been killed.
     killed: HashSet<WorkerId>,
+    /// Those that accept for themselves and have not run for long.
+    unsteady: HashSet<WorkerId>,
     hands_over: HandOver,
     stop_signal: Option<Signal>,
 }
@@ -77,6 +79,7 @@ impl Crew {
             lines: HashMap::new(),
             parcels: HashMap::new(),
             killed: HashSet::new(),
+            unsteady: HashSet::new(),
             hands_over: settings.hand_over,
             stop_signal: Signal::try_from(settings.stop_signal).ok(),
         }
@@ -114,9 +117,12 @@ impl Crew {
         Ok(())
     }
 
+    /// How many are being started; of those that only wait to be taken for ready nothing more is done.
     fn starting(&self) -> usize {
-        let loads = self.pool.loads();
-        loads.filter(|load| load.phase == Phase::Starting).count()
+        let starting = |load: &pool::Load| {
+            load.phase == Phase::Starting && !self.unsteady.contains(&load.worker)
+        };
+        self.pool.loads().filter(starting).count()
     }
 
     fn launch(&mut self, house: &mut House, worker: WorkerId) -> Result<()> {
@@ -151,10 +157,11 @@ impl Crew {
     }
 
     /// A worker runs. One that accepts for itself says nothing: it is ready if it goes on doing so.
-    pub(crate) fn started(&self, house: &mut House, worker: u64) {
+    pub(crate) fn started(&mut self, house: &mut House, worker: u64) {
         if self.hands_over == HandOver::Listener
             && let Some(at) = house.now.checked_add(STEADY)
         {
+            self.unsteady.insert(WorkerId(worker));
             house.timers.set(Timer::Steady(worker), at);
         }
     }
@@ -164,19 +171,14 @@ impl Crew {
     /// # Errors
     /// When the keeper is gone.
     pub(crate) fn steady(&mut self, house: &mut House, worker: u64) -> Result<()> {
+        self.unsteady.remove(&WorkerId(worker));
         self.hello(house, WorkerId(worker), 0)
     }
 
     /// Those that accept for themselves and are not taken for ready yet may have connections all the
     /// same: they are asked to finish, like the others.
     fn retire_starting(&mut self, house: &mut House) -> Result<()> {
-        if self.hands_over != HandOver::Listener {
-            return Ok(());
-        }
-        let loads = self.pool.loads();
-        let starting = loads.filter(|it| it.phase == Phase::Starting && house.runs(it.worker.0));
-        let starting: Vec<WorkerId> = starting.map(|load| load.worker).collect();
-        for worker in starting {
+        for worker in std::mem::take(&mut self.unsteady) {
             house.timers.cancel(Timer::Steady(worker.0));
             self.pool.retire(worker, house.now);
             self.ask_to_finish(house, worker)?;
@@ -216,6 +218,7 @@ impl Crew {
     /// place.
     fn bury(&mut self, house: &mut House, worker: WorkerId) -> Option<Instant> {
         self.killed.remove(&worker);
+        self.unsteady.remove(&worker);
         for timer in [Timer::Channel, Timer::Taking, Timer::Steady] {
             house.timers.cancel(timer(worker.0));
         }
