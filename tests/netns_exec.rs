@@ -282,7 +282,10 @@ fn the_walk_through_of_the_article_is_done_with_our_commands_alone() {
 #[test]
 fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
     let Some(root) = root("nat") else { return };
-    if !have("unshare") || sandbox::netns::nft::program().is_none() {
+    if !have("unshare") || !have("python3") {
+        return;
+    }
+    if sandbox::netns::nft::program().is_none() {
         skip("nat", "there is no nft(8)");
         return;
     }
@@ -305,6 +308,14 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         netns ping inner 192.0.2.2 | cut -d' ' -f1,2
         # Neither what is on another link, nor a port of the host's, is reached.
         ! netns ping inner 198.51.100.2 --timeout 200ms
+        serve() { exec python3 -c 'import socket, time; s = socket.create_server(("0.0.0.0", 7777)); open("/run/serves", "w"); time.sleep(100)'; }
+        serve & server=$!
+        while ! [ -e /run/serves ]; do :; done
+        dial() { netns exec $1 --unconfined -- timeout 1 python3 -c "import socket; socket.create_connection(('$2', 7777))" 2>/dev/null && echo reached || echo not reached; }
+        dial inner 10.203.0.1
+        dial other 198.51.100.1
+        netns ping inner 10.203.0.1 | cut -d' ' -f1,2
+        kill $server
         netns nat other --uplink wan --network 10.9.0.0/30 2>&1 | head -1
         netns nat inner --uplink wan 2>&1 | head -1
         netns delete inner
@@ -321,6 +332,9 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
             "1",
             "192.0.2.2 answered",
             "198.51.100.2 did not answer",
+            "not reached",
+            "reached",
+            "10.203.0.1 answered",
             "sandbox: cannot add the route 0.0.0.0/0 via 10.9.0.1 in other: File exists",
             "sandbox: cannot make the way out of inner: File exists",
             "0",

@@ -288,6 +288,22 @@ mod tests {
     }
 
     #[test]
+    fn only_the_same_user_is_answered() {
+        use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+        for (user, answered) in [(geteuid().as_raw(), true), (geteuid().as_raw() + 1, false)] {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            let kind = SockType::SeqPacket;
+            let (client, server) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            packet::send(client.as_fd(), b"o", &[]).unwrap();
+            let mut holder = Holder { user, ..holder() };
+            assert!(!holder.answer(&server));
+            let answer = packet::receive(client.as_fd(), &mut [0; 8]);
+            let given = answer.is_ok_and(|answer| answer.descriptors.len() == 1);
+            assert_eq!(given, answered, "{user}");
+        }
+    }
+
+    #[test]
     fn what_is_no_request_is_refused() {
         let mut holder = holder();
         for request in [&b""[..], b"x", b"k", b"k/", b"g..", b"k\xff", b"ka\0"] {

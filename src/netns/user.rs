@@ -283,8 +283,15 @@ impl Home {
     }
 
     /// The socket's path, however long that of the directory is: sun_path has 108 bytes (unix(7)).
+    ///
+    /// By its own path where there is room: `/proc/net/unix` then tells it, and sandboxes hide what that
+    /// tells.
     fn short_path(&self) -> std::result::Result<(File, PathBuf), Errno> {
         let directory = File::open(&self.0).map_err(|error| errno_of(&error))?;
+        let socket = self.socket();
+        if UnixAddr::new(&socket).is_ok() {
+            return Ok((directory, socket));
+        }
         let path = format!("/proc/self/fd/{}/holder", directory.as_raw_fd());
         Ok((directory, PathBuf::from(path)))
     }
