@@ -169,7 +169,7 @@ fn start(
             None => crate::exit::LAUNCHER_FAILED,
         }
     };
-    let (_, _pidfd) = process::fork(&kept, run).map_err(failed)?;
+    let (_, keeper) = process::fork(&kept, run).map_err(failed)?;
     drop(theirs);
     let mut said = Vec::new();
     let mut buffer = [0; 4096];
@@ -189,7 +189,12 @@ fn start(
             wire::send_all(&ours, &[GO]).map_err(failed)?;
             Ok(done.as_u64().unwrap_or_default())
         }
-        Ok(wire::Answer::Refused(refusal)) => Err(refusal.into_error()),
+        Ok(wire::Answer::Refused(refusal)) => {
+            // Gone when this is told, with all that it had made.
+            drop(ours);
+            wait_for_end(&keeper)?;
+            Err(refusal.into_error())
+        }
         Err(_) => Err(failed(Errno::EPROTO)),
     }
 }
