@@ -31,8 +31,8 @@ use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
 use crate::policy::merge;
 use crate::policy::{
-    Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets, UserNamespace,
-    View,
+    Carrier, Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets,
+    UserNamespace, View,
 };
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
@@ -299,7 +299,12 @@ fn decide_policing(
     if policy.network == Network::Host {
         return Ok(None);
     }
-    let Some(underlay) = filter::underlay(filter, policy.unix_sockets, Arch::native()) else {
+    let carrier = match rules.allow_hosts() {
+        true => policy.egress.engine,
+        false => Carrier::Relay,
+    };
+    let (which, arch) = (policy.unix_sockets, Arch::native());
+    let Some(underlay) = filter::underlay(filter, which, carrier, arch) else {
         return Ok(None);
     };
     let allowed = sockets_let_through(rules)?.into_iter();
@@ -314,6 +319,8 @@ fn decide_policing(
             })
             .collect(),
         abstract_names: Policing::abstract_names_of(&policy.network),
+        which,
+        carrier,
     }))
 }
 
@@ -496,6 +503,7 @@ fn filter_context(
                 .iter()
                 .any(|handed| handed.kind == Kind::UnixSocket),
         host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
+        direct: policy.egress.engine == Carrier::Direct && !policy.egress.is_empty(),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),
         ..Context::default()

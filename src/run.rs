@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
+use crate::egress::direct;
 use crate::egress::engine::Engine;
 use crate::egress::notify::Ready;
 use crate::egress::publish;
@@ -106,7 +107,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         true => Callers::noted(),
         false => Callers::default(),
     };
-    let egress = match &plan.egress {
+    let mut egress = match &plan.egress {
         None => None,
         Some(setup) => {
             // Only now: the command was started with the caller's limit.
@@ -117,9 +118,19 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             Some(Engine::new(setup, ways, published, egress)?)
         }
     };
+    let counter = match (&mut egress, &ready) {
+        (Some(engine), Some(ready)) if ready.gives_directly() => {
+            let sides = direct::pair();
+            let (dialler, counter) =
+                sides.map_err(|errno| Error::host("order", "connections", errno))?;
+            engine.give_directly(dialler)?;
+            Some(counter)
+        }
+        _ => None,
+    };
     if let (Some(ready), Some(notifier)) = (ready, spawned.notifier.take()) {
         // Before this process is confined: the thread has to do what the rest need not.
-        let warden = ready.start(&plan, notifier, events.again()?, callers)?;
+        let warden = ready.start(&plan, notifier, counter, events.again()?, callers)?;
         warden.leave();
     }
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;

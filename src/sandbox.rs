@@ -28,6 +28,7 @@ use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::egress::budget;
 use crate::egress::destination::Destination;
+use crate::egress::direct;
 use crate::egress::engine::Engine;
 use crate::egress::notify::{Ready, Warden};
 use crate::egress::publish::{self, Publish};
@@ -380,21 +381,31 @@ impl Sandbox {
             awaits_connection: false,
         };
         let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
-        let egress = match &plan.egress {
+        let mut egress = match &plan.egress {
             None => None,
             Some(setup) => {
                 // Only now: the command was started with the caller's limit.
                 parent::raise_descriptor_limit()
                     .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
                 let ways = std::mem::take(&mut spawned.ways);
-                let engine = Engine::new(setup, ways, published, Default::default())?;
-                Some(Service::start(engine)?)
+                Some(Engine::new(setup, ways, published, Default::default())?)
             }
         };
+        let counter = match (&mut egress, &ready) {
+            (Some(engine), Some(ready)) if ready.gives_directly() => {
+                let sides = direct::pair();
+                let (dialler, counter) =
+                    sides.map_err(|errno| Error::host("order", "connections", errno))?;
+                engine.give_directly(dialler)?;
+                Some(counter)
+            }
+            _ => None,
+        };
+        let egress = egress.map(Service::start).transpose()?;
         let warden = match (ready, spawned.notifier.take()) {
             (Some(ready), Some(notifier)) => {
                 let callers = Callers::default();
-                Some(ready.start(&plan, notifier, Events::default(), callers)?)
+                Some(ready.start(&plan, notifier, counter, Events::default(), callers)?)
             }
             _ => None,
         };

@@ -19,6 +19,9 @@ use nix::unistd::Pid;
 use support::lab::{Besides, Lab, in_lab, parse_events, printed};
 use support::{User, copy_of, each_user, have, text};
 
+/// What carries the connections that are allowed.
+const ENGINES: [&str; 2] = ["relay", "direct"];
+
 /// How a program is run where nothing holds it.
 const BARE: [&str; 3] = ["-q", "--net", "host"];
 
@@ -711,9 +714,11 @@ print("over")
     watched(
         &["tcp 11.1.0.2 7"],
         |lab, user| {
-            let allow = ["-q", "--allow", "11.1.0.2:7"];
-            let out = printed(user, &mut lab.python(user, &allow, script));
-            assert_eq!(out, "over", "as {}", user.name);
+            for engine in ENGINES {
+                let allow = ["-q", "--egress", engine, "--allow", "11.1.0.2:7"];
+                let out = printed(user, &mut lab.python(user, &allow, script));
+                assert_eq!(out, "over", "{engine} as {}", user.name);
+            }
         },
         |lab, user| {
             let out = printed(user, &mut lab.python(user, &BARE, script));
@@ -772,12 +777,13 @@ os.wait()
         &["tcp 11.1.0.2 7", "udp 11.1.0.2 7"],
         |lab, user| {
             let allow = ["-q", "--allow", "11.1.0.2:7", "--allow", "udp://11.1.0.2:7"];
-            let out = printed(user, &mut lab.python(user, &allow, script));
-            assert_eq!(
-                out, "x ECONNREFUSED A timed out timed out",
-                "as {}",
-                user.name
-            );
+            // A socket of the host's is not dissolved, so that it still has its peer.
+            for (engine, again) in [("relay", "ECONNREFUSED"), ("direct", "EISCONN")] {
+                let options = [&allow[..], &["--egress", engine]].concat();
+                let out = printed(user, &mut lab.python(user, &options, script));
+                let expected = format!("x {again} A timed out timed out");
+                assert_eq!(out, expected, "{engine} as {}", user.name);
+            }
         },
         |lab, user| {
             let out = printed(user, &mut lab.python(user, &BARE, script));
@@ -829,17 +835,15 @@ fn no_race_leads_elsewhere(kind: &str) {
     watched(
         &["tcp 11.1.0.2 7"],
         |lab, user| {
-            let out = race(
-                lab,
-                user,
-                &["-q", "--allow", "11.1.0.2:7"],
-                &[&tries(), "60"],
-            );
-            // It was a race: both happened.
-            let numbers = out
-                .split_whitespace()
-                .filter(|word| word.parse::<u64>().is_ok_and(|n| n > 0));
-            assert_eq!(numbers.count(), 2, "as {}: {out}", user.name);
+            for engine in ENGINES {
+                let options = ["-q", "--egress", engine, "--allow", "11.1.0.2:7"];
+                let out = race(lab, user, &options, &[&tries(), "60"]);
+                // It was a race: both happened.
+                let numbers = out
+                    .split_whitespace()
+                    .filter(|word| word.parse::<u64>().is_ok_and(|n| n > 0));
+                assert_eq!(numbers.count(), 2, "{engine} as {}: {out}", user.name);
+            }
         },
         |lab, user| drop(race(lab, user, &BARE, &["100", "3"])),
         &["tcp 11.1.0.3 7"],
@@ -854,6 +858,137 @@ fn an_address_that_changes_while_it_is_connected_to_leads_nowhere_else() {
 #[test]
 fn a_descriptor_that_changes_while_it_is_connected_leads_nowhere_else() {
     no_race_leads_elsewhere("descriptor");
+}
+
+// ---- sockets of the host's, in the command's hands ----
+
+#[test]
+fn a_socket_that_was_given_is_not_aimed_anew() {
+    let script = r#"
+import ctypes, fcntl
+libc = ctypes.CDLL(None, use_errno=True)
+def said(name, act):
+    try:
+        print(name, act())
+    except OSError as e:
+        print(name, errno.errorcode.get(e.errno, str(e)))
+def given():
+    s = dial("11.1.0.2", 7)
+    s.sendall(b"x")
+    assert s.recv(1) == b"x"
+    return s
+bad = ("11.1.0.3", 7)
+def over():
+    # Reset from here: closed, and without a port.
+    s = given()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.shutdown(socket.SHUT_RDWR)
+    time.sleep(0.2)
+    return s
+def failed():
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("11.1.0.2", 8))
+    time.sleep(0.2)
+    return s
+unspec = struct.pack("H14x", socket.AF_UNSPEC)
+def dissolve(s):
+    if libc.connect(s.fileno(), unspec, 16):
+        raise OSError(ctypes.get_errno(), "")
+for name, make in (("given", given), ("over", over), ("failed", failed)):
+    said(name + " dissolved", lambda: dissolve(make()))
+    said(name + " again", lambda: make().connect(bad))
+    def both():
+        s = make()
+        try:
+            dissolve(s)
+        except OSError:
+            pass
+        s.connect(bad)
+    said(name + " dissolved, again", both)
+    said(name + " bound", lambda: make().bind(("0.0.0.0", 0)))
+    said(name + " listens", lambda: make().listen(1))
+    for call in ("sendto", "sendmsg"):
+        def opened():
+            s = make()
+            if call == "sendto":
+                return s.sendto(b"x", 0x20000000, bad)
+            return s.sendmsg([b"x"], [], 0x20000000, bad)
+        said(name + " opened by " + call, opened)
+    said(name + " opened by sendmmsg", lambda: send_all(make(), [bad], 0x20000000))
+    # What lists the host's interfaces, and hands out its namespace.
+    said(name + " interfaces", lambda: fcntl.ioctl(make(), 0x8912, bytes(16)))
+    said(name + " namespace", lambda: fcntl.ioctl(make(), 0x894c))
+    for option, level, number, value in (
+        ("device", 1, 25, b"outside\0"), ("device by number", 1, 62, bytes(4)), ("mark", 1, 36, bytes(4)),
+        ("route", 0, 4, b"\x83\x07\x04\x0b\x01\x00\x03\0"), ("route by IPv6", 41, 57, bytes(8)),
+        ("repair", 6, 19, bytes(4)), ("fast open", 6, 30, b"\1\0\0\0"), ("filter", 1, 26, bytes(16)),
+    ):
+        said(name + " " + option, lambda: make().setsockopt(level, number, value))
+"#;
+    let script = format!("{MESSAGES}\n{script}");
+    watched(
+        &["tcp 11.1.0.2 7", "tcp 11.1.0.2 8"],
+        |lab, user| {
+            let allow = ["-q", "--egress", "direct", "--allow", "11.1.0.2:7-8"];
+            let out = printed(user, &mut lab.python(user, &allow, &script));
+            let lines: Vec<&str> = out.lines().collect();
+            assert_eq!(lines.len(), 3 * 18, "as {}: {out}", user.name);
+            for line in lines {
+                let (what, said) = line.rsplit_once(' ').expect("two words");
+                let may: &[&str] = match what.split_once(' ').expect("two words").1 {
+                    "dissolved" => &["EACCES"],
+                    "again" | "dissolved, again" => &["EISCONN", "EACCES", "ECONNREFUSED"],
+                    "bound" | "listens" => &["EINVAL"],
+                    opened if opened.starts_with("opened") => &["ENOTSUP", "EOPNOTSUPP"],
+                    _ => &["EPERM"],
+                };
+                assert!(may.contains(&said), "as {}: {line}", user.name);
+            }
+        },
+        |lab, user| {
+            let out = printed(user, &mut lab.python(user, &BARE, &script));
+            for opened in ["over bound None", "given dissolved, again None"] {
+                assert!(out.contains(opened), "{out}");
+            }
+        },
+        &["tcp 11.1.0.3 7"],
+    );
+}
+
+#[test]
+fn a_listener_is_not_made_of_a_socket_of_the_hosts_by_a_race() {
+    let script = r#"
+# One thread listens on a number that another makes mean a socket of its own and one that was given.
+own, slot = socket.socket(), socket.socket()
+own.bind(("0.0.0.0", 0))
+number = slot.fileno()
+given = dial("11.1.0.2", 7)
+given.shutdown(socket.SHUT_RDWR)
+time.sleep(0.1)
+over = False
+def swap():
+    while not over:
+        os.dup2(own.fileno(), number)
+        os.dup2(given.fileno(), number)
+thread = threading.Thread(target=swap)
+thread.start()
+listened = 0
+for _ in range(int(sys.argv[1]) if len(sys.argv) > 1 else 2000):
+    try:
+        slot.listen(1)
+        listened += 1
+    except OSError:
+        pass
+over = True
+thread.join()
+print(listened > 0, given.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
+"#;
+    in_lab(|lab, user| {
+        let options = ["-q", "--egress", "direct", "--allow", "11.1.0.2:7"];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        assert_eq!(out, "True 0", "as {}", user.name);
+    });
 }
 
 // ---- the supervisor ----
@@ -1028,7 +1163,7 @@ sys.stdin.readline()
         let allow = [
             "-q",
             "--allow",
-            "11.1.0.2:7,9",
+            "11.1.0.2:7-8",
             "--allow",
             "*.sub.example:7",
         ];

@@ -19,8 +19,8 @@ use crate::egress::publish::Publish;
 use crate::error::{Error, Result};
 use crate::policy::layer::{EgressLayer, Layer};
 use crate::policy::{
-    Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UnixSockets, UserNamespace, View,
-    find, merge, spec,
+    Carrier, Cgroup, Inspect, Limit, Network, Policy, Seccomp, Strictness, UnixSockets,
+    UserNamespace, View, find, merge, spec,
 };
 
 /// A parser of options whose value is text.
@@ -154,6 +154,15 @@ struct NetworkOptions {
     /// --net loopback. May be given several times. Danger: whoever reaches ADDRESS talks to the command.
     #[arg(long, value_name = "OUT:IN", value_parser = bytes(spec::publish))]
     publish: Vec<Publish>,
+
+    /// How allowed TCP connections are carried: relay or direct
+    ///
+    /// relay: the supervisor joins a connection inside with one outside (the default). direct: the
+    /// command gets the connected socket itself, which is as fast as without a sandbox, wherever that
+    /// can be done; the rest is relayed. Danger: the socket is one of the host's network. What could
+    /// turn it to another destination is refused for the whole sandbox.
+    #[arg(long, value_name = "ENGINE", hide_possible_values = true, value_parser = word(&["relay", "direct"], spec::carrier))]
+    egress: Option<Carrier>,
 
     /// Which Unix sockets may be connected to by path: own, datagrams, any
     ///
@@ -469,6 +478,7 @@ impl PolicyOptions {
                     true => Inspect::Yes,
                     false => Inspect::No,
                 }),
+                engine: self.network.egress,
                 publish: self.network.publish,
                 proxy_env: self.network.proxy_env,
                 budgets: Limits {
@@ -615,6 +625,9 @@ mod tests {
             }),
             (&["--publish", "8080:80"], |l| {
                 l.egress.publish = vec!["127.0.0.1:8080:80".parse().unwrap()];
+            }),
+            (&["--egress", "direct"], |l| {
+                l.egress.engine = Some(Carrier::Direct);
             }),
             (&["--unix-sockets", "any"], |l| {
                 l.unix_sockets = Some(UnixSockets::Any);

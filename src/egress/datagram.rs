@@ -27,6 +27,7 @@ use super::journal::{Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::Names;
 use super::rules::{Refusal, Rules};
+use crate::policy::Carrier;
 
 /// How long a flow may be silent.
 const IDLE: Duration = Duration::from_secs(60);
@@ -395,6 +396,7 @@ impl Datagrams {
             back: flow.back,
             took: flow.began.elapsed(),
             failure,
+            engine: Carrier::Relay,
         });
     }
 }

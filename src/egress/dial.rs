@@ -62,6 +62,31 @@ impl Dial {
         }
     }
 
+    /// Whether nothing is under way and nothing left to try.
+    pub(super) fn is_over(&self) -> bool {
+        self.left.is_empty() && self.attempts.is_empty()
+    }
+
+    /// How many addresses have not been tried.
+    pub(super) fn untried(&self) -> usize {
+        self.left.len()
+    }
+
+    /// Begin with the first address that can be begun with, on a socket of `make`, for somebody else to
+    /// wait for; the last one's reason where none can be.
+    pub(super) fn begin(
+        &mut self,
+        mut make: impl FnMut(SocketAddr) -> Result<OwnedFd, Errno>,
+    ) -> Result<(OwnedFd, SocketAddr), Errno> {
+        while let Some(address) = self.left.pop_front() {
+            match make(address).and_then(|socket| start(socket, address)) {
+                Ok(socket) => return Ok((socket, address)),
+                Err(errno) => self.last_failure = errno,
+            }
+        }
+        Err(self.last_failure)
+    }
+
     /// Go on: look at the attempts under way, and start the next one where it is time. `make` gives a
     /// socket for an address ([`open`]). `watch` is given each new attempt's socket, so that this is
     /// called again when it is writable.

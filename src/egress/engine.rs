@@ -36,6 +36,7 @@ use super::budget::{Budgets, Share};
 use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{self, Dial, Progress};
+use super::direct::{Dialler, Given, Order, Waits};
 use super::front::{self, Front, Turn};
 use super::inner::Inner;
 use super::journal::{Inbound, Journal, Outcome, Wish};
@@ -51,7 +52,7 @@ use super::who::Callers;
 use crate::epoll_data::{NUMBERS, pack, unpack};
 use crate::error::{Error, Result};
 use crate::event::Events;
-use crate::policy::Inspect;
+use crate::policy::{Carrier, Inspect};
 use crate::sys::parent;
 
 /// How many dials, with the look-ups before them, are under way at a time.
@@ -79,6 +80,8 @@ const LOOKS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Listener(u64),
+    /// Callers that want sockets.
+    Orders(u64),
     Watch(u64),
     /// The sandbox's name service, by UDP.
     Names(u64),
@@ -114,6 +117,7 @@ impl Key {
             Self::Datagrams(place) => (6, place),
             Self::DatagramsOutside(number) => (7, number),
             Self::Published(place) => (8, place),
+            Self::Orders(number) => (12, number),
             Self::Inner(place) => (9, place),
             Self::Proxy(place) => (10, place),
             Self::Client(number) => (11, number),
@@ -136,6 +140,7 @@ impl Key {
             9 => Self::Inner(number),
             10 => Self::Proxy(number),
             11 => Self::Client(number),
+            12 => Self::Orders(number),
             _ => return None,
         })
     }
@@ -157,6 +162,8 @@ struct Flow {
     began: Instant,
     /// The address that was dialled.
     address: Option<SocketAddr>,
+    /// Why it could not be dialled.
+    errno: Option<Errno>,
     /// When its dial is looked at again.
     timer: Option<Instant>,
     state: State,
@@ -197,10 +204,19 @@ enum State {
     /// Waits for the client's first bytes.
     Inspecting(TcpStream, Target),
     /// Waits until fewer dials are under way.
-    Queued(TcpStream, Target),
-    LookingUp(TcpStream, Box<Asking>),
-    Dialling(TcpStream, Dial),
+    Queued(Caller, Target),
+    LookingUp(Caller, Box<Asking>),
+    Dialling(Caller, Dial),
     Joined(Join),
+}
+
+/// Who a connection is for.
+#[derive(Debug)]
+enum Caller {
+    /// One that was accepted, and is relayed.
+    Stream(TcpStream),
+    /// A caller that gets the socket itself.
+    Direct(Box<Order>),
 }
 
 /// Where a connection is to go.
@@ -275,6 +291,8 @@ pub(crate) struct Engine {
     accepting: Accepting,
     callers: Callers,
     journal: Journal,
+    /// Where callers order connections that they get themselves.
+    dialler: Option<Dialler>,
 }
 
 impl Engine {
@@ -382,6 +400,7 @@ impl Engine {
             pipes: Pipes::new(most_pipes),
             accepting: Accepting::Yes,
             callers,
+            dialler: None,
             journal,
         })
     }
@@ -497,6 +516,7 @@ impl Engine {
             Key::Client(number) => self.listen_to(number),
             Key::Inner(place) => self.inner.turn(place),
             Key::Watch(place) => self.look(place),
+            Key::Orders(_) => self.take_orders(),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
                 Some(State::Joined(_)) => self.pump(number, Word::Inside(events)),
                 Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
@@ -577,6 +597,146 @@ impl Engine {
                 self.journal.refused(&wish, &refusal, now);
             }
         }
+    }
+
+    /// Give sockets to callers as well.
+    ///
+    /// # Errors
+    /// When their orders cannot be watched.
+    pub(crate) fn give_directly(&mut self, dialler: Dialler) -> Result<()> {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, Key::Orders(0).to_data());
+        let watched = self.epoll.add(dialler.descriptor(), event);
+        watched.map_err(|errno| Error::host("watch", "the connections asked for", errno))?;
+        self.dialler = Some(dialler);
+        Ok(())
+    }
+
+    fn take_orders(&mut self) {
+        let orders = self.dialler.as_ref().map(Dialler::take);
+        for order in orders.into_iter().flatten() {
+            self.take_order(order);
+        }
+    }
+
+    fn give(&self, id: u64, given: Given) {
+        if let Some(dialler) = &self.dialler {
+            dialler.give(id, given);
+        }
+    }
+
+    /// A caller wants a socket: may it, and can it be one? If not, the sandbox's own network serves it,
+    /// where the relay tells of what is refused.
+    fn take_order(&mut self, order: Order) {
+        let asked_for = SocketAddr::new(order.asked.ip().to_canonical(), order.asked.port());
+        let protocol = Protocol::Tcp;
+        let (asked, target) = match self.names.meant_by(&self.rules, protocol, asked_for) {
+            Some(name) => (Asked::Name(name.name().clone()), Target::Name(name)),
+            None => (Asked::Address(asked_for.ip()), Target::Address(asked_for)),
+        };
+        let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
+        // What has a budget is counted, and so relayed.
+        let share = self.budgets.join(protocol, &asked, asked_for.port());
+        self.budgets.leave(&share);
+        let decided = self.rules.decide(protocol, &asked, asked_for.port());
+        let (Ok(allowed), false, false, true) = (
+            decided,
+            inspected || share != Share::default(),
+            self.names.is_service(asked_for),
+            self.flows.len() < self.most_flows,
+        ) else {
+            self.give(order.id, Given::Inside);
+            return;
+        };
+        let flow = Flow {
+            wish: Wish {
+                protocol,
+                asked,
+                port: asked_for.port(),
+                who: None,
+            },
+            origin: Origin::Plain,
+            share,
+            rule: allowed.rule,
+            began: Instant::now(),
+            address: None,
+            errno: None,
+            timer: None,
+            state: State::Queued(Caller::Direct(Box::new(order)), target),
+        };
+        let number = self.new_number();
+        self.flows.insert(number, flow);
+        self.queue.push_back(number);
+    }
+
+    /// A caller that does not wait gets a socket that is on its way to the first address that can be begun
+    /// with.
+    fn begin_direct(&mut self, number: u64, now: Instant) {
+        self.set_timer(number, None);
+        let Some(mut flow) = self.flows.remove(&number) else {
+            return;
+        };
+        let State::Dialling(Caller::Direct(order), mut dial) = flow.state else {
+            self.flows.insert(number, flow);
+            return;
+        };
+        match dial.begin(|_| order.open()) {
+            Ok((socket, address)) => {
+                self.dial_is_over(&flow.wish);
+                self.hand_over(&order, Given::Begun(socket), flow.wish, &flow.rule, address);
+            }
+            Err(errno) => {
+                flow.errno = Some(errno);
+                flow.state = State::Dialling(Caller::Direct(order), Dial::new(&[], now));
+                self.flows.insert(number, flow);
+                self.end(number, relay::Outcome::Reset, Some(errno.desc().to_owned()));
+            }
+        }
+    }
+
+    /// The caller has its socket. From here on it is nobody's business here, and nothing of it is kept.
+    fn hand_over(
+        &mut self,
+        order: &Order,
+        given: Given,
+        wish: Wish,
+        rule: &str,
+        address: SocketAddr,
+    ) {
+        if let Given::Connected(socket) | Given::Begun(socket) = &given {
+            // An epoll set goes on watching a file that is open somewhere. One that was never added is none.
+            let _ = self.epoll.delete(socket);
+        }
+        self.give(order.id, given);
+        let ip = address.ip().to_canonical();
+        self.journal.ended(&Outcome {
+            wish,
+            rule: rule.to_owned(),
+            address: Some(SocketAddr::new(ip, address.port())),
+            there: 0,
+            back: 0,
+            took: Duration::ZERO,
+            failure: None,
+            engine: Carrier::Direct,
+        });
+    }
+
+    /// No address fits the caller's socket.
+    fn leave_inside(&mut self, number: u64) {
+        self.set_timer(number, None);
+        let Some(flow) = self.flows.remove(&number) else {
+            return;
+        };
+        if let State::Dialling(Caller::Direct(order), _) = flow.state {
+            self.dial_is_over(&flow.wish);
+            self.give(order.id, Given::Inside);
+        }
+    }
+
+    fn fail_direct(&self, order: &Order, errno: Option<Errno>) {
+        self.give(
+            order.id,
+            Given::Failed(errno.unwrap_or(Errno::ECONNREFUSED)),
+        );
     }
 
     /// A connection from outside, to a port that is published.
@@ -761,7 +921,7 @@ impl Engine {
         let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_)) && !ours;
         let state = match inspected {
             true => State::Inspecting(stream, target),
-            false => State::Queued(stream, target),
+            false => State::Queued(Caller::Stream(stream), target),
         };
         let flow = Flow {
             wish,
@@ -770,6 +930,7 @@ impl Engine {
             rule,
             began: now,
             address: None,
+            errno: None,
             timer: None,
             state,
         };
@@ -812,7 +973,7 @@ impl Engine {
                     return;
                 };
                 if let State::Inspecting(stream, target) = flow.state {
-                    flow.state = State::Queued(stream, target);
+                    flow.state = State::Queued(Caller::Stream(stream), target);
                 }
                 self.flows.insert(number, flow);
                 self.queue.push_back(number);
@@ -836,10 +997,10 @@ impl Engine {
             let Some(mut flow) = self.flows.remove(&number) else {
                 continue;
             };
-            if let State::Queued(stream, target) = flow.state {
+            if let State::Queued(client, target) = flow.state {
                 if matches!(target, Target::Inside(_)) && !self.inner.is_ready(self.served) {
                     self.waiting.push_back(number);
-                    flow.state = State::Queued(stream, target);
+                    flow.state = State::Queued(client, target);
                     self.flows.insert(number, flow);
                     continue;
                 }
@@ -847,25 +1008,31 @@ impl Engine {
                 let dials = self.destinations.entry(destination).or_default();
                 if dials.under_way >= MOST_DIALS_TO_ONE {
                     dials.parked.push_back(number);
-                    flow.state = State::Queued(stream, target);
+                    flow.state = State::Queued(client, target);
                     self.flows.insert(number, flow);
                     continue;
                 }
                 dials.under_way += 1;
                 flow.state = match target {
-                    Target::Address(address) => State::Dialling(stream, Dial::new(&[address], now)),
+                    Target::Address(address) => {
+                        let addresses = match &client {
+                            Caller::Stream(_) => vec![address],
+                            Caller::Direct(order) => order.fitting(&[address]),
+                        };
+                        State::Dialling(client, Dial::new(&addresses, now))
+                    }
                     Target::Inside(port) => {
                         let mut both = [
                             SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
                             SocketAddr::from((Ipv6Addr::LOCALHOST, port)),
                         ];
                         both.sort_by_key(|address| V::of(*address) != self.served);
-                        State::Dialling(stream, Dial::new(&both, now))
+                        State::Dialling(client, Dial::new(&both, now))
                     }
                     Target::Name(name) => {
                         let known = self.resolution.hosts.addresses(name.name());
                         let settings = &self.resolution.settings;
-                        State::LookingUp(stream, Box::new(Asking::new(&name, settings, known)))
+                        State::LookingUp(client, Box::new(Asking::new(&name, settings, known)))
                     }
                 };
                 self.dials += 1;
@@ -981,8 +1148,12 @@ impl Engine {
                     .into_iter()
                     .map(|address| SocketAddr::new(address, port))
                     .collect();
-                if let State::LookingUp(stream, _) = flow.state {
-                    flow.state = State::Dialling(stream, Dial::new(&addresses, now));
+                if let State::LookingUp(client, _) = flow.state {
+                    let addresses = match &client {
+                        Caller::Stream(_) => addresses,
+                        Caller::Direct(order) => order.fitting(&addresses),
+                    };
+                    flow.state = State::Dialling(client, Dial::new(&addresses, now));
                     self.flows.insert(number, flow);
                     self.advance_dial(number, now);
                 }
@@ -992,9 +1163,24 @@ impl Engine {
 
     /// Go on with a dial.
     fn advance_dial(&mut self, number: u64, now: Instant) {
+        if let Some(Flow {
+            state: State::Dialling(Caller::Direct(order), dial),
+            ..
+        }) = self.flows.get(&number)
+        {
+            // The relay's own listener, or the kernel's refusal, serves what the caller's socket cannot.
+            // So does it where several addresses are to be raced for one that does not wait.
+            match (order.waits, dial.untried()) {
+                (_, 0) if dial.is_over() => return self.leave_inside(number),
+                (Waits::No, 1) => return self.begin_direct(number, now),
+                (Waits::No, _) => return self.leave_inside(number),
+                (Waits::Yes, _) => {}
+            }
+        }
         let Some(Flow {
             origin,
-            state: State::Dialling(_, dial),
+            errno: last,
+            state: State::Dialling(client, dial),
             ..
         }) = self.flows.get_mut(&number)
         else {
@@ -1003,9 +1189,10 @@ impl Engine {
         let (epoll, inner) = (&self.epoll, &mut self.inner);
         let progress = dial.advance(
             now,
-            |address| match origin {
-                Origin::Outside(_) => inner.take(V::of(address)),
-                Origin::Plain | Origin::Proxy(_) => dial::open(address),
+            |address| match (&*origin, &*client) {
+                (Origin::Outside(_), _) => inner.take(V::of(address)),
+                (_, Caller::Stream(_)) => dial::open(address),
+                (_, Caller::Direct(order)) => order.open(),
             },
             |socket| {
                 let event = EpollEvent::new(EDGES, Key::Outside(number).to_data());
@@ -1016,6 +1203,7 @@ impl Engine {
         match progress {
             Progress::Waits(until) => self.set_timer(number, Some(until)),
             Progress::Failed(errno) => {
+                *last = Some(errno);
                 let otherwise = match errno {
                     Errno::ECONNREFUSED => front::Outcome::ConnectionRefused,
                     Errno::ETIMEDOUT => front::Outcome::TimedOut,
@@ -1029,7 +1217,18 @@ impl Engine {
                     return;
                 };
                 self.dial_is_over(&flow.wish);
-                if let State::Dialling(inside, _) = flow.state {
+                if let State::Dialling(Caller::Direct(order), _) = flow.state {
+                    let socket = OwnedFd::from(outside);
+                    self.hand_over(
+                        &order,
+                        Given::Connected(socket),
+                        flow.wish,
+                        &flow.rule,
+                        address,
+                    );
+                    return;
+                }
+                if let State::Dialling(Caller::Stream(inside), _) = flow.state {
                     flow.address = Some(address);
                     let begun = match &mut flow.origin {
                         Origin::Plain => true,
@@ -1126,16 +1325,29 @@ impl Engine {
             return;
         };
         self.budgets.leave(&flow.share);
+        let direct = matches!(
+            flow.state,
+            State::Queued(Caller::Direct(_), _)
+                | State::LookingUp(Caller::Direct(_), _)
+                | State::Dialling(Caller::Direct(_), _)
+        );
         let (there, back) = match flow.state {
-            State::Inspecting(stream, _) | State::Queued(stream, _) => {
+            State::Inspecting(stream, _) | State::Queued(Caller::Stream(stream), _) => {
                 if outcome != relay::Outcome::Ended {
                     flow.origin.turn_away(stream);
                 }
                 (0, 0)
             }
-            State::LookingUp(stream, _) | State::Dialling(stream, _) => {
+            State::Queued(Caller::Direct(order), _) => {
+                self.fail_direct(&order, flow.errno);
+                (0, 0)
+            }
+            State::LookingUp(client, _) | State::Dialling(client, _) => {
                 self.dial_is_over(&flow.wish);
-                flow.origin.turn_away(stream);
+                match client {
+                    Caller::Stream(stream) => flow.origin.turn_away(stream),
+                    Caller::Direct(order) => self.fail_direct(&order, flow.errno),
+                }
                 (0, 0)
             }
             State::Joined(join) => {
@@ -1152,6 +1364,10 @@ impl Engine {
             back,
             took: flow.began.elapsed(),
             failure,
+            engine: match direct {
+                true => Carrier::Direct,
+                false => Carrier::Relay,
+            },
         };
         match flow.origin {
             Origin::Plain | Origin::Proxy(_) => self.journal.ended(&outcome),
@@ -1360,6 +1576,7 @@ mod tests {
             Key::Talk(9),
             Key::Datagrams(1),
             Key::DatagramsOutside(2),
+            Key::Orders(0),
             Key::Published(0),
             Key::Inner(1),
             Key::Proxy(0),

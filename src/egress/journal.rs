@@ -18,6 +18,7 @@ use super::dns::RefusedName;
 use super::rules;
 use super::who::Who;
 use crate::event::Events;
+use crate::policy::Carrier;
 
 /// How many different refusals are printed.
 const MOST_LINES: usize = 32;
@@ -64,6 +65,8 @@ pub(super) struct Outcome {
     pub(super) took: Duration,
     /// Why nothing came of it.
     pub(super) failure: Option<String>,
+    /// Who carries it.
+    pub(super) engine: Carrier,
 }
 
 #[derive(Debug, Default)]
@@ -225,6 +228,11 @@ impl Journal {
             false => self.sums.entry("others".to_owned()).or_default(),
         };
         sum.add(outcome);
+        // What a caller does with a socket of its own is not seen here.
+        let (engine, known_bytes) = match outcome.engine {
+            Carrier::Relay => ("relay", true),
+            Carrier::Direct => ("direct", outcome.failure.is_some()),
+        };
         self.events.write("egress", || {
             json!({
                 "verdict": verdict(outcome),
@@ -232,8 +240,9 @@ impl Journal {
                 "destination": destination,
                 "address": outcome.address.map(|address| address.to_string()),
                 "rule": outcome.rule,
-                "bytes_out": outcome.there,
-                "bytes_in": outcome.back,
+                "engine": engine,
+                "bytes_out": known_bytes.then_some(outcome.there),
+                "bytes_in": known_bytes.then_some(outcome.back),
                 "seconds": outcome.took.as_secs_f64(),
                 "reason": outcome.failure,
                 "pid": outcome.wish.who.as_ref().map(|who| who.pid),

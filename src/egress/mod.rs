@@ -22,6 +22,7 @@ pub mod synthetic;
 pub(crate) mod asking;
 mod datagram;
 mod dial;
+pub(crate) mod direct;
 pub(crate) mod engine;
 mod inner;
 mod journal;

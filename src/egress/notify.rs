@@ -36,7 +36,9 @@ use nix::unistd::{getegid, geteuid};
 use tracing::{debug, error};
 
 use super::call::{self, Call, UnixAddress};
+use super::direct::{self, Counter, Given, Order, Place};
 use super::journal::Journal;
+use super::setup::V;
 use super::unix::{self, Sockets};
 use super::who::Callers;
 use crate::confine::{self, ChangesIds};
@@ -44,7 +46,7 @@ use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::filter::{self, Arch, Underlay};
 use crate::plan::{Plan, errno_of};
-use crate::policy::Network;
+use crate::policy::{Carrier, Network, UnixSockets};
 use crate::prepare::Identity;
 use crate::proc_file;
 use crate::sys::notify::{self, Answer};
@@ -53,6 +55,8 @@ use crate::sys::notify::{self, Answer};
 const MOST_WAITING: usize = 512;
 /// How often it is looked whether who waits was sent a signal, or is gone.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long a caller that does not wait is held for the look-up of a name, before it is relayed.
+const WITHOUT_WAITING: Duration = Duration::from_millis(100);
 /// How long to a Unix socket whose queue is full, of which the kernel tells nothing.
 const AGAIN: Duration = Duration::from_millis(5);
 /// The thread's stack: what it does is shallow.
@@ -70,6 +74,10 @@ pub(crate) struct Policing {
     pub(crate) allowed: Vec<PathBuf>,
     /// Paths that the mounts cover because a socket of the host is there.
     pub(crate) hidden: BTreeSet<PathBuf>,
+    /// Which Unix sockets may be connected to.
+    pub(crate) which: UnixSockets,
+    /// Who carries Internet connections.
+    pub(crate) carrier: Carrier,
     /// Whether sockets with abstract names are the sandbox's own.
     pub(crate) abstract_names: AbstractNames,
 }
@@ -140,18 +148,22 @@ impl Ids {
         })
     }
 
-    /// Connect as the command: a Unix socket's file asks whose it is, and its listener learns who came.
-    fn connect(&self, socket: BorrowedFd<'_>, address: &[u8]) -> std::result::Result<(), Errno> {
+    /// Make a call as the command: a Unix socket's file asks whose it is, and its other end learns who
+    /// came.
+    fn as_command(
+        &self,
+        call: impl FnOnce() -> std::result::Result<(), Errno>,
+    ) -> std::result::Result<(), Errno> {
         const AS_IT_IS: u32 = u32::MAX;
         let Some(Identity { uid, .. }) = &self.command else {
-            return notify::connect(socket, address);
+            return call();
         };
         let own = geteuid().as_raw();
         notify::set_own_user(AS_IT_IS, *uid, AS_IT_IS)?;
-        let connected = notify::connect(socket, address);
+        let made = call();
         notify::set_own_user(AS_IT_IS, own, AS_IT_IS)?;
         notify::set_file_user(*uid);
-        connected
+        made
     }
 }
 
@@ -176,7 +188,12 @@ impl Ready {
         }))
     }
 
-    /// Start the thread.
+    /// Whether the command gets sockets of the host's.
+    pub(crate) fn gives_directly(&self) -> bool {
+        self.policing.carrier == Carrier::Direct
+    }
+
+    /// Start the thread. Where the command gets sockets, they are ordered at `counter`.
     ///
     /// # Errors
     /// When there is none to be had.
@@ -184,6 +201,7 @@ impl Ready {
         self,
         plan: &Plan,
         notifier: Notifier,
+        counter: Option<Counter>,
         events: Events,
         callers: Callers,
     ) -> Result<Warden> {
@@ -201,6 +219,8 @@ impl Ready {
             listener,
             network,
             abstract_names: self.policing.abstract_names,
+            which: self.policing.which,
+            counter,
             hidden: self.policing.hidden,
             sockets: self.sockets,
             ids: ids.clone(),
@@ -279,6 +299,7 @@ impl Drop for Warden {
 struct Calls {
     connect: u32,
     listen: u32,
+    bind: u32,
 }
 
 impl Calls {
@@ -287,6 +308,7 @@ impl Calls {
         Some(Self {
             connect: number("connect")?,
             listen: number("listen")?,
+            bind: number("bind")?,
         })
     }
 }
@@ -298,9 +320,21 @@ struct Waiting {
     task: i32,
     socket: OwnedFd,
     destination: Destination,
+    stage: Stage,
     /// Until when it waits (`SO_SNDTIMEO`).
     until: Option<Instant>,
     looks_at: Instant,
+}
+
+/// What a call waits for.
+#[derive(Debug)]
+enum Stage {
+    /// Its own socket is being connected.
+    Own,
+    /// A socket of the host's is ordered for it, to be put where the number is.
+    Ordered(i32, Place),
+    /// It has got one that is on its way, and connects it again.
+    Given,
 }
 
 /// What a socket is connected to.
@@ -327,6 +361,9 @@ struct Work {
     /// Which network the sandbox's sockets belong to.
     network: u64,
     abstract_names: AbstractNames,
+    which: UnixSockets,
+    /// Where connected sockets of the host's are to be had.
+    counter: Option<Counter>,
     hidden: BTreeSet<PathBuf>,
     sockets: Sockets,
     ids: Ids,
@@ -342,6 +379,7 @@ impl Work {
                 Some(found) => found,
                 None => return,
             };
+            self.take_given();
             if news {
                 self.take();
             }
@@ -349,20 +387,28 @@ impl Work {
         }
     }
 
-    /// Until there is something to do: whether a call was told, and which connections are through.
+    /// Until there is something to do: whether a call was told, and which calls that wait show something.
     /// `None` at the end.
-    fn wait(&self, stop: &OwnedFd) -> Option<(bool, Vec<usize>)> {
+    fn wait(&self, stop: &OwnedFd) -> Option<(bool, Vec<u64>)> {
         let mut watched = vec![
             PollFd::new(self.listener.as_fd(), PollFlags::POLLIN),
             PollFd::new(stop.as_fd(), PollFlags::POLLIN),
         ];
         let both = watched.len();
         for waiting in &self.waiting {
-            let interest = match waiting.destination {
-                Destination::Address(_) => PollFlags::POLLOUT,
-                Destination::File(_) => PollFlags::empty(),
+            // One that was not begun with shows that it is hung up.
+            let interest = match (&waiting.stage, &waiting.destination) {
+                (Stage::Ordered(..), _) => {
+                    watched.push(PollFd::new(stop.as_fd(), PollFlags::empty()));
+                    continue;
+                }
+                (_, Destination::Address(_)) => PollFlags::POLLOUT,
+                (_, Destination::File(_)) => PollFlags::empty(),
             };
             watched.push(PollFd::new(waiting.socket.as_fd(), interest));
+        }
+        if let Some(counter) = &self.counter {
+            watched.push(PollFd::new(counter.descriptor(), PollFlags::POLLIN));
         }
         let timeout = match self.waiting.iter().map(|waiting| waiting.looks_at).min() {
             None => PollTimeout::NONE,
@@ -383,8 +429,10 @@ impl Work {
         if over || seen(1).is_some_and(|seen| !seen.is_empty()) {
             return None;
         }
-        let ready = (0..self.waiting.len())
-            .filter(|at| seen(both + at).is_some_and(|seen| !seen.is_empty()))
+        let ready = (0..)
+            .zip(&self.waiting)
+            .filter(|(at, _)| seen(both + at).is_some_and(|seen| !seen.is_empty()))
+            .map(|(_, waiting)| waiting.id)
             .collect();
         Some((told.contains(PollFlags::POLLIN), ready))
     }
@@ -401,11 +449,11 @@ impl Work {
         };
         let native = call.architecture == Arch::native().audit_word();
         let answer = match call.number {
-            number if number == self.calls.listen && native => {
-                self.listens(&call);
-                // It has no pointer: what it is made with is what the kernel was given.
-                Some(Answer::GoesOn)
-            }
+            number if number == self.calls.listen && native => Some(self.listens(&call)),
+            number if number == self.calls.bind && native => Some(
+                self.binds(&call)
+                    .unwrap_or_else(|errno| Answer::Fails(errno as i32)),
+            ),
             number if number == self.calls.connect && native => self
                 .connects(&call)
                 .unwrap_or_else(|errno| Some(Answer::Fails(errno as i32))),
@@ -428,43 +476,81 @@ impl Work {
     }
 
     /// Something inside is about to listen.
-    fn listens(&mut self, call: &Call) {
-        let Ok(socket) = self.socket(call) else {
-            return;
+    ///
+    /// Where it may have a socket of the host's, the call is made here, on the very socket that was looked
+    /// at: otherwise the number could mean another by the time that the kernel makes it.
+    fn listens(&mut self, call: &Call) -> Answer {
+        let direct = self.counter.is_some();
+        let socket = match self.socket(call) {
+            Ok(socket) => socket,
+            Err(errno) if direct => return Answer::Fails(errno as i32),
+            Err(_) => return Answer::GoesOn,
         };
         let socket = socket.as_fd();
-        let unix = notify::socket_number(socket, libc::SO_DOMAIN) == Ok(libc::AF_UNIX);
-        let own = unix && notify::network_of(socket) == Ok(self.network);
+        let own = notify::network_of(socket).map(|network| network == self.network);
         // Once it was a descriptor of a task that waits, it is one of the sandbox's.
-        if own && notify::still_waits(self.listener.as_fd(), call.id) {
-            self.sockets.learn(socket);
+        if own == Ok(true) && notify::still_waits(self.listener.as_fd(), call.id) {
+            if notify::socket_number(socket, libc::SO_DOMAIN) == Ok(libc::AF_UNIX) {
+                self.sockets.learn(socket);
+            }
+            if direct {
+                return match self.ids.as_command(|| notify::listen(socket, call.int(1))) {
+                    Ok(()) => Answer::Value(0),
+                    Err(errno) => Answer::Fails(errno as i32),
+                };
+            }
         }
+        match own {
+            // It has no pointer: what it is made with is what the kernel was given.
+            _ if !direct => Answer::GoesOn,
+            Err(errno) => Answer::Fails(errno as i32),
+            Ok(_) => Answer::Fails(libc::EINVAL),
+        }
+    }
+
+    /// Something inside is about to bind a socket, which may be one of the host's. An Internet socket is
+    /// bound here. A Unix socket's file is the caller's to make, with its mask and its directory: that call
+    /// goes on. A number that means a closed socket of the host's by then takes a port there that nothing
+    /// can be reached on, for it can neither listen nor connect.
+    fn binds(&mut self, call: &Call) -> std::result::Result<Answer, Errno> {
+        let socket = self.socket(call)?;
+        let socket = socket.as_fd();
+        if notify::socket_number(socket, libc::SO_DOMAIN)? == libc::AF_UNIX {
+            return Ok(Answer::GoesOn);
+        }
+        let mut room = [0; call::LONGEST];
+        let bytes = self.address(call, &mut room)?;
+        if notify::network_of(socket)? != self.network {
+            return Err(Errno::EINVAL);
+        }
+        if !notify::still_waits(self.listener.as_fd(), call.id) {
+            return Err(Errno::EINTR);
+        }
+        notify::bind(socket, bytes).map(|()| Answer::Value(0))
+    }
+
+    /// The socket address that `call` has second and third, read once.
+    fn address<'a>(
+        &self,
+        call: &Call,
+        room: &'a mut [u8; call::LONGEST],
+    ) -> std::result::Result<&'a [u8], Errno> {
+        let length = usize::try_from(call.int(2)).map_err(|_| Errno::EINVAL)?;
+        let bytes = room.get_mut(..length).ok_or(Errno::EINVAL)?;
+        let [_, address, ..] = call.arguments;
+        notify::read_memory(call.task, address, bytes)?;
+        Ok(bytes)
     }
 
     /// Decide a `connect` and begin it; `None` where it waits.
     fn connects(&mut self, call: &Call) -> std::result::Result<Option<Answer>, Errno> {
         let socket = self.socket(call)?;
-        let length = usize::try_from(call.int(2)).map_err(|_| Errno::EINVAL)?;
-        if length > call::LONGEST {
-            return Err(Errno::EINVAL);
-        }
-        let mut bytes = [0; call::LONGEST];
-        let bytes = bytes.get_mut(..length).ok_or(Errno::EINVAL)?;
-        let [_, address, ..] = call.arguments;
-        notify::read_memory(call.task, address, bytes)?;
+        let mut room = [0; call::LONGEST];
+        let bytes = self.address(call, &mut room)?;
         let family = notify::socket_number(socket.as_fd(), libc::SO_DOMAIN)?;
-        if notify::network_of(socket.as_fd())? != self.network {
-            self.journal.refused_socket(
-                "socket",
-                "a socket of another network".to_owned(),
-                "it was handed in; only the sandbox's own sockets can be connected",
-                None,
-                Instant::now(),
-            );
-            return Err(Errno::EACCES);
-        }
+        let own = notify::network_of(socket.as_fd())? == self.network;
         let destination = match family {
-            libc::AF_UNIX => self.unix_destination(call, socket.as_fd(), bytes)?,
+            libc::AF_UNIX if own => self.unix_destination(call, socket.as_fd(), bytes)?,
             _ => Destination::Address(bytes.to_vec()),
         };
         // All that was looked at was of a task that waits still, and not of another with its number.
@@ -472,6 +558,18 @@ impl Work {
             return Ok(None);
         }
         let waits = Waits::of(socket.as_fd())?;
+        if let Some(place) = self.order(call, socket.as_fd(), bytes, &waits, own) {
+            let limit = match waits.waits {
+                true => waits.limit,
+                false => Some(WITHOUT_WAITING),
+            };
+            let stage = Stage::Ordered(call.int(0), place);
+            self.keep(call, socket, destination, stage, limit)?;
+            return Ok(None);
+        }
+        if !own {
+            return self.connects_again(call, socket, destination, &waits);
+        }
         let attempt = || self.attempt(socket.as_fd(), &destination, &waits);
         let attempt = match notify::socket_number(socket.as_fd(), libc::SO_TYPE) {
             Ok(libc::SOCK_STREAM) if !waits.local => match call::internet_address(bytes) {
@@ -486,19 +584,176 @@ impl Work {
         match attempt {
             Attempt::Over(answer) => Ok(Some(answer)),
             Attempt::UnderWay | Attempt::Full => {
-                if self.waiting.len() >= MOST_WAITING {
-                    return Err(Errno::ENOBUFS);
-                }
-                let now = Instant::now();
-                self.waiting.push(Waiting {
-                    id: call.id,
-                    task: call.task,
-                    socket,
-                    until: waits.limit.and_then(|limit| now.checked_add(limit)),
-                    looks_at: now + AGAIN,
-                    destination,
-                });
+                self.keep(call, socket, destination, Stage::Own, waits.limit)?;
                 Ok(None)
+            }
+        }
+    }
+
+    /// Have `call` wait.
+    fn keep(
+        &mut self,
+        call: &Call,
+        socket: OwnedFd,
+        destination: Destination,
+        stage: Stage,
+        limit: Option<Duration>,
+    ) -> std::result::Result<(), Errno> {
+        if self.waiting.len() >= MOST_WAITING {
+            return Err(Errno::ENOBUFS);
+        }
+        let now = Instant::now();
+        self.waiting.push(Waiting {
+            id: call.id,
+            task: call.task,
+            socket,
+            stage,
+            until: limit.and_then(|limit| now.checked_add(limit)),
+            looks_at: now + AGAIN,
+            destination,
+        });
+        Ok(())
+    }
+
+    /// Order a socket of the host's, where one may take this one's place: where in the caller's table.
+    fn order(
+        &self,
+        call: &Call,
+        socket: BorrowedFd<'_>,
+        bytes: &[u8],
+        waits: &Waits,
+        own: bool,
+    ) -> Option<Place> {
+        let counter = self.counter.as_ref()?;
+        let asked = call::internet_address(bytes).filter(|it| !direct::is_own(it.ip()))?;
+        let number = |option| notify::socket_number(socket, option);
+        let family = match number(libc::SO_DOMAIN) {
+            Ok(libc::AF_INET) if asked.is_ipv4() => V::Four,
+            Ok(libc::AF_INET6) if asked.is_ipv6() => V::Six,
+            _ => return None,
+        };
+        let stream = number(libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+        let tcp = number(libc::SO_PROTOCOL) == Ok(libc::IPPROTO_TCP);
+        let told = waits.flags.contains(OFlag::O_ASYNC);
+        if !stream || !tcp || told || state_of(socket) != Some(CLOSED) {
+            return None;
+        }
+        // One that was given and has failed may be tried again.
+        if own && is_bound(socket) {
+            return None;
+        }
+        let place = direct::replaceable(call.task, call.int(0))?;
+        let order = Order {
+            id: call.id,
+            asked,
+            family,
+            waits: match waits.waits {
+                true => direct::Waits::Yes,
+                false => direct::Waits::No,
+            },
+            options: direct::options_of(socket),
+        };
+        counter.order(order).then_some(place)
+    }
+
+    /// Connecting a socket of another network: one that was given to the command, or handed in by somebody.
+    /// It is never done; but a program that asks whether its connection has come about is answered.
+    fn connects_again(
+        &mut self,
+        call: &Call,
+        socket: OwnedFd,
+        destination: Destination,
+        waits: &Waits,
+    ) -> std::result::Result<Option<Answer>, Errno> {
+        let asks = match &destination {
+            Destination::Address(bytes) => call::internet_address(bytes).is_some(),
+            Destination::File(_) => false,
+        };
+        match state_of(socket.as_fd()) {
+            Some(SYN_SENT) if asks && waits.waits => {
+                self.keep(call, socket, destination, Stage::Given, waits.limit)?;
+                return Ok(None);
+            }
+            Some(SYN_SENT) if asks => return Err(Errno::EALREADY),
+            Some(CLOSED) if asks => {
+                if let Some(error) = pending_error(socket.as_fd()) {
+                    return Err(error);
+                }
+            }
+            Some(_) if asks => return Err(Errno::EISCONN),
+            _ => {}
+        }
+        self.journal.refused_socket(
+            "socket",
+            "a socket of another network".to_owned(),
+            "only the sandbox's own sockets can be connected; another one keeps the peer that it has",
+            None,
+            Instant::now(),
+        );
+        Err(Errno::EACCES)
+    }
+
+    /// Put what was given into the callers' tables.
+    fn take_given(&mut self) {
+        let given = self.counter.as_ref().map(Counter::take);
+        for (id, given) in given.into_iter().flatten() {
+            // Who is interrupted, or killed, does without: what was given is closed.
+            let Some(at) = self
+                .waiting
+                .iter()
+                .position(|one| one.id == id && matches!(one.stage, Stage::Ordered(..)))
+            else {
+                continue;
+            };
+            let one = self.waiting.swap_remove(at);
+            let Stage::Ordered(number, place) = one.stage else {
+                continue;
+            };
+            match given {
+                Given::Failed(errno) => self.answer(id, Answer::Fails(errno as i32)),
+                Given::Inside => self.connect_inside(one),
+                Given::Connected(socket) => {
+                    self.put(id, &socket, number, place, Answer::Value(0));
+                }
+                Given::Begun(socket) => {
+                    self.put(id, &socket, number, place, Answer::Fails(libc::EINPROGRESS));
+                }
+            }
+        }
+    }
+
+    /// Make descriptor `number` of the caller this socket, and let it go on.
+    fn put(&self, id: u64, socket: &OwnedFd, number: i32, place: Place, answer: Answer) {
+        let waits = answer == Answer::Value(0);
+        let prepared = match waits {
+            // It was opened not to wait; its caller's does.
+            true => fcntl(socket, FcntlArg::F_GETFL).and_then(|flags| {
+                let flags = OFlag::from_bits_retain(flags) - OFlag::O_NONBLOCK;
+                fcntl(socket, FcntlArg::F_SETFL(flags)).map(drop)
+            }),
+            false => Ok(()),
+        };
+        let listener = self.listener.as_fd();
+        let put = prepared.and_then(|()| {
+            notify::put_descriptor(listener, id, socket.as_fd(), number, place.closes)
+        });
+        match put {
+            Ok(()) => self.answer(id, answer),
+            Err(errno) => self.answer(id, Answer::Fails(errno as i32)),
+        }
+    }
+
+    /// What no socket was given for goes its way in the sandbox's own network.
+    fn connect_inside(&mut self, mut one: Waiting) {
+        let Ok(waits) = Waits::of(one.socket.as_fd()) else {
+            self.answer(one.id, Answer::Fails(libc::EBADF));
+            return;
+        };
+        match self.attempt(one.socket.as_fd(), &one.destination, &waits) {
+            Attempt::Over(answer) => self.answer(one.id, answer),
+            Attempt::UnderWay | Attempt::Full => {
+                one.stage = Stage::Own;
+                self.waiting.push(one);
             }
         }
     }
@@ -535,8 +790,8 @@ impl Work {
         let file = unix::resolve(call.task, path)?;
         let is_socket = unix::is_socket(file.as_fd());
         // Datagrams can be sent to any without a connection, where there are datagrams at all.
-        let may = kind == libc::SOCK_DGRAM || self.sockets.may_be_connected(file.as_fd());
-        if is_socket && may {
+        let free = kind == libc::SOCK_DGRAM || self.which == UnixSockets::Any;
+        if is_socket && (free || self.sockets.may_be_connected(file.as_fd())) {
             return Ok(Destination::File(file));
         }
         let found = unix::path_of(file.as_fd(), path);
@@ -554,9 +809,16 @@ impl Work {
     }
 
     fn attempt(&self, socket: BorrowedFd<'_>, destination: &Destination, waits: &Waits) -> Attempt {
+        // Whatever has led here: a socket of another network is connected to nothing.
+        if notify::network_of(socket) != Ok(self.network) {
+            return Attempt::Over(Answer::Fails(libc::EACCES));
+        }
         let connected = waits.without_waiting(socket, || match destination {
             Destination::Address(bytes) => notify::connect(socket, bytes),
-            Destination::File(file) => self.ids.connect(socket, &address_of(file)),
+            Destination::File(file) => {
+                let address = address_of(file);
+                self.ids.as_command(|| notify::connect(socket, &address))
+            }
         });
         match connected {
             Ok(()) => Attempt::Over(Answer::Value(0)),
@@ -567,53 +829,107 @@ impl Work {
     }
 
     /// See what has become of the connections that wait; those at `ready` show something.
-    fn look_after(&mut self, ready: &[usize]) {
+    fn look_after(&mut self, ready: &[u64]) {
         let now = Instant::now();
-        let waiting = std::mem::take(&mut self.waiting);
-        for (at, mut one) in waiting.into_iter().enumerate() {
-            if !ready.contains(&at) && one.looks_at > now {
+        for mut one in std::mem::take(&mut self.waiting) {
+            let shows = ready.contains(&one.id);
+            if !shows && one.looks_at > now {
                 self.waiting.push(one);
                 continue;
             }
             if !notify::still_waits(self.listener.as_fd(), one.id) {
                 continue;
             }
-            let again = ready.contains(&at) || matches!(one.destination, Destination::File(_));
-            let attempt = match (again, Waits::of(one.socket.as_fd())) {
-                (true, Ok(waits)) => {
-                    let waits = Waits {
-                        waits: true,
-                        ..waits
-                    };
-                    self.attempt(one.socket.as_fd(), &one.destination, &waits)
-                }
-                (false, Ok(_)) => Attempt::UnderWay,
-                (_, Err(errno)) => Attempt::Over(Answer::Fails(errno as i32)),
-            };
-            let answer = match attempt {
+            let over = match self.again(&one, shows) {
                 Attempt::Over(answer) => Some(answer),
                 _ if has_signal(one.task) => Some(Answer::Fails(ERESTARTSYS)),
-                _ if one.until.is_some_and(|until| until <= now) => {
-                    Some(Answer::Fails(match one.destination {
-                        Destination::Address(_) => libc::EINPROGRESS,
-                        Destination::File(_) => libc::EAGAIN,
-                    }))
-                }
                 _ => None,
             };
-            match answer {
-                Some(answer) => self.answer(one.id, answer),
-                None => {
-                    one.looks_at = now
-                        + match one.destination {
-                            Destination::Address(_) => LOOK,
-                            Destination::File(_) => AGAIN,
-                        };
-                    self.waiting.push(one);
+            if let Some(answer) = over {
+                self.answer(one.id, answer);
+                continue;
+            }
+            one.looks_at = now
+                + match one.destination {
+                    Destination::Address(_) => LOOK,
+                    Destination::File(_) => AGAIN,
+                };
+            let late = one.until.is_some_and(|until| until <= now);
+            match (late, &one.stage, &one.destination) {
+                (false, ..) => self.waiting.push(one),
+                // The dial takes too long for a caller that does not wait: the relay waits for it.
+                (true, Stage::Ordered(..), _) => {
+                    one.until = None;
+                    self.connect_inside(one);
+                }
+                (true, _, Destination::Address(_)) => {
+                    self.answer(one.id, Answer::Fails(libc::EINPROGRESS));
+                }
+                (true, _, Destination::File(_)) => {
+                    self.answer(one.id, Answer::Fails(libc::EAGAIN));
                 }
             }
         }
     }
+
+    /// Try again what waits, if it may have come about.
+    fn again(&self, one: &Waiting, shows: bool) -> Attempt {
+        let waits = match Waits::of(one.socket.as_fd()) {
+            Ok(waits) => Waits {
+                waits: true,
+                ..waits
+            },
+            Err(errno) => return Attempt::Over(Answer::Fails(errno as i32)),
+        };
+        match (&one.stage, &one.destination) {
+            (Stage::Ordered(..), _) => Attempt::UnderWay,
+            (Stage::Given, _) => match (
+                state_of(one.socket.as_fd()),
+                pending_error(one.socket.as_fd()),
+            ) {
+                (_, Some(error)) => Attempt::Over(Answer::Fails(error as i32)),
+                (Some(SYN_SENT), None) => Attempt::UnderWay,
+                (Some(CLOSED) | None, None) => Attempt::Over(Answer::Fails(libc::ECONNABORTED)),
+                (Some(_), None) => Attempt::Over(Answer::Value(0)),
+            },
+            (Stage::Own, Destination::Address(_)) if !shows => Attempt::UnderWay,
+            (Stage::Own, destination) => self.attempt(one.socket.as_fd(), destination, &waits),
+        }
+    }
+}
+
+/// States of a TCP socket (tcp(7), `<linux/tcp.h>`).
+const SYN_SENT: u8 = 2;
+const CLOSED: u8 = 7;
+
+/// The state of a TCP socket.
+fn state_of(socket: BorrowedFd<'_>) -> Option<u8> {
+    let mut state = [0];
+    notify::get_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO, &mut state).ok()?;
+    let [state] = state;
+    Some(state)
+}
+
+/// What went wrong with a socket, which is told once.
+fn pending_error(socket: BorrowedFd<'_>) -> Option<Errno> {
+    let error = notify::socket_number(socket, libc::SO_ERROR).ok()?;
+    (error != 0).then(|| Errno::from_raw(error))
+}
+
+/// Whether a socket has a port already, which another one would not have.
+fn is_bound(socket: BorrowedFd<'_>) -> bool {
+    let name =
+        nix::sys::socket::getsockname::<nix::sys::socket::SockaddrStorage>(socket.as_raw_fd());
+    let Ok(name) = name else {
+        return true;
+    };
+    let four = name
+        .as_sockaddr_in()
+        .map(|name| (name.port(), name.ip().is_unspecified()));
+    let six = name
+        .as_sockaddr_in6()
+        .map(|name| (name.port(), name.ip().is_unspecified()));
+    four.or(six) != Some((0, true))
 }
 
 /// How a socket waits in connect(2).

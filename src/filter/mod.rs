@@ -138,6 +138,9 @@ pub struct Context {
     pub host_sockets: bool,
     /// Such a socket is a datagram socket: refuse every way to send with an address, too.
     pub host_datagrams: bool,
+    /// Connected sockets of the host's network are given to the command (`--egress direct`): refuse what
+    /// could re-aim one, as far as a filter sees it.
+    pub direct: bool,
     /// Processes of the host can be seen (no pid namespace): refuse to trace or open them.
     pub host_processes: bool,
     /// Capabilities that the command keeps, by number (capabilities(7)).
@@ -154,6 +157,7 @@ impl Default for Context {
             as_pid_1: false,
             refuse_group_signals: false,
             host_sockets: false,
+            direct: false,
             host_datagrams: false,
             host_processes: false,
             cap_add: Vec::new(),

@@ -15,7 +15,7 @@ use libc::sock_filter;
 
 use super::program::code;
 use super::{Arch, Program, Verdict, interpret, number};
-use crate::policy::UnixSockets;
+use crate::policy::{Carrier, UnixSockets};
 
 /// AF_UNIX (unix(7)).
 const UNIX: u32 = 1;
@@ -54,10 +54,15 @@ pub(crate) enum Tells {
     No,
 }
 
-/// What has to lie under `profile`, so that of the Unix sockets only `which` can be reached; `None`
-/// where the profile leaves nothing to do.
+/// What has to lie under `profile`, so that of the Unix sockets only `which` can be reached, and
+/// `carrier` gets the connections that it is to make; `None` where there is nothing to do.
 #[must_use]
-pub(crate) fn underlay(profile: &Program, which: UnixSockets, arch: Arch) -> Option<Underlay> {
+pub(crate) fn underlay(
+    profile: &Program,
+    which: UnixSockets,
+    carrier: Carrier,
+    arch: Arch,
+) -> Option<Underlay> {
     let permits = |name: &str, arguments: [u64; 6]| {
         let number = number(name, arch)?;
         let verdict = interpret(profile, arch.audit_word(), number, &arguments);
@@ -67,7 +72,8 @@ pub(crate) fn underlay(profile: &Program, which: UnixSockets, arch: Arch) -> Opt
     let made = |kind| {
         ["socket", "socketpair"].map(|name| permits(name, [u64::from(UNIX), kind, 0, 0, 0, 0]))
     };
-    let tells = which != UnixSockets::Any && permits("connect", [3, 0x1000, 110, 0, 0, 0]);
+    let wanted = which != UnixSockets::Any || carrier == Carrier::Direct;
+    let tells = wanted && permits("connect", [3, 0x1000, 110, 0, 0, 0]);
     let refuses = which == UnixSockets::Own
         && [2, 3].into_iter().flat_map(made).any(|made| made)
         && ["sendto", "sendmsg", "sendmmsg"]
@@ -81,16 +87,20 @@ pub(crate) fn underlay(profile: &Program, which: UnixSockets, arch: Arch) -> Opt
         false => Tells::No,
     };
     Some(Underlay {
-        program: program(arch, tells, refuses)?,
+        program: program(arch, tells, carrier, refuses)?,
         tells,
     })
 }
 
-fn program(arch: Arch, tells: Tells, refuses: bool) -> Option<Program> {
+fn program(arch: Arch, tells: Tells, carrier: Carrier, refuses: bool) -> Option<Program> {
     let mut checks = Vec::new();
     if tells == Tells::Yes {
         for name in ["connect", "listen"] {
             checks.push((number(name, arch)?, libc::SECCOMP_RET_USER_NOTIF));
+        }
+        // A socket of the host's that is closed again could take one of its ports.
+        if carrier == Carrier::Direct {
+            checks.push((number("bind", arch)?, libc::SECCOMP_RET_USER_NOTIF));
         }
         checks.push((number("io_uring_setup", arch)?, NO_SUCH_CALL.action()));
     }
@@ -169,7 +179,7 @@ mod tests {
     fn unix_sockets_of_datagrams_are_refused_and_no_others() {
         for arch in Arch::ALL {
             let default = profile("default", false, arch);
-            let under = underlay(&default, UnixSockets::Own, arch).unwrap();
+            let under = underlay(&default, UnixSockets::Own, Carrier::Relay, arch).unwrap();
             assert_eq!(under.tells, Tells::Yes);
             let verdict = |name: &str, family: u64, kind: u64| {
                 let number = number(name, arch).unwrap();
@@ -199,7 +209,8 @@ mod tests {
             for name in ["connect", "listen"] {
                 assert!(tells(&under.program, name, arch), "{name}");
             }
-            let datagrams = underlay(&default, UnixSockets::Datagrams, arch).unwrap();
+            let datagrams =
+                underlay(&default, UnixSockets::Datagrams, Carrier::Relay, arch).unwrap();
             assert!(tells(&datagrams.program, "connect", arch));
             let number = number("socket", arch).unwrap();
             let verdict = interpret(
@@ -209,7 +220,15 @@ mod tests {
                 &[1, 2, 0, 0, 0, 0],
             );
             assert_eq!(verdict, Verdict::Allow);
-            assert_eq!(underlay(&default, UnixSockets::Any, arch), None);
+            assert_eq!(
+                underlay(&default, UnixSockets::Any, Carrier::Relay, arch),
+                None
+            );
+            let direct = underlay(&default, UnixSockets::Any, Carrier::Direct, arch).unwrap();
+            for name in ["connect", "listen", "bind"] {
+                assert!(tells(&direct.program, name, arch), "{name}");
+            }
+            assert!(!tells(&under.program, "bind", arch));
         }
     }
 
@@ -217,7 +236,7 @@ mod tests {
     fn where_nothing_can_be_connected_nothing_is_told() {
         for name in builtin_names() {
             let fds = profile(name, true, Arch::native());
-            let under = underlay(&fds, UnixSockets::Own, Arch::native());
+            let under = underlay(&fds, UnixSockets::Own, Carrier::Relay, Arch::native());
             assert_eq!(under, None, "{name}");
         }
     }

@@ -22,6 +22,7 @@ macro_rules! overlay {
 const NO_SOCKETS: (&str, &str) = overlay!("no-sockets");
 const HOST_SOCKETS: (&str, &str) = overlay!("host-sockets");
 const HOST_DATAGRAMS: (&str, &str) = overlay!("host-datagrams");
+const DIRECT: (&str, &str) = overlay!("direct");
 const HOST_PROCESSES: (&str, &str) = overlay!("host-processes");
 const GROUP_SIGNALS: (&str, &str) = overlay!("group-signals");
 
@@ -31,6 +32,7 @@ pub(crate) fn for_context(context: &Context) -> Result<Vec<Rule>> {
         (context.no_sockets, NO_SOCKETS),
         (context.host_sockets, HOST_SOCKETS),
         (context.host_datagrams, HOST_DATAGRAMS),
+        (context.direct, DIRECT),
         (context.host_processes, HOST_PROCESSES),
         (context.refuse_group_signals, GROUP_SIGNALS),
     ];
@@ -51,6 +53,7 @@ mod tests {
             NO_SOCKETS,
             HOST_SOCKETS,
             HOST_DATAGRAMS,
+            DIRECT,
             HOST_PROCESSES,
             GROUP_SIGNALS,
         ] {

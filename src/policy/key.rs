@@ -11,7 +11,7 @@ use std::ffi::OsStr;
 use super::parse::Item;
 use super::spec;
 use super::value::Value;
-use super::{Inspect, Layer, Policy, Seccomp, Strictness, UserNamespace, View};
+use super::{Carrier, Inspect, Layer, Policy, Seccomp, Strictness, UserNamespace, View};
 use crate::document::Fault;
 use crate::egress::budget;
 use crate::egress::destination::Destination;
@@ -200,6 +200,13 @@ keys! {
             "What is sent by TCP to an allowed name must be TLS or HTTP and name it; nothing is decrypted",
             read |layer, item| { layer.egress.inspect = Some(inspect(item.flag()?)); Ok(()) },
             value |layer| layer.egress.inspect.map(|inspect| Value::Flag(inspect == Inspect::Yes));
+        "engine": Kind::Choice(&["relay", "direct"]), "--egress ENGINE", "\"direct\"",
+            "How allowed TCP connections are carried: by the supervisor (relay), or where that can be done by a socket of the host that the command gets once it is connected (direct)",
+            read |layer, item| { layer.egress.engine = Some(item.text(spec::carrier)?); Ok(()) },
+            value |layer| layer.egress.engine.map(|engine| Value::text(match engine {
+                Carrier::Relay => "relay",
+                Carrier::Direct => "direct",
+            }));
         "publish": Kind::Texts, "--publish OUT:IN", "[\"127.0.0.1:8080:80\"]",
             "Ports of the sandbox's loopback that the host reaches: [ADDRESS:]PORT outside, PORT inside; no way out",
             read |layer, item| { layer.egress.publish = item.list(spec::publish)?; Ok(()) },

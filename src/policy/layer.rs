@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{
-    Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View,
+    Carrier, Cgroup, Inspect, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View,
 };
 use crate::egress::budget::Limits;
 use crate::egress::destination::Destination;
@@ -98,6 +98,8 @@ pub struct EgressLayer {
     pub deny: Vec<Destination>,
     /// What is sent to a name must name it.
     pub inspect: Option<Inspect>,
+    /// How connections are carried.
+    pub engine: Option<Carrier>,
     /// Ports inside that the host reaches.
     pub publish: Vec<Publish>,
     /// Budgets of bytes and rates; a later layer's word on a destination stands.

@@ -94,6 +94,7 @@ pub(crate) fn lay_over(below: &mut Layer, above: &Layer) {
     add(&mut to.allow, &from.allow);
     add(&mut to.deny, &from.deny);
     last(&mut to.inspect, &from.inspect);
+    last(&mut to.engine, &from.engine);
     add(&mut to.publish, &from.publish);
     last(&mut to.proxy_env, &from.proxy_env);
     to.budgets.bytes.extend(from.budgets.bytes.clone());
@@ -287,6 +288,7 @@ fn into_policy(layer: Layer, name: String) -> Policy {
             allow: layer.egress.allow,
             deny: layer.egress.deny,
             inspect: layer.egress.inspect.unwrap_or(base.egress.inspect),
+            engine: layer.egress.engine.unwrap_or(base.egress.engine),
             publish: layer.egress.publish,
             proxy_env: layer.egress.proxy_env,
             budgets: layer.egress.budgets,
@@ -358,6 +360,7 @@ impl From<&Policy> for Layer {
                 allow: policy.egress.allow.clone(),
                 deny: policy.egress.deny.clone(),
                 inspect: Some(policy.egress.inspect),
+                engine: Some(policy.egress.engine),
                 publish: policy.egress.publish.clone(),
                 proxy_env: policy.egress.proxy_env,
                 budgets: policy.egress.budgets.clone(),

@@ -176,12 +176,24 @@ pub struct Egress {
     pub deny: Vec<Destination>,
     /// What is sent to a name must name it.
     pub inspect: Inspect,
+    /// How connections are carried.
+    pub engine: Carrier,
     /// Ports inside that the host reaches: a way in, and none out.
     pub publish: Vec<Publish>,
     /// How much may go to and from a destination.
     pub budgets: Limits,
     /// The port of a proxy on the sandbox's loopback, which the usual variables name.
     pub proxy_env: Option<u16>,
+}
+
+/// How allowed TCP connections are carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// The supervisor joins two connections: nothing inside holds a socket of the host's network.
+    #[default]
+    Relay,
+    /// Where it can be done, the command gets the connected socket itself ([`crate::egress::direct`]).
+    Direct,
 }
 
 /// Whether the first bytes of a TCP connection to an allowed name are read ([`crate::egress::sniff`]).

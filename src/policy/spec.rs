@@ -11,7 +11,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{Cgroup, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View};
+use super::{
+    Carrier, Cgroup, Limit, Network, Seccomp, Strictness, UnixSockets, UserNamespace, View,
+};
 use crate::egress::budget;
 use crate::egress::destination::Destination;
 use crate::egress::publish::Publish;
@@ -467,6 +469,15 @@ pub fn user_namespace(text: &str) -> Parsed<UserNamespace> {
         ("no", UserNamespace::No),
     ];
     choice(text, "user-namespace setting", &choices)
+}
+
+/// How connections are carried: `relay` or `direct`.
+///
+/// # Errors
+/// When it is neither.
+pub fn carrier(text: &str) -> Parsed<Carrier> {
+    let choices = [("relay", Carrier::Relay), ("direct", Carrier::Direct)];
+    choice(text, "way to carry connections", &choices)
 }
 
 /// Which Unix sockets may be connected to: `own`, `datagrams` or `any`.

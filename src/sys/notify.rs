@@ -13,6 +13,7 @@ use nix::errno::Errno;
 const NOTIF_RECV: u32 = 0xc050_2100;
 const NOTIF_SEND: u32 = 0xc018_2101;
 const NOTIF_ID_VALID: u32 = 0x4008_2102;
+const NOTIF_ADDFD: u32 = 0x4018_2103;
 const NOTIF_SET_FLAGS: u32 = 0x4008_2104;
 /// The two flags of a switch from one processor's task to the other without waiting. Since Linux 6.6.
 const SYNC_WAKE_UP: u64 = 1;
@@ -24,7 +25,8 @@ const SO_NETNS_COOKIE: i32 = 71;
 const PIDFD_THREAD: i32 = libc::O_EXCL;
 
 /// The requests of ioctl(2) that this file makes.
-pub(crate) const REQUESTS: [u32; 5] = [
+pub(crate) const REQUESTS: [u32; 6] = [
+    NOTIF_ADDFD,
     NOTIF_RECV,
     NOTIF_SEND,
     NOTIF_ID_VALID,
@@ -109,6 +111,106 @@ pub(crate) fn still_waits(listener: BorrowedFd<'_>, id: u64) -> bool {
         )
     };
     result == 0
+}
+
+/// `SECCOMP_IOCTL_NOTIF_ADDFD` with `SETFD`: descriptor `number` of the task that waits becomes `file`,
+/// close-on-exec if it `closes`. Since Linux 5.9.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn put_descriptor(
+    listener: BorrowedFd<'_>,
+    id: u64,
+    file: BorrowedFd<'_>,
+    number: i32,
+    closes: bool,
+) -> Result<(), Errno> {
+    const SETFD: u32 = 1;
+    let flags = match closes {
+        true => libc::O_CLOEXEC.unsigned_abs(),
+        false => 0,
+    };
+    let ours = file.as_raw_fd().unsigned_abs();
+    let mut bytes = Aligned([0_u8; 24]);
+    bytes.0[..8].copy_from_slice(&id.to_ne_bytes());
+    bytes.0[8..12].copy_from_slice(&SETFD.to_ne_bytes());
+    bytes.0[12..16].copy_from_slice(&ours.to_ne_bytes());
+    bytes.0[16..20].copy_from_slice(&number.unsigned_abs().to_ne_bytes());
+    bytes.0[20..].copy_from_slice(&flags.to_ne_bytes());
+    // SAFETY: the request's number says that the kernel reads 24 bytes, which `bytes` has.
+    let result = unsafe {
+        libc::ioctl(
+            listener.as_raw_fd(),
+            NOTIF_ADDFD as libc::Ioctl,
+            bytes.0.as_mut_ptr(),
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// getsockopt(2): the value's first bytes; how many there are.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn get_option(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: &mut [u8],
+) -> Result<usize, Errno> {
+    let mut length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the exclusive slice has `length` bytes, and both live over the call.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    };
+    Errno::result(result)?;
+    usize::try_from(length).map_err(|_| Errno::EINVAL)
+}
+
+/// setsockopt(2) of these bytes. For options whose value holds no pointer: [`super`]'s callers name them.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: i32,
+    option: i32,
+    value: &[u8],
+) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(value.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel reads `length` bytes of the slice. A pointer among them, of an option that has
+    // one, it would only read from.
+    let result = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            level,
+            option,
+            value.as_ptr().cast(),
+            length,
+        )
+    };
+    Errno::result(result).map(drop)
+}
+
+/// bind(2) to the socket address whose bytes these are.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> Result<(), Errno> {
+    let length = libc::socklen_t::try_from(address.len()).map_err(|_| Errno::EINVAL)?;
+    // SAFETY: the kernel reads `length` bytes of the slice, wherever they lie, and checks them.
+    let result = unsafe { libc::bind(socket.as_raw_fd(), address.as_ptr().cast(), length) };
+    Errno::result(result).map(drop)
+}
+
+/// listen(2).
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn listen(socket: BorrowedFd<'_>, backlog: i32) -> Result<(), Errno> {
+    // SAFETY: numbers only.
+    Errno::result(unsafe { libc::listen(socket.as_raw_fd(), backlog) }).map(drop)
 }
 
 /// Let the kernel switch straight between who asks and who answers; a kernel without that does not.
