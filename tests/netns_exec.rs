@@ -302,6 +302,7 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         netns route add other default --via 198.51.100.1
         netns firewall set . 'drop input udp 9'
         netns link set . lo up
+        netns sysctl . net.ipv4.conf.lan.forwarding=1
         state() { netns show . | sed '/^rules/,$d' | grep -v fe80; netns firewall show .; netns sysctl . net.ipv4.conf.wan.forwarding net.ipv4.ip_forward; }
         state >/run/before
         netns nat inner --uplink wan --json | grep -c '"network": "10.203.0.0/30"'
