@@ -1,6 +1,8 @@
 //! Real daemons across a lab, confined, as root and as an ordinary user: servers run in one node and
 //! clients in another.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+
 mod support;
 
 use std::fs;
