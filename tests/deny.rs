@@ -43,6 +43,7 @@ claims! {
     the_hosts_interface_address_is_out_of_reach:
         "connect-host-interface" by "ENETUNREACH" | "ECONNREFUSED";
     no_datagram_reaches_the_host: "send-host-datagram" by "ECONNREFUSED" | "ENETUNREACH";
+    the_clouds_metadata_service_is_out_of_reach: "connect-metadata" by "ENETUNREACH" | "ECONNREFUSED";
     no_ping_socket_can_be_made: "ping-host" by "EPROTONOSUPPORT";
     no_vsock_socket_can_be_made: "socket-vsock" by "EAFNOSUPPORT";
     no_bluetooth_socket_can_be_made: "socket-bluetooth" by "EAFNOSUPPORT";

@@ -13,13 +13,15 @@ use nix::errno::Errno;
 use nix::fcntl::{self, AT_FDCWD, OFlag};
 use nix::mount::{MsFlags, mount};
 use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn6,
+    self, AddressFamily, Backlog, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn,
+    SockaddrIn6,
 };
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd;
 
 use super::sys;
+use crate::sys::child;
 
 /// One thing that a probe's child tries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +72,8 @@ pub(crate) enum Act {
     CloseRange,
     /// Bind to ::1.
     Ipv6,
+    /// Make every address local, listen at one and connect to it.
+    LocalRoutes,
     /// Make a veth pair.
     Veth,
     /// Make a bridge.
@@ -88,6 +92,7 @@ impl Act {
         match self {
             Self::RaiseLoopback
             | Self::Ipv6
+            | Self::LocalRoutes
             | Self::Veth
             | Self::Bridge
             | Self::Nftables
@@ -261,6 +266,7 @@ fn perform(act: Act) -> Result<(), Errno> {
         Act::Execveat => execveat(),
         Act::CloseRange => sys::close_range_nothing(),
         Act::Ipv6 => bind_ipv6_loopback(),
+        Act::LocalRoutes => reach_local_routes(),
         Act::Veth => new_link(b"veth"),
         Act::Bridge => new_link(b"bridge"),
         Act::Nftables => nf_tables_generation(),
@@ -427,6 +433,33 @@ fn bind_ipv6_loopback() -> Result<(), Errno> {
     )?;
     let address = SockaddrIn6::from(std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, 0, 0, 0));
     socket::bind(socket.as_raw_fd(), &address)
+}
+
+/// What brokered egress asks of a network ([`crate::egress`]); of IPv6 only where there is one.
+fn reach_local_routes() -> Result<(), Errno> {
+    let socket = |family| socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
+    raise_loopback()?;
+    child::make_every_address_local(child::Family::V4)?;
+    // An address of nobody's (RFC 5737).
+    let listener = socket(AddressFamily::Inet)?;
+    socket::bind(listener.as_raw_fd(), &SockaddrIn::new(192, 0, 2, 1, 1))?;
+    socket::listen(&listener, Backlog::new(1)?)?;
+    let client = socket(AddressFamily::Inet)?;
+    socket::connect(client.as_raw_fd(), &SockaddrIn::new(192, 0, 2, 1, 1))?;
+    let Ok(six) = socket(AddressFamily::Inet6) else {
+        return Ok(());
+    };
+    let loopback = SockaddrIn6::from(std::net::SocketAddrV6::new(Ipv6Addr::LOCALHOST, 2, 0, 0));
+    if socket::bind(six.as_raw_fd(), &loopback).is_err() {
+        return Ok(());
+    }
+    child::make_every_address_local(child::Family::V6)?;
+    let listener = socket(AddressFamily::Inet6)?;
+    let (level, option) = (libc::IPPROTO_IPV6, libc::IPV6_FREEBIND);
+    child::set_socket_option(listener.as_raw_fd(), level, option, 1)?;
+    let address = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
+    let address = SockaddrIn6::from(std::net::SocketAddrV6::new(address, 1, 0, 0));
+    socket::bind(listener.as_raw_fd(), &address)
 }
 
 /// Make a link of `kind` (rtnetlink(7)): `RTM_NEWLINK` with nothing but `IFLA_INFO_KIND`.

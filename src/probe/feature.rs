@@ -118,6 +118,8 @@ ids! {
     CgroupCpu = "cgroup-cpu",
     /// IPv6 on the sandbox's loopback.
     Ipv6 = "ipv6-loopback",
+    /// Every address made local, as --allow needs it.
+    EgressRelay = "egress-relay",
     /// seccomp_unotify(2).
     SeccompNotify = "seccomp-notify",
     /// Descriptors put into the caller.
@@ -212,6 +214,7 @@ pub static FEATURES: &[Feature] = &[
     Feature { id: Id::CgroupPids, title: "process limit", group: Limits, need: Optional, purpose: "--cgroup pids=", since: "4.5", man: "cgroups(7)", layers: &["cgroup-limits"], probe: Special },
     Feature { id: Id::CgroupCpu, title: "processor limit", group: Limits, need: Optional, purpose: "--cgroup cpu=", since: "4.15", man: "cgroups(7)", layers: &["cgroup-limits"], probe: Special },
     Feature { id: Id::Ipv6, title: "IPv6 loopback", group: Extras, need: Note, purpose: "::1 inside", since: "3.0", man: "ipv6(7)", layers: &["net"], probe: act(Act::Ipv6) },
+    Feature { id: Id::EgressRelay, title: "egress by relay", group: Extras, need: Optional, purpose: "--allow, --publish", since: "3.8", man: "rtnetlink(7)", layers: &["egress"], probe: act(Act::LocalRoutes) },
     Feature { id: Id::SeccompAddFd, title: "descriptors by notification", group: Extras, need: Optional, purpose: "--egress direct", since: "5.14", man: "seccomp_unotify(2)", layers: &["egress"], probe: act(Act::AddFd) },
     Feature { id: Id::Vsock, title: "AF_VSOCK", group: Extras, need: Note, purpose: "knowing that only the filter cuts it off", since: "3.9", man: "vsock(7)", layers: &["seccomp"], probe: Special },
     Feature { id: Id::Veth, title: "veth pairs", group: Extras, need: Optional, purpose: "labs", since: "3.0", man: "veth(4)", layers: &["lab"], probe: act(Act::Veth) },

@@ -215,6 +215,7 @@ fn namespace_limit(id: Id, failure: Failure, readings: &Readings) -> Option<Caus
         Id::NetworkNamespace
         | Id::FreshSys
         | Id::Ipv6
+        | Id::EgressRelay
         | Id::Veth
         | Id::Bridge
         | Id::Nftables

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
@@ -114,6 +114,14 @@ pub(super) fn attempts() -> Vec<Attempt> {
             Anyone,
             promise::network,
             send_datagram,
+        ),
+        row(
+            "connect-metadata",
+            "ask the metadata service of the host's cloud",
+            NAMESPACE,
+            Nobody,
+            promise::metadata,
+            |_| ask_metadata(),
         ),
         row(
             "ping-host",
@@ -848,6 +856,21 @@ fn hear(stream: impl Read, outside: &Outside) -> Outcome {
         Ok(_) => Outcome::held("a stranger answered"),
         Err(error) => Outcome::stopped(&error),
     }
+}
+
+/// Any answer is one too many: no such address is anything but that service's.
+fn ask_metadata() -> Outcome {
+    let ask = || -> std::io::Result<Outcome> {
+        let address = SocketAddr::new(promise::METADATA, promise::METADATA_PORT);
+        let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+        match stream.read(&mut [0])? {
+            0 => Ok(Outcome::held("no answer")),
+            _ => Ok(Outcome::open("it answered")),
+        }
+    };
+    ask().unwrap_or_else(|error| Outcome::stopped(&error))
 }
 
 fn send_datagram(outside: &Outside) -> Outcome {

@@ -1,5 +1,9 @@
 //! Which attempts a policy rules out: one function a wall, from the policy's value alone.
 
+use std::net::{IpAddr, Ipv4Addr};
+
+use crate::egress::destination::{Asked, Protocol};
+use crate::egress::sets;
 use crate::filter::{self, Context, Verdict, interpret};
 use crate::policy::{Network, Policy, Seccomp, UnixSockets, UserNamespace, View};
 
@@ -38,6 +42,19 @@ pub(crate) fn network(policy: &Policy) -> Promised {
         Network::Namespace(_) => Promised::No("the network namespace is a given one"),
         Network::Host => Promised::No("the network is the host's"),
     }
+}
+
+/// Where clouds tell a host about itself, credentials included.
+pub(crate) const METADATA: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254));
+/// By HTTP.
+pub(crate) const METADATA_PORT: u16 = 80;
+
+/// The network is the sandbox's own, and no rule names that address.
+pub(crate) fn metadata(policy: &Policy) -> Promised {
+    let asked = Asked::Address(METADATA);
+    let allowed = sets::rules(&policy.egress)
+        .is_ok_and(|rules| rules.decide(Protocol::Tcp, &asked, METADATA_PORT).is_ok());
+    network(policy).and(Promised::when(!allowed, "a rule of the policy allows it"))
 }
 
 /// A system-call profile that ships with the program is in force.
