@@ -856,7 +856,8 @@ sys.stdin.readline()
             let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
             let line = status
                 .lines()
-                .find(|line| line.starts_with("VmRSS"))
+                // Not of its file: it gives the pages of its code back after a while, and they return.
+                .find(|line| line.starts_with("RssAnon"))
                 .unwrap();
             line.split_whitespace().nth(1).unwrap().parse().unwrap()
         };
@@ -1114,9 +1115,15 @@ print(exchange(100, 1000000))
         let out = success(user, &output);
         let lines: Vec<&str> = out.lines().collect();
         let words: Vec<&str> = lines[0].split(' ').collect();
+        // A reset that comes between two calls shows as one of these, by which call finds it.
+        let cut_off = |word: &str| ["ECONNRESET", "ENOTCONN", "EPIPE"].contains(&word);
+        let words: Vec<&str> = words
+            .iter()
+            .map(|word| if cut_off(word) { "cut off" } else { word })
+            .collect();
         assert_eq!(
             words,
-            ["200000", "200000", "ECONNRESET", "ECONNRESET"],
+            ["200000", "200000", "cut off", "cut off"],
             "as {}",
             user.name
         );

@@ -634,10 +634,10 @@ impl Engine {
             None => (Asked::Address(asked_for.ip()), Target::Address(asked_for)),
         };
         let inspected = self.inspect == Inspect::Yes && matches!(target, Target::Name(_));
-        // What has a budget is counted, and so relayed.
+        let decided = self.rules.decide(protocol, &asked, asked_for.port());
+        // What may pass so many bytes has them counted where it is relayed.
         let share = self.budgets.join(protocol, &asked, asked_for.port());
         self.budgets.leave(&share);
-        let decided = self.rules.decide(protocol, &asked, asked_for.port());
         let (Ok(allowed), false, false, true) = (
             decided,
             inspected || share != Share::default(),
@@ -655,7 +655,7 @@ impl Engine {
                 who: None,
             },
             origin: Origin::Plain,
-            share,
+            share: Share::default(),
             rule: allowed.rule,
             began: Instant::now(),
             address: None,

@@ -570,23 +570,32 @@ impl Work {
         if !own {
             return self.connects_again(call, socket, destination, &waits);
         }
-        let attempt = || self.attempt(socket.as_fd(), &destination, &waits);
-        let attempt = match notify::socket_number(socket.as_fd(), libc::SO_TYPE) {
-            Ok(libc::SOCK_STREAM) if !waits.local => match call::internet_address(bytes) {
-                Some(to) => {
-                    let pid = || process_of(call.task);
-                    self.callers.note(pid, socket.as_fd(), to, attempt)
-                }
-                None => attempt(),
-            },
-            _ => attempt(),
-        };
-        match attempt {
+        match self.noted(call.task, socket.as_fd(), &destination, &waits) {
             Attempt::Over(answer) => Ok(Some(answer)),
             Attempt::UnderWay | Attempt::Full => {
                 self.keep(call, socket, destination, Stage::Own, waits.limit)?;
                 Ok(None)
             }
+        }
+    }
+
+    /// Make an attempt for `task`, and note whose it is where somebody wants to know.
+    fn noted(
+        &self,
+        task: i32,
+        socket: BorrowedFd<'_>,
+        destination: &Destination,
+        waits: &Waits,
+    ) -> Attempt {
+        let attempt = || self.attempt(socket, destination, waits);
+        let stream = notify::socket_number(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+        let to = match destination {
+            Destination::Address(bytes) if stream && !waits.local => call::internet_address(bytes),
+            _ => None,
+        };
+        match to {
+            Some(to) => self.callers.note(|| process_of(task), socket, to, attempt),
+            None => attempt(),
         }
     }
 
@@ -749,7 +758,7 @@ impl Work {
             self.answer(one.id, Answer::Fails(libc::EBADF));
             return;
         };
-        match self.attempt(one.socket.as_fd(), &one.destination, &waits) {
+        match self.noted(one.task, one.socket.as_fd(), &one.destination, &waits) {
             Attempt::Over(answer) => self.answer(one.id, answer),
             Attempt::UnderWay | Attempt::Full => {
                 one.stage = Stage::Own;
