@@ -200,7 +200,7 @@ _sandbox() {
 
     case "${cmd}" in
         sandbox)
-            opts="-v -q -h -V --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help --version run serve netns lab policy doctor selftest completions man"
+            opts="-v -q -h -V --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help --version run serve netns lab policy doctor selftest completions man"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -243,6 +243,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)
@@ -531,7 +535,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__lab__subcmd__exec)
-            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -574,6 +578,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)
@@ -1027,7 +1035,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__netns__subcmd__exec)
-            opts="-v -q -h --unconfined --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --unconfined --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1070,6 +1078,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)
@@ -1951,7 +1963,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__run)
-            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help"
+            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1994,6 +2006,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)
@@ -2188,7 +2204,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__selftest)
-            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2231,6 +2247,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)
@@ -2379,7 +2399,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__serve)
-            opts="-v -q -h --hand-over --workers --spare --backlog --reuse-port --stop-signal --max-connections --max-per-source --idle-timeout --total-timeout --drain-timeout --metrics --status --json --policy --require --best-effort --net --allow --deny --inspect --publish --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --connect --receive-from --allow-unsafe-fd --events --dry-run --listen --verbose --quiet --log-format --help"
+            opts="-v -q -h --hand-over --workers --spare --backlog --reuse-port --stop-signal --max-connections --max-per-source --idle-timeout --total-timeout --drain-timeout --metrics --status --json --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --connect --receive-from --allow-unsafe-fd --events --dry-run --listen --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2470,6 +2490,10 @@ _sandbox() {
                     ;;
                 --publish)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --egress)
+                    COMPREPLY=($(compgen -W "relay direct" -- "${cur}"))
                     return 0
                     ;;
                 --unix-sockets)

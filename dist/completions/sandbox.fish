@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_sandbox_global_optspecs
-    string join \n policy= require= best-effort net= allow= deny= inspect= publish= unix-sockets= max-bytes= max-rate= proxy-env= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
+    string join \n policy= require= best-effort net= allow= deny= inspect= publish= egress= unix-sockets= max-bytes= max-rate= proxy-env= userns= share= proc= sys= dev= read-only= read-write= hide= hide-sockets= private-tmp= seccomp= cap-add= user= group= chdir= hostname= as-pid-1= new-session= env= unset-env= clear-env= keep-env= limit= cgroup= timeout= kill-after= pass-fd= listen= connect= receive-from= stdin-socket allow-unsafe-fd events= dry-run= timing v/verbose q/quiet log-format= h/help V/version
 end
 
 function __fish_sandbox_needs_command
@@ -34,6 +34,8 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, w
 complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
@@ -112,6 +114,8 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse 
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
@@ -194,6 +198,8 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refus
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
@@ -354,6 +360,8 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
@@ -578,6 +586,8 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_sub
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
@@ -745,6 +755,8 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Re
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
 datagrams\t''
 any\t''"
