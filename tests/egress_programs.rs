@@ -37,6 +37,11 @@ static WAYS: &[Way] = &[
         options: &[],
         transparent: true,
     },
+    Way {
+        title: "--egress direct",
+        options: &["--egress", "direct"],
+        transparent: true,
+    },
     // For those that know of proxies. They say so in their complaints.
     Way {
         title: "--proxy-env",
