@@ -1086,7 +1086,6 @@ if os.fork() == 0:
             assert!(inside.len() >= 3, "as {}: {inside:?}", user.name);
             kill(talk.supervisor(), Signal::SIGKILL).unwrap();
             talk.child.wait().unwrap();
-            assert_eq!(talk.line(), "", "as {}", user.name);
             let deadline = Instant::now() + Duration::from_secs(20);
             let alive = |pid: &i32| {
                 let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
@@ -1102,6 +1101,8 @@ if os.fork() == 0:
                 let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
             }
             assert!(left.is_empty(), "as {}: {left:?} live on", user.name);
+            // Nor has anybody else its output open.
+            assert_eq!(talk.line(), "", "as {}", user.name);
         },
         |lab, user| {
             printed(
