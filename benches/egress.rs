@@ -40,14 +40,16 @@ enum Way {
     Pasta,
     Slirp,
     Allow,
+    Direct,
 }
 
-const WAYS: [(Way, &str); 5] = [
+const WAYS: [(Way, &str); 6] = [
     (Way::Bare, "bare"),
     (Way::Proxy, "proxy"),
     (Way::Pasta, "pasta"),
     (Way::Slirp, "slirp4netns"),
     (Way::Allow, "--allow"),
+    (Way::Direct, "--egress direct"),
 ];
 
 /// What a run has set up.
@@ -192,7 +194,8 @@ fn run(lab: &Lab, way: Way, what: &str) -> f64 {
             lab,
         ),
         Way::Slirp => started("unshare", &["--net", "--"], lab),
-        Way::Allow => sandboxed(lab),
+        Way::Allow => sandboxed(lab, "relay"),
+        Way::Direct => sandboxed(lab, "direct"),
     };
     let mut client = command
         .args(["--client", &lab.server.to_string(), &proxy, what])
@@ -224,10 +227,11 @@ fn started(program: &str, options: &[&str], lab: &Lab) -> Command {
     command
 }
 
-fn sandboxed(lab: &Lab) -> Command {
+fn sandboxed(lab: &Lab, engine: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sandbox"));
     let server = lab.server.to_string();
-    command.args(["-q", "--allow", &server, "--allow", "web.bench.example:80"]);
+    command.args(["-q", "--egress", engine]);
+    command.args(["--allow", &server, "--allow", "web.bench.example:80"]);
     command.arg("--").arg(&lab.client);
     command
 }
