@@ -319,4 +319,29 @@ mod tests {
         assert_eq!(killed, Verdict::KillProcess);
         assert!(program.len() < 90, "{}", program.len());
     }
+
+    #[test]
+    fn in_the_supervisors_domain_there_are_its_ports_and_no_files() {
+        use std::io::ErrorKind::PermissionDenied;
+        use std::net::{TcpListener, TcpStream};
+
+        // Rights for ports came with Linux 6.7.
+        const PORTS: u32 = 4;
+        if crate::probe::Support::quick().landlock_abi < PORTS {
+            return;
+        }
+        crate::testing::alone(|| {
+            let servers = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+            let [allowed, other] = servers.each_ref().map(|it| it.local_addr().unwrap());
+            assert!(TcpStream::connect(other).is_ok());
+            assert!(std::fs::File::open("/etc/passwd").is_ok());
+            prctl::set_no_new_privs().unwrap();
+            enter_landlock(&[allowed.port()], None).unwrap();
+            assert!(TcpStream::connect(allowed).is_ok());
+            let refused = TcpStream::connect(other).unwrap_err();
+            assert_eq!(refused.kind(), PermissionDenied, "{refused}");
+            let refused = std::fs::File::open("/etc/passwd").unwrap_err();
+            assert_eq!(refused.kind(), PermissionDenied, "{refused}");
+        });
+    }
 }

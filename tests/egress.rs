@@ -360,6 +360,27 @@ fn the_supervisor_has_no_capability_and_opens_no_file() {
 }
 
 #[test]
+fn the_supervisor_has_entered_its_landlock_domain() {
+    // A domain cannot be seen from outside. What it stops is tried in `src/confine.rs`.
+    in_lab(|lab, user| {
+        let output = lab
+            .python(user, &["-vvv", "--allow", "11.1.0.2:7"], "pass")
+            .output()
+            .unwrap();
+        let said = text(&output.stderr);
+        let entered = said
+            .lines()
+            .find(|line| line.contains("the supervisor has entered its domain"));
+        let line = entered.unwrap_or_else(|| panic!("as {}: {said}", user.name));
+        assert!(
+            line.contains("FullyEnforced") || line.contains("PartiallyEnforced"),
+            "as {}: {line}",
+            user.name
+        );
+    });
+}
+
+#[test]
 fn low_ports_and_every_port_of_loopback_stay_the_commands_own() {
     in_lab(|lab, user| {
         let script = r#"

@@ -5,8 +5,8 @@
 //! in [`DIRECTORY`] says so before any of it is done, so that it can be undone by name whatever happens
 //! meanwhile: [`disconnect`] takes the link and the table away and sets the uplink's `forwarding` back, once
 //! nobody else here needs it. Nothing else of the caller's network is touched, and from the namespace
-//! nothing of it is reached: not the host's own ports, and no network but what lies behind the uplink. Other
-//! tables of the host may forbid more.
+//! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind the
+//! uplink. Other tables of the host may forbid more.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
