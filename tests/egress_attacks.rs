@@ -1164,7 +1164,7 @@ sys.stdin.readline()
         let allow = [
             "-q",
             "--allow",
-            "11.1.0.2:7-8",
+            "11.1.0.2:7,9",
             "--allow",
             "*.sub.example:7",
         ];
