@@ -4,6 +4,7 @@
 mod support;
 
 use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::unistd::geteuid;
@@ -496,17 +497,18 @@ fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
         .perform(&[route::add(&way)])
         .unwrap();
     router.set_sysctl(&Setting::forwarding_v4(), "1").unwrap();
-    let limit = std::time::Duration::from_millis(300);
+    // Long where something must come, as the machine may be busy; short where nothing may.
+    let (patience, limit) = (Duration::from_secs(20), Duration::from_millis(300));
     let listener = outside
         .run(|| TcpListener::bind("192.0.2.2:0").unwrap())
         .unwrap();
     let at = listener.local_addr().unwrap();
-    let try_out = || {
+    let try_out = |limit| {
         inner
-            .run(|| TcpStream::connect_timeout(&at, limit))
+            .run(move || TcpStream::connect_timeout(&at, limit))
             .unwrap()
     };
-    assert!(try_out().is_err(), "the control: there is no way back");
+    assert!(try_out(limit).is_err(), "the control: there is no way back");
     router
         .set_firewall(&firewall(&[
             "default forward drop",
@@ -515,7 +517,7 @@ fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
             "dnat tcp 8080 to 10.1.1.1:80 in up",
         ]))
         .unwrap();
-    drop(try_out().unwrap());
+    drop(try_out(patience).unwrap());
     let (_, seen) = listener.accept().unwrap();
     assert_eq!(seen.ip().to_string(), "192.0.2.1");
     let inside = inner
@@ -524,7 +526,7 @@ fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
     let door = "192.0.2.1:8080".parse().unwrap();
     drop(
         outside
-            .run(|| TcpStream::connect_timeout(&door, limit))
+            .run(|| TcpStream::connect_timeout(&door, patience))
             .unwrap()
             .unwrap(),
     );
