@@ -196,14 +196,8 @@ fn a_worker_that_takes_nothing_more_is_passed_over_and_replaced_once_it_has_noth
     each_user(|user| {
         let mut broker = serve(user, 2, &["--workers", "2"]);
         // One stops, with nothing to do: it gets a connection, and is replaced.
-        let pids = |broker: &Broker| -> Vec<i64> {
-            let started = broker.all("worker-started");
-            started
-                .iter()
-                .map(|it| it["pid"].as_i64().unwrap())
-                .collect()
-        };
-        stop(child_of(pids(&broker)[0]));
+        let stopped = broker.all("worker-started")[0].clone();
+        stop(child_of(stopped["pid"].as_i64().unwrap()));
         let clients: Vec<_> = (0..2).map(|_| broker.connect()).collect();
         let said = clients.into_iter().map(|it| exchange(it, "echo served\n"));
         for said in said.collect::<Vec<_>>() {
@@ -211,7 +205,7 @@ fn a_worker_that_takes_nothing_more_is_passed_over_and_replaced_once_it_has_noth
         }
         let cut = broker.wait("worker-cut-off", |_| true);
         assert_eq!(cut["reason"], "it does not take what it is sent");
-        assert_eq!(cut["worker"], 1, "as {}", user.name);
+        assert_eq!(cut["worker"], stopped["worker"], "as {}", user.name);
         broker.wait("worker-started", |_| true);
         broker.stop();
         broker.assert_every_connection_is_accounted_for();
