@@ -21,7 +21,7 @@ use crate::error::Result;
 /// The layer that `text`, the contents of `file`, describes.
 ///
 /// # Errors
-/// [`Error::Policy`] with line and column: for text that is no TOML, an unknown section or key (with
+/// [`crate::Error::Policy`] with line and column: for text that is no TOML, an unknown section or key (with
 /// the nearest known one), a value of the wrong type, or a value that makes no sense.
 pub fn parse(file: &Path, text: &str) -> Result<Layer> {
     read(text).map_err(|fault| fault.into_error(file, text))
