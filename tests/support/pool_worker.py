@@ -105,5 +105,8 @@ def serve(connection):
         channel.done(connection)
 
 
-for connection in channel:
-    threading.Thread(target=serve, args=(connection,)).start()
+try:
+    for connection in channel:
+        threading.Thread(target=serve, args=(connection,)).start()
+except OSError:
+    pass  # it was closed; a complaint would get into the middle of a line of the broker's events
