@@ -11,16 +11,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use support::{User, have, skip, success, text, users};
-
-/// Root, where these tests can be made: names in /run/netns are root's.
-fn root(name: &str) -> Option<&'static User> {
-    let root = users().iter().find(|user| user.is_root());
-    if root.is_none() {
-        skip(name, "names in /run/netns are root's to make");
-    }
-    root
-}
+use support::netns::{done, netns, root};
+use support::{User, have, success, text};
 
 /// A name that no other test has; deleted at the end, whatever has become of it.
 struct Name(String);
@@ -50,14 +42,6 @@ impl Drop for Name {
         let _ = nix::mount::umount2(&self.path(), nix::mount::MntFlags::MNT_DETACH);
         let _ = fs::remove_file(self.path());
     }
-}
-
-fn netns(user: &User, arguments: &[&str]) -> Output {
-    user.output(&[&["netns"], arguments].concat())
-}
-
-fn done(user: &User, arguments: &[&str]) -> String {
-    success(user, &netns(user, arguments))
 }
 
 /// The message of a line that must fail with 125.
@@ -157,6 +141,23 @@ fn a_name_of_ours_is_iproute2s_and_the_reverse() {
     assert!(!ours.path().exists() && !theirs.path().exists());
 }
 
+/// A shell `script`, whose `$1` is the program, in a mount namespace of its own.
+fn in_own_mounts(root: &User, script: &str) -> Output {
+    Command::new("unshare")
+        .args([
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(&root.sandbox)
+        .output()
+        .unwrap()
+}
+
 #[test]
 fn the_directory_is_a_shared_mount_as_iproute2_makes_it() {
     let Some(root) = root("propagation") else {
@@ -177,19 +178,7 @@ fn the_directory_is_a_shared_mount_as_iproute2_makes_it() {
         nsenter --target $! --mount stat -fc %T /run/netns/second
         kill $!
     "#;
-    let output = Command::new("unshare")
-        .args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
-        .arg(&root.sandbox)
-        .output()
-        .unwrap();
+    let output = in_own_mounts(root, script);
     assert_eq!(success(root, &output), "nsfs");
 }
 
@@ -218,19 +207,7 @@ fn adders_at_once_lose_no_name_and_leave_none_half_made() {
         wait
         ls /run/netns | wc -l
     "#;
-    let output = Command::new("unshare")
-        .args([
-            "--mount",
-            "--propagation",
-            "private",
-            "sh",
-            "-c",
-            script,
-            "sh",
-        ])
-        .arg(&root.sandbox)
-        .output()
-        .unwrap();
+    let output = in_own_mounts(root, script);
     assert_eq!(
         success(root, &output),
         "100\n 100 nsfs\n100\n1\n0",

@@ -5,26 +5,11 @@ mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use support::{User, have, skip, success, text, users};
-
-fn root(name: &str) -> Option<&'static User> {
-    let root = users().iter().find(|user| user.is_root());
-    if root.is_none() {
-        skip(name, "names in /run/netns are root's to make");
-    }
-    root
-}
-
-fn netns(user: &User, arguments: &[&str]) -> Output {
-    user.output(&[&["netns"], arguments].concat())
-}
-
-fn done(user: &User, arguments: &[&str]) -> String {
-    success(user, &netns(user, arguments))
-}
+use support::netns::{done, netns, root};
+use support::{User, have, skip, success, text};
 
 /// A namespace with a name that no other test has, and files of its own if any are put there.
 struct Named {

@@ -15,6 +15,7 @@ use std::sync::{Mutex, OnceLock};
 
 pub(crate) mod broker;
 pub(crate) mod lab;
+pub(crate) mod netns;
 pub(crate) mod pool;
 pub(crate) mod report;
 pub(crate) mod terminal;
