@@ -19,16 +19,17 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, geteuid, setsid};
+use nix::unistd::geteuid;
 use serde_json::{Value as Json, json};
 
 use super::live::Live;
 use super::outside::Record;
 use super::topology::Topology;
-use super::wire::{self, Request, errno};
+use super::wire::{self, Request};
 use super::{check, place, status};
 use crate::error::{Error, Result};
 use crate::netns::user::make_private;
+use crate::plan::errno_of;
 use crate::policy::spec;
 use crate::sys::{parent, process};
 
@@ -125,7 +126,7 @@ fn connect(directory: &Path) -> Result<Option<UnixStream>> {
         Err(error) => Err(Error::host(
             "connect to",
             path.display().to_string(),
-            errno(&error),
+            errno_of(&error),
         )),
     }
 }
@@ -156,7 +157,7 @@ fn start(
     lock: std::os::fd::BorrowedFd<'_>,
 ) -> Result<u64> {
     let failed = |errno| Error::host("start", "the lab's keeper", errno);
-    let (mut ours, theirs) = UnixStream::pair().map_err(|error| failed(errno(&error)))?;
+    let (mut ours, theirs) = UnixStream::pair().map_err(|error| failed(errno_of(&error)))?;
     let lock_number = lock.as_raw_fd();
     let file = file.to_owned();
     let kept = [theirs.as_fd(), lock];
@@ -179,7 +180,7 @@ fn start(
             Ok(0) => return Err(failed(Errno::ECONNRESET)),
             Err(error) if error.kind() == ErrorKind::Interrupted => {}
             length => {
-                let length = length.map_err(|error| failed(errno(&error)))?;
+                let length = length.map_err(|error| failed(errno_of(&error)))?;
                 said.extend_from_slice(buffer.get(..length).unwrap_or_default());
             }
         }
@@ -227,15 +228,8 @@ fn keep(
 fn make(file: &Path, topology: Topology, directory: &Path) -> Result<(Live, UnixListener, usize)> {
     let failed = |action: &'static str| move |errno| Error::host(action, "the lab's keeper", errno);
     // A terminal's signals and a caller's pipes are not the lab's.
-    setsid().map_err(failed("make a session for"))?;
+    process::leave_caller().map_err(failed("part the caller from"))?;
     parent::swap_signal_mask(0).map_err(failed("unblock signals for"))?;
-    let null = fs::File::options().read(true).write(true).open("/dev/null");
-    let null = null.map_err(|error| Error::host("open", "/dev/null", errno(&error)))?;
-    dup2_stdin(&null)
-        .and_then(|()| dup2_stdout(&null))
-        .and_then(|()| dup2_stderr(&null))
-        .map_err(failed("close the standard descriptors of"))?;
-    nix::unistd::chdir("/").map_err(failed("leave the directory of"))?;
     let _ = parent::raise_descriptor_limit();
     make_private(directory)?;
     let record = Record::new(directory.to_owned());
@@ -247,7 +241,7 @@ fn make(file: &Path, topology: Topology, directory: &Path) -> Result<(Live, Unix
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?;
             Ok(listener)
         })
-        .map_err(|error| Error::host("listen on", path.display().to_string(), errno(&error)))?;
+        .map_err(|error| Error::host("listen on", path.display().to_string(), errno_of(&error)))?;
     Ok((live, listener, done))
 }
 
@@ -319,7 +313,8 @@ fn handle(live: &mut Live, request: Request) -> Result<(Json, Option<OwnedFd>)> 
                 ));
             };
             let copy = namespace.as_fd().try_clone_to_owned();
-            let copy = copy.map_err(|error| Error::host("share", node.clone(), errno(&error)))?;
+            let copy =
+                copy.map_err(|error| Error::host("share", node.clone(), errno_of(&error)))?;
             return Ok((json!(live.files_of(&node)), Some(copy)));
         }
         Request::Check { wait } => {

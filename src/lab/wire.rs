@@ -14,7 +14,6 @@ use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
 use crate::log::chain;
-use crate::plan::errno_of;
 use crate::sys::{message, packet};
 
 /// The most bytes of a request: a file of so many is no lab's.
@@ -185,9 +184,4 @@ pub(super) fn send_all(stream: &UnixStream, mut bytes: &[u8]) -> std::result::Re
         }
     }
     Ok(())
-}
-
-/// What went wrong with a file or socket, as the kernel says it.
-pub(super) fn errno(error: &std::io::Error) -> Errno {
-    errno_of(error)
 }

@@ -17,7 +17,6 @@
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;
-use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -25,12 +24,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::socket::{getsockopt, sockopt};
-use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, geteuid, setsid};
+use nix::unistd::geteuid;
 
 use super::name::NamespaceName;
 use crate::confine;
 use crate::exit;
-use crate::sys::{packet, parent};
+use crate::sys::{packet, parent, process};
 
 /// How long a client has to say what it wants, in milliseconds.
 const PATIENCE: u16 = 1000;
@@ -114,13 +113,7 @@ pub(super) fn run(listener: RawFd, owner: RawFd) -> u8 {
 
 fn begin(listener: RawFd, owner: RawFd) -> Result<Holder, Errno> {
     // Whoever waits for the end of what the caller's standard output leads to is not kept waiting.
-    let null = File::options().read(true).write(true).open("/dev/null");
-    let null = null.map_err(|_| Errno::ENODEV)?;
-    dup2_stdin(&null)?;
-    dup2_stdout(&null)?;
-    dup2_stderr(&null)?;
-    setsid()?;
-    std::env::set_current_dir("/").map_err(|_| Errno::ENOENT)?;
+    process::leave_caller()?;
     prctl::set_name(c"sandbox-holder")?;
     let most = u64::try_from(MOST + 64).unwrap_or(u64::MAX);
     let (_, hard) = nix::sys::resource::getrlimit(Resource::RLIMIT_NOFILE)?;
@@ -238,6 +231,7 @@ enum Given<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs::File;
 
     fn null() -> OwnedFd {
         File::open("/dev/null").unwrap().into()

@@ -1,4 +1,4 @@
-//! A copy of this process: fork(2), for the broker's keeper.
+//! A copy of this process: fork(2), for those that keep something when the program is gone.
 #![expect(unsafe_code, reason = "the fence: one system call per function")]
 
 use std::fs;
@@ -6,6 +6,9 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
 use super::parent;
 use crate::exit;
@@ -43,6 +46,19 @@ pub(crate) fn fork(
     parent::swap_signal_mask(mask)?;
     let pid = forked?;
     Ok((pid, pidfd_open(pid)?))
+}
+
+/// Leave, in the copy, what it has of whoever started the program: the session with its terminal, the
+/// working directory, and the standard descriptors, for `/dev/null`.
+///
+/// Not async-signal-safe: allocates, and uses libc's errno.
+pub(crate) fn leave_caller() -> Result<(), Errno> {
+    let null = open("/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    setsid()?;
+    chdir("/")
 }
 
 /// Close every descriptor above 2 that is not in `kept`.
