@@ -14,10 +14,7 @@ use tracing::{info, warn};
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
-use crate::egress::direct;
-use crate::egress::engine::Engine;
-use crate::egress::notify::Ready;
-use crate::egress::publish;
+use crate::egress::carry::Outset;
 use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
@@ -63,11 +60,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         return print(&plan, format);
     }
     let planned = Instant::now();
-    let published = match &plan.egress {
-        None => Vec::new(),
-        Some(setup) => publish::open(&setup.published)?,
-    };
-    let ready = Ready::for_launch(&plan)?;
+    let outset = Outset::for_launch(&plan)?;
     let group = Group::make(&lowered.policy.cgroup)?;
     let signal_mask =
         parent::block_all_signals().map_err(|errno| Error::host("block signals", "", errno))?;
@@ -107,30 +100,9 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         true => Callers::noted(),
         false => Callers::default(),
     };
-    let mut egress = match &plan.egress {
-        None => None,
-        Some(setup) => {
-            // Only now: the command was started with the caller's limit.
-            parent::raise_descriptor_limit()
-                .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
-            let ways = std::mem::take(&mut spawned.ways);
-            let egress = (events.again()?, callers.clone());
-            Some(Engine::new(setup, ways, published, egress)?)
-        }
-    };
-    let counter = match (&mut egress, &ready) {
-        (Some(engine), Some(ready)) if ready.gives_directly() => {
-            let sides = direct::pair();
-            let (dialler, counter) =
-                sides.map_err(|errno| Error::host("order", "connections", errno))?;
-            engine.give_directly(dialler)?;
-            Some(counter)
-        }
-        _ => None,
-    };
-    if let (Some(ready), Some(notifier)) = (ready, spawned.notifier.take()) {
-        // Before this process is confined: the thread has to do what the rest need not.
-        let warden = ready.start(&plan, notifier, counter, events.again()?, callers)?;
+    // Before this process is confined: the thread that connects has to do what the rest need not.
+    let (egress, warden) = outset.begin(&plan, &mut spawned, events, callers)?;
+    if let Some(warden) = warden {
         warden.leave();
     }
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;

@@ -8,7 +8,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -27,11 +27,10 @@ use nix::unistd::pipe2;
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::egress::budget;
+use crate::egress::carry::Outset;
 use crate::egress::destination::Destination;
-use crate::egress::direct;
-use crate::egress::engine::Engine;
-use crate::egress::notify::{Ready, Warden};
-use crate::egress::publish::{self, Publish};
+use crate::egress::notify::Warden;
+use crate::egress::publish::Publish;
 use crate::egress::service::Service;
 use crate::egress::who::Callers;
 use crate::error::{Error, Result};
@@ -361,15 +360,8 @@ impl Sandbox {
         sources.extend(self.passed.iter().map(|(_, fd)| fd.as_raw_fd()));
         let situation = self.situation(Some(&sources))?;
         let plan = launch::plan(&lowered, &situation)?;
-        let published = match &plan.egress {
-            None => Vec::new(),
-            Some(setup) => publish::open(&setup.published)?,
-        };
-        let addresses = published.iter().map(TcpListener::local_addr);
-        let addresses: Vec<SocketAddr> = addresses
-            .collect::<std::io::Result<_>>()
-            .map_err(|error| Error::host("listen", "", errno_of(&error)))?;
-        let ready = Ready::for_launch(&plan)?;
+        let outset = Outset::for_launch(&plan)?;
+        let published = outset.published()?;
         let group = Group::make(&lowered.policy.cgroup)?;
         let order = || Order {
             descriptors: sources.clone(),
@@ -381,34 +373,9 @@ impl Sandbox {
             awaits_connection: false,
         };
         let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
-        let mut egress = match &plan.egress {
-            None => None,
-            Some(setup) => {
-                // Only now: the command was started with the caller's limit.
-                parent::raise_descriptor_limit()
-                    .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
-                let ways = std::mem::take(&mut spawned.ways);
-                Some(Engine::new(setup, ways, published, Default::default())?)
-            }
-        };
-        let counter = match (&mut egress, &ready) {
-            (Some(engine), Some(ready)) if ready.gives_directly() => {
-                let sides = direct::pair();
-                let (dialler, counter) =
-                    sides.map_err(|errno| Error::host("order", "connections", errno))?;
-                engine.give_directly(dialler)?;
-                Some(counter)
-            }
-            _ => None,
-        };
-        let egress = egress.map(Service::start).transpose()?;
-        let warden = match (ready, spawned.notifier.take()) {
-            (Some(ready), Some(notifier)) => {
-                let callers = Callers::default();
-                Some(ready.start(&plan, notifier, counter, Events::default(), callers)?)
-            }
-            _ => None,
-        };
+        let (events, callers) = (Events::default(), Callers::default());
+        let (engine, warden) = outset.begin(&plan, &mut spawned, &events, callers)?;
+        let egress = engine.map(Service::start).transpose()?;
         Ok(Child {
             stdin: ends.stdin.map(ChildStdin::from),
             stdout: ends.stdout.map(ChildStdout::from),
@@ -421,7 +388,7 @@ impl Sandbox {
             ended: None,
             status: None,
             spawned,
-            published: addresses,
+            published,
             _egress: egress,
             _warden: warden,
             _group: group,

@@ -20,9 +20,10 @@ pub mod special;
 pub mod synthetic;
 
 pub(crate) mod asking;
+pub(crate) mod carry;
 mod datagram;
 mod dial;
-pub(crate) mod direct;
+mod direct;
 pub(crate) mod engine;
 mod inner;
 mod journal;
