@@ -23,7 +23,7 @@ pub(crate) mod asking;
 pub(crate) mod carry;
 mod datagram;
 mod dial;
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod engine;
 mod inner;
 mod journal;
