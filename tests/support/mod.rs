@@ -220,7 +220,7 @@ fn ids_of(name: &str) -> Option<(u32, u32)> {
 /// Cargo's own where everyone can get there; some profiles cover `/tmp`, `/var/tmp` and homes. From a
 /// clone whose path is long another, because Unix sockets are bound below it (unix(7): 108 bytes).
 fn shared() -> PathBuf {
-    const SHORT: usize = 56;
+    const SHORT: usize = 32;
     let own = Path::new(env!("CARGO_TARGET_TMPDIR"));
     let open = |part: &Path| fs::metadata(part).is_ok_and(|found| found.mode() & 0o001 != 0);
     let covered = ["/tmp", "/var/tmp", "/run", "/home", "/root"];
@@ -280,6 +280,12 @@ fn sweep(parent: &Path, prefix: &str) {
 
 fn home_of(uid: u32, gid: u32) -> PathBuf {
     let home = shared().join(format!("home-{uid}"));
+    // Said by every test, not by the one whose socket's name happens to be the longest.
+    assert!(
+        home.as_os_str().len() <= 60,
+        "{} leaves too little of a Unix socket's 107 bytes",
+        home.display()
+    );
     fs::create_dir_all(&home).expect("a directory can be made");
     if uid != own_uid() {
         std::os::unix::fs::chown(&home, Some(uid), Some(gid)).expect("root can give it away");
