@@ -562,7 +562,7 @@ fn interface_request(name: &str, index: i32) -> libc::ifreq {
     };
     let room = libc::IFNAMSIZ - 1;
     for (slot, byte) in request.ifr_name.iter_mut().zip(name.bytes().take(room)) {
-        *slot = byte.cast_signed();
+        *slot = libc::c_char::from_ne_bytes([byte]);
     }
     request
 }
@@ -574,7 +574,7 @@ pub(crate) fn interface_name(socket: BorrowedFd<'_>, index: i32) -> Result<Strin
     let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFNAME, &raw mut request) };
     Errno::result(result)?;
     let bytes = request.ifr_name.iter().take_while(|&&c| c != 0);
-    let bytes: Vec<u8> = bytes.map(|&c| c.cast_unsigned()).collect();
+    let bytes: Vec<u8> = bytes.flat_map(|c| c.to_ne_bytes()).collect();
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

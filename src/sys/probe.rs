@@ -334,7 +334,7 @@ pub(crate) fn set_loopback_flags(
 fn loopback_request(flags: libc::c_short) -> libc::ifreq {
     let mut name = [0; libc::IFNAMSIZ];
     for (to, from) in name.iter_mut().zip(b"lo") {
-        *to = from.cast_signed();
+        *to = libc::c_char::from_ne_bytes([*from]);
     }
     libc::ifreq {
         ifr_name: name,
