@@ -20,6 +20,7 @@ use crate::sys::attempt::{self as sys, Call};
 const PRIVILEGES: &str = "no_new_privs, empty bounding set";
 const MOUNTS: &str = "no capability, filter";
 const SURFACE: &str = "filter: default deny";
+#[cfg(target_arch = "x86_64")]
 const CONVENTION: &str = "filter: architecture check";
 
 fn row(
