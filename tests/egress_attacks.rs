@@ -923,6 +923,8 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
         ("device", 1, 25, b"outside\0"), ("device by number", 1, 62, bytes(4)), ("mark", 1, 36, bytes(4)),
         ("route", 0, 4, b"\x83\x07\x04\x0b\x01\x00\x03\0"), ("route by IPv6", 41, 57, bytes(8)),
         ("repair", 6, 19, bytes(4)), ("fast open", 6, 30, b"\1\0\0\0"), ("filter", 1, 26, bytes(16)),
+        ("group", 0, 42, struct.pack("@I4xHH4s", 1, 2, 0, bytes((239, 1, 2, 3))).ljust(136, b"\0")),
+        ("group and sender", 0, 39, bytes((239, 1, 2, 3, 127, 0, 0, 1, 192, 0, 2, 9))),
     ):
         said(name + " " + option, lambda: make().setsockopt(level, number, value))
 "#;
@@ -933,7 +935,7 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
             let allow = ["-q", "--egress", "direct", "--allow", "11.1.0.2:7-8"];
             let out = printed(user, &mut lab.python(user, &allow, &script));
             let lines: Vec<&str> = out.lines().collect();
-            assert_eq!(lines.len(), 3 * 18, "as {}: {out}", user.name);
+            assert_eq!(lines.len(), 3 * 20, "as {}: {out}", user.name);
             for line in lines {
                 let (what, said) = line.rsplit_once(' ').expect("two words");
                 let may: &[&str] = match what.split_once(' ').expect("two words").1 {
@@ -948,7 +950,12 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
         },
         |lab, user| {
             let out = printed(user, &mut lab.python(user, &BARE, &script));
-            for opened in ["over bound None", "given dissolved, again None"] {
+            for opened in [
+                "over bound None",
+                "given dissolved, again None",
+                "given group None",
+                "given group and sender None",
+            ] {
                 assert!(out.contains(opened), "{out}");
             }
         },

@@ -1312,6 +1312,18 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
                 libc::EPERM,
             ),
             (("setsockopt", [bad, 41, 76, 0, 0, 0]), libc::EPERM),
+            // IP_ADD_MEMBERSHIP, IP_ADD_SOURCE_MEMBERSHIP, IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST
+            (("setsockopt", [bad, 0, 35, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 0, 39, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 41, 20, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 41, 27, 0, 0, 0]), libc::EPERM),
+            // MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_MSFILTER
+            (("setsockopt", [bad, 0, 42, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 41, 46, 0, 0, 0]), libc::EPERM),
+            (
+                ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 48, 0, 0, 0]),
+                libc::EPERM,
+            ),
         ],
     );
     let plain = make(

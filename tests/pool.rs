@@ -217,6 +217,13 @@ def source_route(option):
     header = struct.pack("BBBBBBH", 0, 4, 4, 1, 1, 0, 0) + socket.inet_pton(socket.AF_INET6, "::1") * 2
     return lambda connection: connection.setsockopt(socket.IPPROTO_IPV6, option, header)
 
+def join(number, *addresses):
+    # struct group_req, struct group_source_req (ipv6(7)): of the first interface.
+    words = struct.pack("@I4x", 1)
+    for address in addresses:
+        words += struct.pack("@HHI16s", socket.AF_INET6, 0, 0, socket.inet_pton(socket.AF_INET6, address)).ljust(128, b"\0")
+    return lambda connection: connection.setsockopt(socket.IPPROTO_IPV6, number, words)
+
 def pass_on(connection):
     ours, theirs = socket.socketpair()
     socket.send_fds(ours, [b"x"], [connection.fileno()])
@@ -244,6 +251,8 @@ attempts = {
         socket.IPPROTO_IPV6, 6, b""),
     "send by an interface": lambda connection: connection.setsockopt(
         socket.IPPROTO_IPV6, 50, bytes(16) + struct.pack("i", 1)),
+    "join a group": join(42, "ff02::5ab"),
+    "join a sender's group": join(46, "ff02::5ac", "2001:db8::1"),
 }
 for family in range(1, 50):
     for kind in (1, 2, 3, 5):
@@ -330,6 +339,8 @@ fn a_worker_answers_and_cannot_make_or_redirect_a_socket() {
             "source route",
             "sticky packet options",
             "send by an interface",
+            "join a group",
+            "join a sender's group",
             "make a socket of family 1 and type 1",
             "make a socket of family 2 and type 1",
             "make a socket of family 10 and type 2",
@@ -380,6 +391,8 @@ fn a_worker_with_sockets_of_its_own_cannot_redirect_its_connection_either() {
         "take the socket's namespace",
         "bind to a device",
         "source route",
+        "join a group",
+        "join a sender's group",
     ] {
         assert_eq!(inside[name], "EPERM", "{name}");
     }

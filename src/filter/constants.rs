@@ -36,6 +36,10 @@ const VALUES: &[(&str, u64)] = &[
     ("SOL_SOCKET", 1), ("SO_BINDTODEVICE", 25), ("SO_MARK", 36), ("SO_BINDTOIFINDEX", 62),
     ("IP_OPTIONS", 4), ("IP_UNICAST_IF", 50), ("IPV6_2292PKTOPTIONS", 6), ("IPV6_PKTINFO", 50),
     ("IPV6_RTHDR", 57), ("IPV6_UNICAST_IF", 76),
+    ("IP_ADD_MEMBERSHIP", 35), ("IP_UNBLOCK_SOURCE", 37), ("IP_BLOCK_SOURCE", 38),
+    ("IP_ADD_SOURCE_MEMBERSHIP", 39), ("IP_MSFILTER", 41), ("MCAST_JOIN_GROUP", 42),
+    ("MCAST_BLOCK_SOURCE", 43), ("MCAST_UNBLOCK_SOURCE", 44), ("MCAST_JOIN_SOURCE_GROUP", 46),
+    ("MCAST_MSFILTER", 48), ("IPV6_ADD_MEMBERSHIP", 20), ("IPV6_JOIN_ANYCAST", 27),
     // clone(2): the low byte is the signal there, so that CLONE_NEWTIME is for unshare(2) only
     ("CLONE_NEW_ANY", 0x7e02_0000), ("CLONE_NEWTIME", 0x80),
     // ioctl_tty(2), ioctl_console(2)
@@ -194,6 +198,24 @@ mod tests {
             ("IP_OPTIONS", libc::IP_OPTIONS.into()),
             ("IPV6_PKTINFO", libc::IPV6_PKTINFO.into()),
             ("IPV6_RTHDR", libc::IPV6_RTHDR.into()),
+            ("IP_ADD_MEMBERSHIP", libc::IP_ADD_MEMBERSHIP.into()),
+            ("IP_UNBLOCK_SOURCE", libc::IP_UNBLOCK_SOURCE.into()),
+            ("IP_BLOCK_SOURCE", libc::IP_BLOCK_SOURCE.into()),
+            (
+                "IP_ADD_SOURCE_MEMBERSHIP",
+                libc::IP_ADD_SOURCE_MEMBERSHIP.into(),
+            ),
+            ("IP_MSFILTER", libc::IP_MSFILTER.into()),
+            ("MCAST_JOIN_GROUP", libc::MCAST_JOIN_GROUP.into()),
+            ("MCAST_BLOCK_SOURCE", libc::MCAST_BLOCK_SOURCE.into()),
+            ("MCAST_UNBLOCK_SOURCE", libc::MCAST_UNBLOCK_SOURCE.into()),
+            (
+                "MCAST_JOIN_SOURCE_GROUP",
+                libc::MCAST_JOIN_SOURCE_GROUP.into(),
+            ),
+            ("MCAST_MSFILTER", libc::MCAST_MSFILTER.into()),
+            ("IPV6_ADD_MEMBERSHIP", libc::IPV6_ADD_MEMBERSHIP.into()),
+            ("IPV6_JOIN_ANYCAST", libc::IPV6_JOIN_ANYCAST.into()),
             ("TCP_ULP", libc::TCP_ULP.into()),
             ("MSG_FASTOPEN", libc::MSG_FASTOPEN.into()),
             (
