@@ -1297,6 +1297,7 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
             ),
             (("ioctl", [bad, 0x894c, 0, 0, 0, 0]), libc::EPERM), // SIOCGSKNS
             (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
+            (("ioctl", [bad, 0x8b1b, 0, 0, 0, 0]), libc::EPERM), // SIOCGIWESSID
             // SO_BINDTODEVICE, SO_MARK, SO_BINDTOIFINDEX
             (("setsockopt", [bad, 1, 25, 0, 0, 0]), libc::EPERM),
             (("setsockopt", [bad, 1, 36, 0, 0, 0]), libc::EPERM),
@@ -1335,6 +1336,15 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
         ],
     );
     assert_eq!(plain, [errno(libc::EBADF); 3]);
+    // One that the command is given once it is connected (`--egress direct`).
+    let direct = self::program("default", |context| context.direct = true);
+    refused_with_control(
+        &direct,
+        &[
+            (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
+            (("ioctl", [bad, 0x8b1b, 0, 0, 0, 0]), libc::EPERM),
+        ],
+    );
 }
 
 #[test]

@@ -45,6 +45,7 @@ const VALUES: &[(&str, u64)] = &[
     // ioctl_tty(2), ioctl_console(2)
     ("TIOCSTI", 0x5412), ("TIOCLINUX", 0x541c), ("TIOCCONS", 0x541d), ("TIOCSETD", 0x5423),
     ("KD_IOCTLS", 0x4b00), ("VT_IOCTLS", 0x5600), ("SOCKET_IOCTLS", 0x8900),
+    ("WIRELESS_IOCTLS", 0x8b00),
     // prctl(2)
     ("PR_MCE_KILL", 33), ("PR_SET_MM", 35), ("PR_SET_IO_FLUSHER", 57), ("PR_SCHED_CORE", 62),
     // personality(2)
