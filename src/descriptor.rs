@@ -47,8 +47,10 @@ pub enum Kind {
     InternetStream,
     /// UDP.
     InternetDatagram,
-    /// A Unix socket.
+    /// A Unix socket of streams or packets.
     UnixSocket,
+    /// A Unix socket of datagrams: each may name another peer, by path too.
+    UnixDatagram,
     /// eventfd(2), timerfd, signalfd, epoll, inotify.
     Event,
     /// A directory.
@@ -72,6 +74,12 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// A socket of which each message may name another peer.
+    #[must_use]
+    pub fn is_datagram_socket(self) -> bool {
+        matches!(self, Self::InternetDatagram | Self::UnixDatagram)
+    }
+
     /// An IPv4 or IPv6 socket: one that lives in the host's network namespace.
     #[must_use]
     pub fn is_internet_socket(self) -> bool {
@@ -127,6 +135,7 @@ impl Kind {
             .and_then(|address| address.family());
         let kind = getsockopt(&fd, sockopt::SockType).ok();
         match (family, kind) {
+            (Some(AddressFamily::Unix), Some(SockType::Datagram)) => Self::UnixDatagram,
             (Some(AddressFamily::Unix), _) => Self::UnixSocket,
             (Some(AddressFamily::Inet | AddressFamily::Inet6), Some(SockType::Stream)) => {
                 Self::InternetStream
@@ -323,6 +332,8 @@ fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::net::UnixDatagram;
+
     use super::*;
 
     #[test]
@@ -365,6 +376,8 @@ mod tests {
         let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         assert_eq!(kind(datagram.into()), Kind::InternetDatagram);
         assert_eq!(kind(UnixStream::pair().unwrap().0.into()), Kind::UnixSocket);
+        let datagrams = UnixDatagram::pair().unwrap().0;
+        assert_eq!(kind(datagrams.into()), Kind::UnixDatagram);
         let (reader, _writer) = nix::unistd::pipe().unwrap();
         assert_eq!(kind(reader), Kind::Pipe);
     }

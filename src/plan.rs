@@ -497,12 +497,12 @@ fn filter_context(
         refuse_group_signals: !landlock_scopes,
         // More may come over a Unix socket that is handed in: a channel to a broker is one.
         host_sockets: policy.network == Network::Fds
-            || kinds().any(Kind::is_internet_socket)
+            || kinds().any(|kind| kind.is_internet_socket() || kind.is_datagram_socket())
             || situation
                 .descriptors
                 .iter()
                 .any(|handed| handed.kind == Kind::UnixSocket),
-        host_datagrams: kinds().any(|kind| kind == Kind::InternetDatagram),
+        host_datagrams: kinds().any(Kind::is_datagram_socket),
         direct: policy.egress.engine == Carrier::Direct && !policy.egress.is_empty(),
         host_processes: !policy.namespaces.pid,
         cap_add: policy.process.cap_add.clone(),

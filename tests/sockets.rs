@@ -7,8 +7,10 @@ mod support;
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::net::UnixListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use support::{User, each_user, have, text};
 
@@ -508,5 +510,74 @@ fn threads_that_swap_descriptor_and_address_reach_nothing_else() {
             user.name
         );
         let _ = fs::remove_dir_all(&folder);
+    });
+}
+
+#[test]
+fn a_datagram_socket_that_is_handed_in_sends_to_its_peer_and_to_no_path() {
+    const INSIDE: &str = r#"
+import errno, os, socket, sys
+number, path = int(sys.argv[1]), sys.argv[2]
+given = socket.socket(fileno=number)
+# Bound after the start: nothing covers it.
+given.send(b"ready")
+given.recv(9)
+def said(name, act):
+    try:
+        act()
+        print(name, "OK")
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+said("sendto", lambda: given.sendto(b"x", path))
+said("sendmsg", lambda: given.sendmsg([b"x"], [], 0, path))
+said("connect", lambda: given.connect(path))
+said("send", lambda: given.send(b"x"))
+"#;
+    each_user(|user| {
+        let folder = user.home.join(format!("dg-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("the directory is writable");
+        let path = folder.join("late");
+        let tried = |program: &str, before: &[&str], number: &str| {
+            let (ours, theirs) = UnixDatagram::pair().expect("a pair");
+            let _ = fs::remove_file(&path);
+            let mut command = user.command(program);
+            command
+                .args(before)
+                .args(["python3", "-c", INSIDE, number])
+                .arg(&path)
+                .stdin(OwnedFd::from(theirs))
+                .stdout(Stdio::piped())
+                .stderr(Stdio::piped());
+            let child = command.spawn().expect("it can be started");
+            drop(command);
+            let mut bytes = [0; 9];
+            let length = ours.recv(&mut bytes).expect("it says that it is there");
+            assert_eq!(&bytes[..length], b"ready");
+            let late = UnixDatagram::bind(&path).expect("the name is new");
+            std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid)).expect("root, or own");
+            ours.send(b"go").expect("it waits");
+            let output = child.wait_with_output().expect("it ends");
+            late.set_nonblocking(true).expect("a socket");
+            let came = late.recv(&mut bytes).is_ok();
+            (support::success(user, &output).replace('\n', " "), came)
+        };
+        let refused = "sendto EPERM sendmsg EPERM connect EPERM send OK".to_owned();
+        let sandbox = user.sandbox.to_str().expect("UTF-8");
+        for options in [&["-q"][..], &["-q", "--unix-sockets", "any"]] {
+            let all = [options, &["--"]].concat();
+            let inside = tried(sandbox, &all, "0");
+            assert_eq!(inside, (refused.clone(), false), "as {}", user.name);
+        }
+        let passed = ["-q", "--pass-fd", "0", "--"];
+        assert_eq!(
+            tried(sandbox, &passed, "3"),
+            (refused, false),
+            "as {}",
+            user.name
+        );
+        let bare = "sendto OK sendmsg OK connect OK send OK".to_owned();
+        assert_eq!(tried("env", &[], "0"), (bare, true), "as {}", user.name);
+        fs::remove_dir_all(&folder).expect("it is there");
     });
 }
