@@ -327,6 +327,10 @@ fn decide_policing(
 /// What has to be set up for the destinations that are allowed.
 fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<Option<Setup>> {
     let egress = &policy.egress;
+    // What the library was told, no merging has seen.
+    if let Some(error) = merge::undecided(&policy.network, &egress.into()) {
+        return Err(error);
+    }
     if egress.is_empty() {
         return Ok(None);
     }

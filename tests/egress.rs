@@ -412,6 +412,20 @@ fn allow_needs_the_sandboxs_own_loopback() {
                 text(&output.stderr)
             );
         }
+        // What is not to be reached would be, and in silence.
+        for option in [
+            &["--deny", "11.1.0.2:7"][..],
+            &["--max-bytes", "11.1.0.2:7=1"],
+            &["--max-rate", "11.1.0.2:7=1/s"],
+            &["--inspect"],
+            &["--unix-sockets", "own"],
+        ] {
+            let options = [&["--net", "host"], option, &["--", "true"]].concat();
+            let output = user.output(&options);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{option:?}: {said}");
+            assert!(said.contains(": needs "), "{said}");
+        }
     });
 }
 

@@ -15,8 +15,8 @@ use super::layer::{
 };
 use super::value::Value;
 use super::{
-    Egress, Environment, Filesystem, Layer, Limit, Namespaces, Network, Policy, Process, Seccomp,
-    Strictness, UnixSockets, UserNamespace, View,
+    Egress, Environment, Filesystem, Inspect, Layer, Limit, Namespaces, Network, Policy, Process,
+    Seccomp, Strictness, UnixSockets, UserNamespace, View,
 };
 use crate::error::{Error, Result};
 
@@ -163,6 +163,25 @@ pub(crate) const EGRESS_NEEDS_LOOPBACK: &str =
 const PUBLISH_NEEDS_LOOPBACK: &str =
     "what is published is a port of the sandbox's own loopback: needs network mode \"loopback\"";
 
+/// Which key of `egress` says what must not be reached, or how much of it, where nothing would see to it: a
+/// network that is not the sandbox's own reaches what it reaches.
+pub(crate) fn undecided(network: &Network, egress: &EgressLayer) -> Option<Error> {
+    if !matches!(network, Network::Host | Network::Namespace(_)) {
+        return None;
+    }
+    let said = [
+        ("egress.deny", !egress.deny.is_empty()),
+        ("egress.max-bytes", !egress.budgets.bytes.is_empty()),
+        ("egress.max-rate", !egress.budgets.rates.is_empty()),
+        ("egress.inspect", egress.inspect == Some(Inspect::Yes)),
+    ];
+    let (key, _) = said.into_iter().find(|(_, said)| *said)?;
+    Some(Error::usage(
+        key,
+        "nothing stands between the command and a network that is not its own: needs network mode \"loopback\"",
+    ))
+}
+
 /// Refuse what contradicts itself.
 fn consistent(layer: &Layer) -> Result<()> {
     if let Some(path) = layer.paths().find(|path| !path.is_absolute()) {
@@ -178,6 +197,10 @@ fn consistent(layer: &Layer) -> Result<()> {
         if !layer.egress.publish.is_empty() {
             return Err(Error::usage("egress.publish", PUBLISH_NEEDS_LOOPBACK));
         }
+    }
+    let network = layer.network.as_ref();
+    if let Some(error) = network.and_then(|network| undecided(network, &layer.egress)) {
+        return Err(error);
     }
     if layer.egress.proxy_env.is_some() && layer.egress.allow.is_empty() {
         return Err(Error::usage(
@@ -251,6 +274,25 @@ fn follow_from_namespaces(merged: &mut Layer, layers: &[(Origin, Layer)]) -> Res
             hide_sockets: Some(false),
             ..FilesystemLayer::default()
         };
+    }
+    // The filter tells of each connection; in the host's network its abstract names are open as well.
+    if merged.unix_sockets != Some(UnixSockets::Any) {
+        let asked = asked(|l| l.unix_sockets.is_some());
+        let off = merged.process.seccomp == Some(Seccomp::Off);
+        let host = merged.network == Some(Network::Host);
+        match asked {
+            Some(origin) if off => {
+                return refuse("network.unix-sockets", "a system-call filter", origin);
+            }
+            Some(origin) if host => {
+                return refuse(
+                    "network.unix-sockets",
+                    "a network namespace of its own",
+                    origin,
+                );
+            }
+            _ => {}
+        }
     }
     // A fresh /proc shows the mounter's process namespace, and only its owner may mount one.
     if merged.namespaces.pid == Some(false) {
@@ -340,6 +382,20 @@ fn into_policy(layer: Layer, name: String) -> Policy {
     }
 }
 
+impl From<&Egress> for EgressLayer {
+    fn from(egress: &Egress) -> Self {
+        Self {
+            allow: egress.allow.clone(),
+            deny: egress.deny.clone(),
+            inspect: Some(egress.inspect),
+            engine: Some(egress.engine),
+            publish: egress.publish.clone(),
+            proxy_env: egress.proxy_env,
+            budgets: egress.budgets.clone(),
+        }
+    }
+}
+
 /// The layer that says all of a policy.
 impl From<&Policy> for Layer {
     fn from(policy: &Policy) -> Self {
@@ -356,15 +412,7 @@ impl From<&Policy> for Layer {
             require: Some(policy.strictness),
             network: Some(policy.network.clone()),
             unix_sockets: Some(policy.unix_sockets),
-            egress: EgressLayer {
-                allow: policy.egress.allow.clone(),
-                deny: policy.egress.deny.clone(),
-                inspect: Some(policy.egress.inspect),
-                engine: Some(policy.egress.engine),
-                publish: policy.egress.publish.clone(),
-                proxy_env: policy.egress.proxy_env,
-                budgets: policy.egress.budgets.clone(),
-            },
+            egress: EgressLayer::from(&policy.egress),
             namespaces: NamespacesLayer {
                 user: Some(policy.user_namespace),
                 pid: Some(namespaces.pid),
@@ -779,10 +827,46 @@ mod tests {
                 "filesystem.proc: needs a process namespace of its own (asked for by the command line)",
             ),
             ("[filesystem]\nhide = [\"a\"]", "a: not an absolute path"),
+            (
+                "[network]\nunix-sockets = \"own\"\n[process]\nseccomp = \"off\"",
+                "network.unix-sockets: needs a system-call filter (asked for by the command line)",
+            ),
+            (
+                "[network]\nmode = \"host\"\nunix-sockets = \"datagrams\"",
+                "network.unix-sockets: needs a network namespace of its own (asked for by the command line)",
+            ),
         ];
         for (text, expected) in table {
             let error = combine(&[(Origin::CommandLine, layer(text))]).unwrap_err();
             assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn what_nothing_would_keep_from_the_command_is_refused() {
+        let keys = [
+            "deny = [\"a.example:80\"]",
+            "inspect = true",
+            "[egress.max-bytes]\n\"a.example:80\" = \"1M\"",
+            "[egress.max-rate]\n\"a.example:80\" = \"1M/s\"",
+        ];
+        for key in keys {
+            let said = |mode: &str| {
+                let text = format!("[network]\nmode = \"{mode}\"\n[egress]\n{key}");
+                combine(&[(Origin::CommandLine, layer(&text))])
+            };
+            for mode in ["host", "ns:/proc/self/ns/net"] {
+                let error = said(mode).unwrap_err().to_string();
+                assert!(error.starts_with("egress."), "{key}: {error}");
+                assert!(
+                    error.ends_with("needs network mode \"loopback\""),
+                    "{error}"
+                );
+            }
+            // There nothing is reached, or only what is allowed.
+            for mode in ["loopback", "none", "fds"] {
+                assert!(said(mode).is_ok(), "{key} {mode}");
+            }
         }
     }
 
