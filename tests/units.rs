@@ -9,8 +9,14 @@ use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
-use support::{User, each_user, have, success, text, users};
+use serde_json::Value;
+
+use support::broker::{PATIENCE, exchange, script};
+use support::systemd::Manager;
+use support::{User, each_user, example, have, success, text, users};
 
 const UNITS: [&str; 5] = [
     "sandbox-pool.socket",
@@ -150,4 +156,145 @@ fn the_command_for_one_connection_serves_it() {
         assert_eq!(said, "hello 192.0.2.7\n", "as {}", user.name);
         assert!(child.wait().unwrap().success());
     });
+}
+
+/// What an HTTP client gets that asks at `port` of what `manager` starts.
+#[track_caller]
+fn ask(manager: &Manager, port: u16) -> String {
+    exchange(manager.connect(port), "GET / HTTP/1.0\r\n\r\n")
+}
+
+/// Wait until `holds`.
+#[track_caller]
+fn until(manager: &Manager, what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not {what}: {}", manager.said());
+        thread::yield_now();
+    }
+}
+
+/// As whom the main process of `unit` runs, by the name there.
+#[track_caller]
+fn runs_as(manager: &Manager, unit: &str) -> String {
+    let pid = manager.show(unit, "MainPID");
+    let output = manager
+        .command("stat")
+        .args(["--format=%U", &format!("/proc/{pid}")])
+        .output();
+    text(&output.unwrap().stdout)
+}
+
+#[test]
+fn a_real_systemd_starts_the_pool_for_its_first_connection_reloads_and_stops_it() {
+    let (name, socket) = ("sandbox-pool.service", "sandbox-pool.socket");
+    let Some(user) = users().first() else { return };
+    let worker = example("worker");
+    let service = unit(name, user).replace("/bin/true", worker.to_str().unwrap());
+    let units = [(name, service), (socket, unit(socket, user))];
+    let Some(manager) = Manager::boot(user, &units) else {
+        return;
+    };
+    manager.done(&["start", socket]);
+    assert!(manager.is(name, "inactive"), "nobody has come yet");
+    let answer = ask(&manager, 8080);
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    // It has said that it is ready: until then it would be "activating".
+    until(&manager, "ready", || manager.is(name, "active"));
+    assert_eq!(runs_as(&manager, name), "www-data");
+    let status = || -> Value {
+        let mut asked = manager.command(user.sandbox.to_str().unwrap());
+        asked.args(["serve", "--json", "--status"]);
+        let output = asked.arg("unix:/run/sandbox-pool/metrics.sock").output();
+        serde_json::from_str(&success(user, &output.unwrap())).unwrap()
+    };
+    let workers = || -> Vec<u64> {
+        let status = status();
+        let workers = status["workers"].as_array().unwrap();
+        workers
+            .iter()
+            .map(|worker| worker["worker"].as_u64().unwrap())
+            .collect()
+    };
+    assert_eq!(workers(), [1, 2, 3, 4]);
+    manager.done(&["reload", name]);
+    until(&manager, "reloaded", || workers() == [5, 6, 7, 8]);
+    assert!(manager.is(name, "active"));
+    assert!(ask(&manager, 8080).starts_with("HTTP/1.1 200 "));
+    manager.done(&["stop", name]);
+    assert!(manager.is(name, "inactive"));
+    assert_eq!(manager.show(name, "Result"), "success");
+    // The socket has stayed.
+    assert!(ask(&manager, 8080).starts_with("HTTP/1.1 200 "));
+}
+
+#[test]
+fn a_real_systemd_starts_a_sandbox_for_each_connection_and_forgets_it() {
+    let (name, socket) = ("sandbox-connection@.service", "sandbox-connection.socket");
+    let Some(user) = users().first() else { return };
+    let units = [name, socket].map(|name| (name, unit(name, user)));
+    let Some(manager) = Manager::boot(user, &units) else {
+        return;
+    };
+    let instances = || {
+        let words = ["list-units", "--all", "--plain", "--no-legend"];
+        let said = manager.done(&[&words[..], &["sandbox-connection@*"]].concat());
+        let units = said.lines().filter_map(|line| line.split(' ').next());
+        units.map(str::to_owned).collect::<Vec<String>>()
+    };
+    manager.done(&["start", socket]);
+    assert_eq!(instances(), [""; 0]);
+    let mut clients = [7000; 2].map(|port| manager.connect(port));
+    for (client, words) in clients.iter_mut().zip([b"one\n", b"two\n"]) {
+        client.write_all(words).unwrap();
+        let mut echo = [0; 4];
+        client.read_exact(&mut echo).unwrap();
+        assert_eq!(&echo, words);
+    }
+    let running = instances();
+    assert_eq!(running.len(), 2, "{running:?}");
+    for unit in &running {
+        assert_eq!(runs_as(&manager, unit), "www-data");
+    }
+    for client in clients {
+        assert_eq!(exchange(client, "the rest\n"), "the rest\n");
+    }
+    until(&manager, "forgotten", || instances().is_empty());
+}
+
+/// Answers whoever comes by the first socket that it is given.
+const ACCEPTS: &str = "
+import os, socket
+assert os.environ['LISTEN_FDS'] == '1' and os.environ['NGINX'] == '3;'
+listener = socket.socket(fileno=3)
+while True:
+    client = listener.accept()[0]
+    client.recv(1000)
+    client.sendall(b'HTTP/1.1 200 OK\\r\\n\\r\\n')
+    client.close()
+";
+
+#[test]
+fn a_real_systemd_starts_a_server_that_has_a_privileged_port() {
+    let name = "sandbox-serve.service";
+    let Some(user) = users().first() else { return };
+    if !have("python3") {
+        return;
+    }
+    let server = script(user, "accepts.py", ACCEPTS);
+    let from = "/bin/true -e stderr -c /srv/site/nginx.conf";
+    let to = format!("/usr/bin/python3 {}", server.display());
+    let service = unit(name, user).replace(from, &to);
+    let Some(manager) = Manager::boot(user, &[(name, service)]) else {
+        return;
+    };
+    // Done when it has said that it is ready.
+    manager.done(&["start", name]);
+    assert!(manager.is(name, "active"));
+    assert!(ask(&manager, 80).starts_with("HTTP/1.1 200 "));
+    let mut server = manager.command("ps");
+    server.args(["-o", "user=", "-C", "python3"]);
+    assert_eq!(text(&server.output().unwrap().stdout), "www-data");
+    manager.done(&["stop", name]);
+    assert_eq!(manager.show(name, "Result"), "success");
 }

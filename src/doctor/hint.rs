@@ -156,7 +156,7 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Keyring, &[Errno::ENOSYS], "this kernel has no keyrings; --best-effort goes on without"),
     (Step::Keyring, &[Errno::EDQUOT], "this user has as many keys as kernel.keys.maxkeys allows"),
     (Step::Keyring, &[], "a filter around sandbox refuses keyctl; --best-effort goes on without"),
-    (Step::Limits, &[Errno::EPERM, Errno::EACCES], "the hard limit can only be raised by root: see 'ulimit -H -a'"),
+    (Step::Limits, &[Errno::EPERM, Errno::EACCES], "only root can raise a hard limit: see 'ulimit -H -a', and ask for no more, by --limit {object}=NUMBER"),
     (Step::Limits, &[Errno::EINVAL], "the soft limit must not be above the hard one"),
     (Step::Limits, &[], "'ulimit -H -a' shows what this user may set"),
     (Step::Descriptors, &[Errno::ENOSYS], "close_range is missing: Linux 5.11 is needed"),

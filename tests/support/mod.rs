@@ -18,6 +18,7 @@ pub(crate) mod lab;
 pub(crate) mod netns;
 pub(crate) mod pool;
 pub(crate) mod report;
+pub(crate) mod systemd;
 pub(crate) mod terminal;
 
 /// The ordinary user that root's tests make where there is none.
