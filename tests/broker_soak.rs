@@ -198,7 +198,9 @@ fn soak(user: &User, mode: &[&str], worker: &[&str], rhythm: u64, time: Duration
     polite(soaked.address, &fared);
     let settled = |status: &Value| {
         let workers = status["workers"].as_array().unwrap();
-        let steady = |it: &Value| it["state"] == "ready" || it["state"] == "spare";
+        // A worker may have said hello before the keeper's word of it has come, with two descriptors.
+        let whole = |it: &Value| it["pid"].as_i64() > Some(0);
+        let steady = |it: &Value| whole(it) && (it["state"] == "ready" || it["state"] == "spare");
         status["connections"]["open"] == 0
             && status["state"] == "running"
             && workers.len() == 3
