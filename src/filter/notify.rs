@@ -13,8 +13,9 @@
 
 use libc::sock_filter;
 
+use super::interpret::may_permit;
 use super::program::code;
-use super::{Arch, Program, Verdict, interpret, number};
+use super::{Arch, Program, Verdict, number};
 use crate::policy::{Carrier, UnixSockets};
 
 /// AF_UNIX (unix(7)).
@@ -24,6 +25,10 @@ const UNIX: u32 = 1;
 const CONNECTED: [u32; 2] = [1, 5];
 /// What of the type is not a flag.
 const TYPE: u32 = 0xf;
+/// The types with one: SOCK_DGRAM, and SOCK_RAW.
+const DATAGRAMS: [u32; 2] = [2, 3];
+/// What may be or-ed to the type: SOCK_NONBLOCK, SOCK_CLOEXEC.
+const FLAGS: [u32; 4] = [0, 0x800, 0x8_0000, 0x8_0800];
 /// ESOCKTNOSUPPORT: what a family without datagrams answers.
 const NO_SUCH_TYPE: Verdict = Verdict::Errno(94);
 /// ENOSYS: a ring makes connections that no filter sees.
@@ -63,22 +68,29 @@ pub(crate) fn underlay(
     carrier: Carrier,
     arch: Arch,
 ) -> Option<Underlay> {
-    let permits = |name: &str, arguments: [u64; 6]| {
-        let number = number(name, arch)?;
-        let verdict = interpret(profile, arch.audit_word(), number, &arguments);
-        Some(verdict.permits())
+    // Whatever else the arguments are: a profile may look at any of them.
+    let permits = |name: &str, arguments: [Option<u64>; 6]| {
+        let number = number(name, arch);
+        number.is_some_and(|number| may_permit(profile, arch.audit_word(), number, &arguments))
     };
-    let permits = |name, arguments| permits(name, arguments).unwrap_or(false);
-    let made = |kind| {
-        ["socket", "socketpair"].map(|name| permits(name, [u64::from(UNIX), kind, 0, 0, 0, 0]))
+    let made = |kind: u32| {
+        let calls = ["socket", "socketpair"];
+        calls.iter().any(|name| {
+            FLAGS.into_iter().any(|flags| {
+                let kind = Some(u64::from(kind | flags));
+                permits(name, [Some(UNIX.into()), kind, None, None, None, None])
+            })
+        })
     };
     let wanted = which != UnixSockets::Any || carrier == Carrier::Direct;
-    let tells = wanted && permits("connect", [3, 0x1000, 110, 0, 0, 0]);
+    let tells = wanted && permits("connect", [None; 6]);
     let refuses = which == UnixSockets::Own
-        && [2, 3].into_iter().flat_map(made).any(|made| made)
-        && ["sendto", "sendmsg", "sendmmsg"]
-            .into_iter()
-            .any(|name| permits(name, [3, 0x1000, 1, 0, 0x1000, 110]));
+        && DATAGRAMS.into_iter().any(made)
+        && ["sendto", "sendmsg", "sendmmsg"].into_iter().any(|name| {
+            // Of these only one has the address among its arguments, and may have none.
+            let address = (name == "sendto").then_some(0x1000);
+            permits(name, [None, None, None, None, address, None])
+        });
     if !tells && !refuses {
         return None;
     }
@@ -150,7 +162,9 @@ fn program(arch: Arch, tells: Tells, carrier: Carrier, refuses: bool) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::filter::{Context, builtin_names};
+    use std::path::Path;
+
+    use crate::filter::{Context, builtin_names, compile, interpret, parse_profile};
 
     /// The raw value that the program returns, which [`Verdict`] has no word for.
     fn tells(program: &Program, name: &str, arch: Arch) -> bool {
@@ -238,6 +252,44 @@ mod tests {
             let fds = profile(name, true, Arch::native());
             let under = underlay(&fds, UnixSockets::Own, Carrier::Relay, Arch::native());
             assert_eq!(under, None, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_profile_that_permits_some_arguments_only_is_taken_at_its_widest() {
+        let arch = Arch::native();
+        let under = |rules: &[&str]| {
+            let text = "description = \"x\"\nextends = \"default\"\n".to_owned() + &rules.concat();
+            let profile = parse_profile(Path::new("test"), &text).unwrap();
+            let profile = compile(&profile, &Context::default()).unwrap();
+            underlay(&profile, UnixSockets::Own, Carrier::Relay, arch)
+        };
+        let rule = |calls: &str, test: &str| {
+            format!(
+                "[[rule]]\nreason = \"x\"\ncalls = [{calls}]\n\
+                 when = [{{ if = \"{test}\", verdict = \"allow\" }}]\nverdict = \"errno EPERM\"\n"
+            )
+        };
+        let never = |calls: &str| {
+            format!("[[rule]]\nreason = \"x\"\ncalls = [{calls}]\nverdict = \"errno EPERM\"\n")
+        };
+        // Addresses of one length, as of a short path.
+        let short = under(&[&rule("\"connect\"", "arg2 == 10")]).unwrap();
+        assert_eq!(short.tells, Tells::Yes);
+        // Datagrams of sockets that close at execve, sent with a flag.
+        let others = never("\"connect\", \"socketpair\", \"sendmsg\", \"sendmmsg\"");
+        let made = rule(
+            "\"socket\"",
+            "arg0 == AF_UNIX and arg1 & SOCK_FLAGS == 0x80000",
+        );
+        let sent = rule("\"sendto\"", "arg3 == 0x4000");
+        let both = under(&[&others, &made, &sent]).unwrap();
+        let socket = number("socket", arch).unwrap();
+        let arguments = [1, 0x8_0002, 0, 0, 0, 0];
+        let verdict = interpret(&both.program, arch.audit_word(), socket, &arguments);
+        assert_eq!(verdict, NO_SUCH_TYPE);
+        for missing in ["\"socket\"", "\"sendto\""] {
+            assert_eq!(under(&[&never(missing), &others, &made, &sent]), None);
         }
     }
 }
