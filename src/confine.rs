@@ -177,16 +177,25 @@ pub(crate) fn confine_connecting(ids: ChangesIds) -> std::result::Result<(), Err
             libc::SYS_setfsuid,
         ]));
     }
-    let equal = |value| {
+    let argument = |index, value| {
         let length = SeccompCmpArgLen::Dword;
-        SeccompCondition::new(1, length, SeccompCmpOp::Eq, value).map_err(|_| Errno::EINVAL)
+        SeccompCondition::new(index, length, SeccompCmpOp::Eq, value).map_err(|_| Errno::EINVAL)
     };
+    let equal = |value| argument(1, value);
     let rule = |condition| SeccompRule::new(vec![condition]).map_err(|_| Errno::EINVAL);
     let requests = REQUESTS.iter().map(|&request| rule(equal(request.into())?));
     calls.insert(
         libc::SYS_ioctl,
         requests.collect::<std::result::Result<_, _>>()?,
     );
+    // The one option of a socket that is given away (crate::egress::direct::lingers_as).
+    let int = |value: i32| u64::try_from(value).map_err(|_| Errno::EINVAL);
+    let lingers = vec![
+        argument(1, int(libc::SOL_SOCKET)?)?,
+        argument(2, int(libc::SO_LINGER)?)?,
+    ];
+    let lingers = SeccompRule::new(lingers).map_err(|_| Errno::EINVAL)?;
+    calls.insert(libc::SYS_setsockopt, vec![lingers]);
     // To look, not to change: no mode but O_RDONLY, nothing made, nothing cut.
     let changes = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
     let mask = u64::try_from(changes).map_err(|_| Errno::EINVAL)?;

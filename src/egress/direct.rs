@@ -71,13 +71,13 @@ pub(crate) struct SocketOption {
     value: Vec<u8>,
 }
 
-/// Options that are carried over where they differ from a fresh socket's: level, option, size.
+/// Options that are carried over where they differ from a fresh socket's: level, option, size. Not SO_LINGER:
+/// [`lingers_as`].
 const OPTIONS: &[(i32, i32, usize)] = &[
     (libc::SOL_SOCKET, libc::SO_REUSEADDR, 4),
     (libc::SOL_SOCKET, libc::SO_KEEPALIVE, 4),
     (libc::SOL_SOCKET, libc::SO_OOBINLINE, 4),
     (libc::SOL_SOCKET, libc::SO_PRIORITY, 4),
-    (libc::SOL_SOCKET, libc::SO_LINGER, 8),
     (libc::SOL_SOCKET, libc::SO_RCVLOWAT, 4),
     (libc::SOL_SOCKET, libc::SO_RCVTIMEO, 16),
     (libc::SOL_SOCKET, libc::SO_SNDTIMEO, 16),
@@ -174,6 +174,15 @@ pub(crate) fn options_of(socket: BorrowedFd<'_>) -> Vec<SocketOption> {
         }
     }
     options
+}
+
+/// Have `given` wait in close(2) as `before` does. Not before it is given away: the supervisor closes sockets as
+/// well, and its loop must wait for no peer.
+pub(crate) fn lingers_as(before: BorrowedFd<'_>, given: BorrowedFd<'_>) {
+    let mut value = [0; 8];
+    if notify::get_option(before, libc::SOL_SOCKET, libc::SO_LINGER, &mut value) == Ok(8) {
+        let _ = notify::set_option(given, libc::SOL_SOCKET, libc::SO_LINGER, &value);
+    }
 }
 
 /// How descriptor `number` of thread `task` lies in its table.
@@ -360,6 +369,11 @@ mod tests {
         setsockopt(&before, sockopt::KeepAlive, &true).unwrap();
         setsockopt(&before, sockopt::TcpNoDelay, &true).unwrap();
         setsockopt(&before, sockopt::SndBuf, &30_000).unwrap();
+        let long = libc::linger {
+            l_onoff: 1,
+            l_linger: 1000,
+        };
+        setsockopt(&before, sockopt::Linger, &long).unwrap();
         let order = Order {
             id: 1,
             asked: "192.0.2.1:80".parse().unwrap(),
@@ -374,6 +388,10 @@ mod tests {
             getsockopt(&after, sockopt::SndBuf),
             getsockopt(&before, sockopt::SndBuf)
         );
+        // Whoever closes it here does not wait for its peer.
+        assert_eq!(getsockopt(&after, sockopt::Linger).unwrap().l_onoff, 0);
+        lingers_as(before.as_fd(), after.as_fd());
+        assert_eq!(getsockopt(&after, sockopt::Linger).unwrap().l_linger, 1000);
     }
 
     #[test]

@@ -722,9 +722,11 @@ impl Work {
                 Given::Failed(errno) => self.answer(id, Answer::Fails(errno as i32)),
                 Given::Inside => self.connect_inside(one),
                 Given::Connected(socket) => {
+                    direct::lingers_as(one.socket.as_fd(), socket.as_fd());
                     self.put(id, &socket, number, place, Answer::Value(0));
                 }
                 Given::Begun(socket) => {
+                    direct::lingers_as(one.socket.as_fd(), socket.as_fd());
                     self.put(id, &socket, number, place, Answer::Fails(libc::EINPROGRESS));
                 }
             }
