@@ -634,6 +634,8 @@ impl Outside {
             format!("addr add 198.51.100.1/30 dev {uplink}"),
             format!("-n {name} link set eth0 up"),
             format!("-n {name} addr add 198.51.100.2/30 dev eth0"),
+            format!("addr add 2001:db8:77::1/64 dev {uplink} nodad"),
+            format!("-n {name} addr add 2001:db8:77::2/64 dev eth0 nodad"),
         ] {
             let status = Command::new("ip").args(words.split(' ')).status().unwrap();
             assert!(status.success(), "ip {words}");
@@ -671,10 +673,16 @@ fn an_uplink_leads_outside_and_is_gone_with_the_lab_or_after_its_keeper() {
          firewall = [\"masquerade out nat0\"]\n\
          [nodes.inner]\ndefault = \"gateway\"\n\
          [[links]]\nends = [\"gateway\", \"inner\"]\nnetwork = \"n\"\n\
-         [check]\nreachable = [\"gateway -> 198.51.100.2\", \"inner -> 198.51.100.2\"]\n\
+         [check]\nreachable = [\"gateway -> 198.51.100.2\", \"inner -> 198.51.100.2\"{}]\n\
          unreachable = [\"inner -> 198.51.100.1 tcp {}\"]\n",
-        "[networks.n]\nipv4 = \"10.9.0.0/24\"\n",
+        "[networks.n]\nipv4 = \"10.9.0.0/24\"\nipv6 = \"fd00:9::/64\"\n",
         outside.uplink,
+        if Path::new("/proc/sys/net/ipv6/conf/lo/force_forwarding").exists() {
+            ", \"gateway -> 2001:db8:77::2\", \"inner -> 2001:db8:77::2\""
+        } else {
+            support::skip("an uplink by IPv6", "this kernel cannot");
+            ""
+        },
         own.port()
     );
     let file = File::new(root, "up", &lab);

@@ -331,6 +331,136 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
     );
 }
 
+#[test]
+fn a_way_out_leads_by_ipv6_too_where_the_uplink_has_it_and_is_undone() {
+    let Some(root) = root("nat by IPv6") else {
+        return;
+    };
+    if !have("unshare") || !have("python3") {
+        return;
+    }
+    if sandbox::netns::nft::program().is_none() {
+        skip("nat by IPv6", "there is no nft(8)");
+        return;
+    }
+    if !Path::new("/proc/sys/net/ipv6/conf/lo/force_forwarding").exists() {
+        skip(
+            "nat by IPv6",
+            "this kernel forwards no IPv6 for single links",
+        );
+        return;
+    }
+    // The outside knows no way back to the wire: what comes there must have the uplink's address.
+    let said = alone(
+        root,
+        r#"
+        netns add inner second other internet
+        netns veth .:wan internet:eth0
+        netns veth .:lan other:eth0
+        for end in ". wan" ". lan" "internet eth0" "other eth0"; do
+            netns sysctl ${end% *} net.ipv6.conf.${end#* }.accept_dad=0
+            netns link set $end up
+        done
+        netns address add . wan 192.0.2.1/24 2001:db8:1::1/64
+        netns address add internet eth0 192.0.2.2/24 2001:db8:1::2/64
+        netns address add . lan 2001:db8:2::1/64
+        netns address add other eth0 2001:db8:2::2/64
+        netns route add other default --via 2001:db8:2::1
+        netns link set . lo up
+        state() { netns show . | sed '/^rules/,$d' | grep -v fe80; netns firewall show .; netns sysctl . net.ipv6.conf.all.forwarding net.ipv6.conf.wan.forwarding net.ipv6.conf.wan.force_forwarding net.ipv6.conf.lan.force_forwarding; }
+        state >/run/before
+        netns nat inner --uplink wan --json | grep network6
+        netns sysctl . net.ipv6.conf.all.forwarding net.ipv6.conf.wan.forwarding
+        netns ping inner 2001:db8:1::2 --timeout 20s | cut -d' ' -f1,2
+        ! netns ping inner 2001:db8:2::2 --timeout 200ms
+        netns ping other 2001:db8:2::1 --timeout 20s | cut -d' ' -f1,2
+        ! netns ping inner 2001:db8:1::1 --timeout 200ms
+        netns ping inner fd8c:3a91:5e27::1 --timeout 20s | cut -d' ' -f1,2
+        serve() { exec python3 -c 'import socket, time; s = socket.create_server(("::", 7777), family=socket.AF_INET6); open("/run/serves", "w"); time.sleep(100)'; }
+        serve & server=$!
+        while ! [ -e /run/serves ]; do :; done
+        dial() { netns exec $1 --unconfined -- timeout 1 python3 -c "import socket; socket.create_connection(('$2', 7777))" 2>/dev/null && echo reached || echo not reached; }
+        dial inner fd8c:3a91:5e27::1
+        dial other 2001:db8:2::1
+        kill $server
+        # From addresses that are not the wire's nothing comes out, not even unmasked.
+        netns link set inner lo up
+        netns address add inner lo 2001:db8:9::9/128 203.0.113.9/32
+        netns exec internet --unconfined -- python3 -c '
+import socket
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind(("::", 9999))
+open("/run/listens", "w")
+print(*sorted({s.recvfrom(9)[1][0].removeprefix("::ffff:") for _ in range(2)}))' & listener=$!
+        while ! [ -e /run/listens ]; do :; done
+        netns exec inner --unconfined -- python3 -c '
+import socket
+for source, to in [("2001:db8:9::9", "2001:db8:1::2"), ("203.0.113.9", "192.0.2.2"), ("::", "2001:db8:1::2"), ("0.0.0.0", "192.0.2.2")]:
+    s = socket.socket(socket.AF_INET6 if ":" in to else socket.AF_INET, socket.SOCK_DGRAM)
+    s.bind((source, 0))
+    s.sendto(b"x", (to, 9999))'
+        wait $listener
+        # The second one that needs it keeps the uplink as it is; the last one sets it back.
+        netns nat second --uplink wan --json | grep network6
+        netns nat inner --off
+        netns sysctl . net.ipv6.conf.wan.force_forwarding
+        netns ping second 2001:db8:1::2 --timeout 20s | cut -d' ' -f1,2
+        netns delete second
+        state >/run/after
+        cmp /run/before /run/after && ls /run/sandbox/nat | wc -l
+        netns nat inner --uplink wan --network fd00:9::/126 --network fd00:a::/126 2>&1 | head -1
+        netns nat inner --uplink wan --network fd00:9::/127 2>&1 | head -1
+        # By an uplink without it there is none, unless it is asked for.
+        netns address delete . wan 2001:db8:1::1/64
+        netns nat inner --uplink wan --json | grep network6
+        netns show inner | grep -c 'default.*fd' || true
+        netns nat inner --off
+        netns address add . wan 2001:db8:1::1/64
+        # A kernel that cannot: a warning, or a refusal that leaves nothing.
+        mount -t tmpfs none /proc/sys/net/ipv6/conf/wan
+        netns nat inner --uplink wan 2>&1
+        netns ping inner 192.0.2.2 | cut -d' ' -f1,2
+        ! netns ping inner 2001:db8:1::2 --timeout 200ms 2>&1
+        netns nat inner --off
+        netns nat inner --uplink wan --network fd00:9::/126 2>&1 | head -1
+        umount /proc/sys/net/ipv6/conf/wan
+        state >/run/after
+        cmp /run/before /run/after && ls /run/sandbox/nat | wc -l
+        "#,
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines,
+        [
+            r#"  "network6": "fd8c:3a91:5e27::/126","#,
+            "net.ipv6.conf.all.forwarding = 0",
+            "net.ipv6.conf.wan.forwarding = 0",
+            "2001:db8:1::2 answered",
+            "2001:db8:2::2 did not answer",
+            "2001:db8:2::1 answered",
+            "2001:db8:1::1 did not answer",
+            "fd8c:3a91:5e27::1 answered",
+            "not reached",
+            "reached",
+            "192.0.2.1 2001:db8:1::1",
+            r#"  "network6": "fd8c:3a91:5e27::4/126","#,
+            "net.ipv6.conf.wan.force_forwarding = 1",
+            "2001:db8:1::2 answered",
+            "0",
+            "sandbox: --network fd00:a::/126: the wire has one network of each family",
+            "sandbox: --network fd00:9::/127: two addresses are needed: a prefix of 126 bits or fewer",
+            r#"  "network6": null,"#,
+            "0",
+            "sandbox: warning: the way out is by IPv4 only: this kernel cannot forward IPv6 for single links (Linux 6.17 can), and this host does not forward it everywhere uplink=wan",
+            "192.0.2.2 answered",
+            "sandbox: cannot ping 2001:db8:1::2 from inner: Network is unreachable",
+            "sandbox: this host cannot give a way out by IPv6 (fd00:9::/126): this kernel cannot forward IPv6 for single links (Linux 6.17 can), and this host does not forward it everywhere",
+            "0",
+        ],
+        "{said}"
+    );
+}
+
 /// A command of a document, and what it is said to print.
 struct Shown {
     command: String,

@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -466,12 +466,49 @@ fn the_rules_of_two_namespaces_do_not_touch_each_other() {
     assert_eq!(inner.list_nft().unwrap(), inside);
 }
 
+/// The addresses of a way out: inner -- router -- outside, which knows no way back.
+struct Way {
+    inner: &'static str,
+    network: &'static str,
+    gateway: &'static str,
+    router: &'static str,
+    outside: &'static str,
+    bits: u8,
+    forwarding: Setting,
+}
+
 #[test]
 fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
     if !is_root("nat") || !has_nft("nat") {
         return;
     }
-    // inner 10.1.1.1 -- 10.1.1.2 router 192.0.2.1 -- 192.0.2.2 outside, which knows no way back.
+    for way in [
+        Way {
+            inner: "10.1.1.1",
+            network: "10.1.1.0/24",
+            gateway: "10.1.1.2",
+            router: "192.0.2.1",
+            outside: "192.0.2.2",
+            bits: 24,
+            forwarding: Setting::forwarding_v4(),
+        },
+        Way {
+            inner: "fd00::1",
+            network: "fd00::/64",
+            gateway: "fd00::2",
+            router: "2001:db8::1",
+            outside: "2001:db8::2",
+            bits: 64,
+            forwarding: Setting::forwarding_v6(),
+        },
+    ] {
+        a_way_out_and_in(&way);
+    }
+}
+
+fn a_way_out_and_in(way: &Way) {
+    let end = |address: &str| format!("{address}/{}", way.bits).parse().unwrap();
+    let socket = |address: &str, port| (address.parse::<IpAddr>().unwrap(), port);
     let (inner, router) = pair();
     let outside = Namespace::make_called("outside").unwrap();
     let mut network = router.connect().unwrap();
@@ -481,26 +518,23 @@ fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
     network.perform(&[wire.request()]).unwrap();
     let up = network.index_of(&name("up")).unwrap();
     network
-        .perform(&[address::add(up, "192.0.2.1/24".parse().unwrap())])
+        .perform(&[address::add(up, end(way.router))])
         .unwrap();
     let mut far = outside.connect().unwrap();
     let eth0 = far.index_of(&name("eth0")).unwrap();
-    far.perform(&[
-        link::up(eth0),
-        address::add(eth0, "192.0.2.2/24".parse().unwrap()),
-    ])
-    .unwrap();
-    let way = Route::default_via("10.1.1.2".parse().unwrap());
+    far.perform(&[link::up(eth0), address::add(eth0, end(way.outside))])
+        .unwrap();
+    let default = Route::default_via(way.gateway.parse().unwrap());
     inner
         .connect()
         .unwrap()
-        .perform(&[route::add(&way)])
+        .perform(&[route::add(&default)])
         .unwrap();
-    router.set_sysctl(&Setting::forwarding_v4(), "1").unwrap();
+    router.set_sysctl(&way.forwarding, "1").unwrap();
     // Long where something must come, as the machine may be busy; short where nothing may.
     let (patience, limit) = (Duration::from_secs(20), Duration::from_millis(300));
     let listener = outside
-        .run(|| TcpListener::bind("192.0.2.2:0").unwrap())
+        .run(|| TcpListener::bind(socket(way.outside, 0)).unwrap())
         .unwrap();
     let at = listener.local_addr().unwrap();
     let try_out = |limit| {
@@ -509,28 +543,28 @@ fn the_outside_is_reached_behind_one_address_and_a_port_leads_in() {
             .unwrap()
     };
     assert!(try_out(limit).is_err(), "the control: there is no way back");
+    let inside: SocketAddr = socket(way.inner, 80).into();
     router
         .set_firewall(&firewall(&[
             "default forward drop",
             "allow forward in veth1 out up",
-            "masquerade out up from 10.1.1.0/24",
-            "dnat tcp 8080 to 10.1.1.1:80 in up",
+            &format!("masquerade out up from {}", way.network),
+            &format!("dnat tcp 8080 to {inside} in up"),
         ]))
         .unwrap();
     drop(try_out(patience).unwrap());
     let (_, seen) = listener.accept().unwrap();
-    assert_eq!(seen.ip().to_string(), "192.0.2.1");
-    let inside = inner
-        .run(|| TcpListener::bind("10.1.1.1:80").unwrap())
-        .unwrap();
-    let door = "192.0.2.1:8080".parse().unwrap();
+    assert_eq!(seen.ip().to_string(), way.router);
+    let inside = inner.run(|| TcpListener::bind(inside).unwrap()).unwrap();
+    let door = socket(way.router, 8080).into();
     drop(
         outside
             .run(|| TcpStream::connect_timeout(&door, patience))
             .unwrap()
             .unwrap(),
     );
-    assert_eq!(inside.accept().unwrap().1.ip().to_string(), "192.0.2.2");
+    let (_, seen) = inside.accept().unwrap();
+    assert_eq!(seen.ip().to_string(), way.outside);
 }
 
 #[test]

@@ -676,7 +676,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
         }
         'sandbox;netns;nat' {
             [CompletionResult]::new('--uplink', '--uplink', [CompletionResultType]::ParameterName, 'The link of the caller''s network that leads outside')
-            [CompletionResult]::new('--network', '--network', [CompletionResultType]::ParameterName, 'The network of the wire, of 30 bits or fewer')
+            [CompletionResult]::new('--network', '--network', [CompletionResultType]::ParameterName, 'The network of the wire, of 30 bits or fewer, of 126 for IPv6; once for each family')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
             [CompletionResult]::new('--off', '--off', [CompletionResultType]::ParameterName, 'Take the way out away again')
             [CompletionResult]::new('--json', '--json', [CompletionResultType]::ParameterName, 'Print JSON')

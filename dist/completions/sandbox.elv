@@ -639,7 +639,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
         }
         &'sandbox;netns;nat'= {
             cand --uplink 'The link of the caller''s network that leads outside'
-            cand --network 'The network of the wire, of 30 bits or fewer'
+            cand --network 'The network of the wire, of 30 bits or fewer, of 126 for IPv6; once for each family'
             cand --log-format 'Write messages as FORMAT: text or json'
             cand --off 'Take the way out away again'
             cand --json 'Print JSON'

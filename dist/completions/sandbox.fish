@@ -516,7 +516,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from ping" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l uplink -d 'The link of the caller\'s network that leads outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l network -d 'The network of the wire, of 30 bits or fewer' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l network -d 'The network of the wire, of 30 bits or fewer, of 126 for IPv6; once for each family' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -l off -d 'Take the way out away again'

@@ -162,7 +162,7 @@ pub const KEYS: &[Key] = &[
         Table::Node,
         "uplink",
         "interface of the host",
-        "Joins it to the host's network by a link nat0, behind the address of this interface; IPv4; needs root",
+        "Joins it to the host's network by a link nat0, behind the address of this interface; IPv6 too where that has it; needs root",
     ),
     key(
         Table::Node,

@@ -98,7 +98,8 @@ impl Record {
         let name = self.name_outside(space);
         self.made.ways_out.insert(name.clone());
         self.write()?;
-        nat::connect(&name.parse()?, namespace, &interface.parse()?, None).map(drop)
+        let wire = nat::Wire::default();
+        nat::connect(&name.parse()?, namespace, &interface.parse()?, wire).map(drop)
     }
 
     /// Part a node from the host's network.

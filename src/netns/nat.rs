@@ -1,21 +1,27 @@
 //! A way to the outside for a namespace: a wire to the caller's network, whose packets go out by one named
-//! uplink, behind its address. IPv4; needs root.
+//! uplink, behind its address. IPv4, and IPv6 where the uplink has that; needs root.
 //!
-//! What is made outside: one link, one nftables table, `forwarding` of that link and of the uplink. A file
+//! What is made outside: one link, one nftables table, and that this link and the uplink forward. A file
 //! in [`DIRECTORY`] says so before any of it is done, so that it can be undone by name whatever happens
-//! meanwhile: [`disconnect`] takes the link and the table away and sets the uplink's `forwarding` back, once
+//! meanwhile: [`disconnect`] takes the link and the table away and sets the uplink back to what it was, once
 //! nobody else here needs it. Nothing else of the caller's network is touched, and from the namespace
 //! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind the
-//! uplink. Other tables of the host may forbid more.
+//! uplink; what has another source address than the wire's own goes nowhere. Other tables of the host may
+//! forbid more.
+//!
+//! For IPv6 a link's `forwarding` is not asked whether packets pass: it makes the host a router, which
+//! forgets the routes that it was told by routers (ip-sysctl). `force_forwarding`, which came with
+//! Linux 6.17, does the one without the other. Without it there is IPv6 only on a host that forwards it
+//! everywhere already.
 #![forbid(unsafe_code)]
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
@@ -35,6 +41,9 @@ use crate::plan::errno_of;
 pub const DIRECTORY: &str = "/run/sandbox/nat";
 /// Networks of four addresses are taken from here where none is named.
 const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 203, 0, 0), 16);
+/// The same of IPv6: local addresses with a number drawn once (RFC 4193).
+const POOL_V6: Ipv6Net =
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfd8c, 0x3a91, 0x5e27, 0, 0, 0, 0, 0), 112);
 /// How the wire is called in the namespace.
 pub const LINK: &str = "nat0";
 
@@ -50,8 +59,23 @@ pub struct Nat {
     pub table: String,
     /// The wire's addresses: the first is outside, the second one inside.
     pub network: String,
+    /// The same of IPv6, if it leads outside by that.
+    #[serde(default)]
+    pub network6: Option<String>,
     /// Whether the uplink forwarded before the first of these was made.
     pub forwarded: bool,
+    /// Whether its packets of IPv6 were passed on before the first of these that needs it was made.
+    #[serde(default)]
+    pub forwarded6: bool,
+}
+
+/// What networks the wire is to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wire {
+    /// A free one where none is named.
+    pub ipv4: Option<Ipv4Net>,
+    /// A free one where none is named, if the uplink has an address of IPv6 that means something outside.
+    pub ipv6: Option<Ipv6Net>,
 }
 
 /// Where it is written down for the namespace called `name`.
@@ -89,30 +113,37 @@ fn locked() -> Result<Flock<File>> {
     Flock::lock(directory, FlockArg::LockExclusive).map_err(|(_, errno)| on(errno))
 }
 
-/// Give the namespace called `name` a way out by `uplink`, on `network` or on a free one.
+/// Give the namespace called `name` a way out by `uplink`, on the networks of `wire` or on free ones.
 ///
 /// # Errors
-/// When it has one already, or a part of it cannot be made; nothing is left then.
+/// When it has one already, or a part of it cannot be made; nothing is left then. What IPv6 lacks is only
+/// warned of where no network of IPv6 is named: there is none then.
 pub fn connect(
     name: &NamespaceName,
     namespace: &Namespace,
     uplink: &LinkName,
-    network: Option<Ipv4Net>,
+    wire: Wire,
 ) -> Result<Nat> {
     let _locked = locked()?;
     let own = Namespace::own()?;
     let mut host = own.connect()?;
-    host.index_of(uplink)?;
+    let index = host.index_of(uplink)?;
+    let network6 = network6(&own, &mut host, (uplink, index), wire.ipv6)?;
     let nat = Nat {
         uplink: Interface::try_from(uplink)?.to_string(),
         link: format!("nat-{}", mark(name)),
         table: format!("sandbox_nat_{}", mark(name)),
-        network: match network {
-            Some(network) => check(network)?,
-            None => free(&mut host)?,
+        network: match wire.ipv4 {
+            Some(network) => check(network.into(), 30)?,
+            None => free(&mut host, POOL.into(), 30)?,
         }
         .to_string(),
         forwarded: forwarded(&own, uplink)?,
+        forwarded6: match network6 {
+            Some(_) => forwarded6(&own, uplink)?,
+            None => false,
+        },
+        network6: network6.map(|network| network.to_string()),
     };
     let mut file = OpenOptions::new()
         .write(true)
@@ -139,36 +170,70 @@ pub fn connect(
 }
 
 fn build(nat: &Nat, own: &Namespace, host: &mut Connection, namespace: &Namespace) -> Result<()> {
-    let network: Ipv4Net = nat.network.parse().map_err(|_| wrong(nat))?;
-    let mut hosts = network.hosts();
-    let (Some(outside), Some(inside)) = (hosts.next(), hosts.next()) else {
-        return Err(wrong(nat));
-    };
-    let with_prefix = |address: Ipv4Addr| {
-        IpNet::new(IpAddr::V4(address), network.prefix_len()).map_err(|_| wrong(nat))
-    };
+    let ends = ends(nat)?;
     let (ours, theirs): (LinkName, LinkName) = (nat.link.parse()?, LINK.parse()?);
     // The table first: nothing of the host is within reach for a moment.
-    own.apply_nft(&script(nat))?;
+    own.apply_nft(&script(nat)?)?;
     let wire = NewLink::veth(ours.clone(), theirs.clone()).peer_in(namespace);
     host.perform(&[wire.request()])?;
+    if nat.network6.is_some() {
+        // Both ends ask for each other by their own addresses, which the kernel would keep to itself for
+        // seconds, looking for duplicates that cannot be.
+        own.set_sysctl(&of_link(6, &nat.link, "accept_dad")?, "0")?;
+        namespace.set_sysctl(&of_link(6, LINK, "accept_dad")?, "0")?;
+    }
     let index = host.index_of(&ours)?;
-    host.perform(&[address::add(index, with_prefix(outside)?), link::up(index)])?;
+    host.perform(&[link::up(index)])?;
+    for (outside, _) in &ends {
+        host.perform(&[address::add(index, *outside)])?;
+    }
     let mut inner = namespace.connect()?;
     let index = inner.index_of(&theirs)?;
-    inner.perform(&[
-        address::add(index, with_prefix(inside)?),
-        link::up(index),
-        route::add(&Route::default_via(IpAddr::V4(outside))),
-    ])?;
+    inner.perform(&[link::up(index)])?;
+    for (outside, inside) in &ends {
+        inner.perform(&[
+            address::add(index, *inside),
+            route::add(&Route::default_via(outside.addr())),
+        ])?;
+    }
     for link in [&nat.link, &nat.uplink] {
         own.set_sysctl(&forwarding(link)?, "1")?;
+        if nat.network6.is_some() && forces_forwarding(own, link)? {
+            own.set_sysctl(&force_forwarding(link)?, "1")?;
+        }
     }
     Ok(())
 }
 
+/// The two ends of the wire, outside and inside, of each family that it has.
+fn ends(nat: &Nat) -> Result<Vec<(IpNet, IpNet)>> {
+    let networks = std::iter::once(&nat.network).chain(&nat.network6);
+    networks
+        .map(|text| {
+            let network: IpNet = text.parse().ok()?;
+            // Not an iterator of hosts: of IPv6 the first one is every router's address (RFC 4291).
+            let nth = |number: u8| match network.network() {
+                IpAddr::V4(first) => {
+                    let address = u32::from(first).checked_add(number.into())?;
+                    Some(IpAddr::V4(address.into()))
+                }
+                IpAddr::V6(first) => {
+                    let address = u128::from(first).checked_add(number.into())?;
+                    Some(IpAddr::V6(address.into()))
+                }
+            };
+            let end = |number| IpNet::new(nth(number)?, network.prefix_len()).ok();
+            Some((end(1)?, end(2)?))
+        })
+        .map(|ends| ends.ok_or_else(|| wrong(nat)))
+        .collect()
+}
+
 fn wrong(nat: &Nat) -> Error {
-    Error::usage(format!("network {}", nat.network), "it is no IPv4 network")
+    Error::usage(
+        format!("network {}", nat.network),
+        "it is no network with room for two ends",
+    )
 }
 
 /// Take the way out of the namespace called `name` away, if it has one.
@@ -211,8 +276,14 @@ fn undo(name: &NamespaceName, nat: &Nat) -> Result<()> {
     ))?;
     let shared = others(name).any(|other| other.uplink == nat.uplink);
     let uplink: LinkName = nat.uplink.parse()?;
-    if !shared && !nat.forwarded && host.link(&uplink).is_ok() {
+    let is_there = host.link(&uplink).is_ok();
+    if !shared && !nat.forwarded && is_there {
         own.set_sysctl(&forwarding(&nat.uplink)?, "0")?;
+    }
+    let needs = |other: &Nat| other.uplink == nat.uplink && other.network6.is_some();
+    let shared = others(name).any(|other| needs(&other));
+    if nat.network6.is_some() && !shared && !nat.forwarded6 && is_there {
+        own.set_sysctl(&force_forwarding(&nat.uplink)?, "0")?;
     }
     remove(name)
 }
@@ -232,87 +303,170 @@ fn others(name: &NamespaceName) -> impl Iterator<Item = Nat> {
 }
 
 fn forwarding(link: &str) -> Result<Setting> {
-    format!("net/ipv4/conf/{link}/forwarding").parse()
+    of_link(4, link, "forwarding")
+}
+
+fn force_forwarding(link: &str) -> Result<Setting> {
+    of_link(6, link, "force_forwarding")
+}
+
+fn of_link(version: u8, link: &str, setting: &str) -> Result<Setting> {
+    format!("net/ipv{version}/conf/{link}/{setting}").parse()
+}
+
+/// What is written down for the ways out by `uplink` that there are.
+fn by(uplink: &LinkName) -> impl Iterator<Item = Nat> {
+    let entries = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| read(&entry.path()))
+        .filter(|other| other.uplink == uplink.as_str())
 }
 
 /// Whether `uplink` forwarded before any of ours was made.
 fn forwarded(own: &Namespace, uplink: &LinkName) -> Result<bool> {
-    let entries = fs::read_dir(DIRECTORY).into_iter().flatten().flatten();
-    let before = entries
-        .filter_map(|entry| read(&entry.path()))
-        .find(|other| other.uplink == uplink.as_str());
-    match before {
+    match by(uplink).next() {
         Some(other) => Ok(other.forwarded),
         None => Ok(own.sysctl(&forwarding(uplink.as_str())?)? == "1"),
     }
 }
 
-fn check(network: Ipv4Net) -> Result<Ipv4Net> {
-    if network.prefix_len() <= 30 {
+/// Whether packets of IPv6 were passed on from `uplink` before any of ours needed it.
+fn forwarded6(own: &Namespace, uplink: &LinkName) -> Result<bool> {
+    match by(uplink).find(|other| other.network6.is_some()) {
+        Some(other) => Ok(other.forwarded6),
+        // Without the setting nothing is set, and nothing is to be set back.
+        None if !forces_forwarding(own, uplink.as_str())? => Ok(true),
+        None => Ok(own.sysctl(&force_forwarding(uplink.as_str())?)? == "1"),
+    }
+}
+
+/// Whether the kernel can pass packets of IPv6 on for single links.
+fn forces_forwarding(own: &Namespace, link: &str) -> Result<bool> {
+    match own.sysctl(&force_forwarding(link)?) {
+        Ok(_) => Ok(true),
+        Err(Error::Host {
+            errno: Errno::ENOENT,
+            ..
+        }) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// What to say where IPv6 cannot be had.
+const NO_IPV6: &str = "this kernel cannot forward IPv6 for single links (Linux 6.17 can), and this host does \
+                       not forward it everywhere";
+
+/// The network of IPv6 that the wire gets, if it gets one: `named`, or a free one where `uplink`, with that
+/// index, leads anywhere by IPv6.
+fn network6(
+    own: &Namespace,
+    host: &mut Connection,
+    (uplink, index): (&LinkName, u32),
+    named: Option<Ipv6Net>,
+) -> Result<Option<IpNet>> {
+    let leads = |one: &address::Address| {
+        one.link == index && one.address.addr().is_ipv6() && one.scope == "global"
+    };
+    if named.is_none() && !host.addresses()?.iter().any(leads) {
+        return Ok(None);
+    }
+    let possible = forces_forwarding(own, uplink.as_str())?
+        || own
+            .sysctl(&Setting::forwarding_v6())
+            .is_ok_and(|value| value == "1");
+    match (named, possible) {
+        (Some(network), true) => check(network.into(), 126).map(Some),
+        (None, true) => free(host, POOL_V6.into(), 126).map(Some),
+        (Some(network), false) => Err(Error::Unsupported {
+            layer: format!("a way out by IPv6 ({network})"),
+            reason: NO_IPV6.to_owned(),
+            hint: Some("leave out the network of IPv6".to_owned()),
+        }),
+        (None, false) => {
+            tracing::warn!(%uplink, "the way out is by IPv4 only: {NO_IPV6}");
+            Ok(None)
+        }
+    }
+}
+
+fn check(network: IpNet, longest: u8) -> Result<IpNet> {
+    if network.prefix_len() <= longest {
         return Ok(network.trunc());
     }
     Err(Error::usage(
         format!("--network {network}"),
-        "two addresses are needed: a prefix of 30 bits or fewer",
+        format!("two addresses are needed: a prefix of {longest} bits or fewer"),
     ))
 }
 
-/// A network of four addresses of the pool that nothing of the host leads to.
-fn free(host: &mut Connection) -> Result<Ipv4Net> {
-    let taken: Vec<Ipv4Net> = host
+/// A network of `pool` with prefixes of `length` bits that nothing of the host leads to.
+fn free(host: &mut Connection, pool: IpNet, length: u8) -> Result<IpNet> {
+    let taken: Vec<IpNet> = host
         .routes()?
         .into_iter()
-        .filter_map(|route| match route.destination {
-            IpNet::V4(network) if network.prefix_len() > 0 => Some(network),
-            _ => None,
-        })
+        .map(|route| route.destination)
+        // Multicast (ff00::/8) and link-local routes are no matter; a default one leads everywhere.
+        .filter(|network| network.prefix_len() > 0)
         .collect();
-    let overlaps = |one: &Ipv4Net| {
-        let meets = |two: &Ipv4Net| one.contains(two) || two.contains(one);
+    let overlaps = |one: &IpNet| {
+        let meets = |two: &IpNet| one.contains(two) || two.contains(one);
         taken.iter().any(meets)
     };
-    let subnets = POOL.subnets(30).map_err(|_| exhausted())?;
+    let subnets = pool.subnets(length).map_err(|_| exhausted(pool))?;
     let mut free = subnets.filter(|network| !overlaps(network));
-    free.next().ok_or_else(exhausted)
+    free.next().ok_or_else(|| exhausted(pool))
 }
 
-fn exhausted() -> Error {
-    Error::host("find a free network in", POOL.to_string(), Errno::ENOSPC)
+fn exhausted(pool: IpNet) -> Error {
+    Error::host("find a free network in", pool.to_string(), Errno::ENOSPC)
         .with_hint(Some("name one with --network".to_owned()))
 }
 
-/// Every name in it is one of ours, or an [`Interface`].
-fn script(nat: &Nat) -> String {
+/// Every name in it is one of ours, or an [`Interface`]; networks and addresses are read from text first.
+fn script(nat: &Nat) -> Result<String> {
     let Nat {
         uplink,
         link,
         table,
-        network,
         ..
     } = nat;
-    format!(
+    let (mut echoes, mut sources, mut behind) = (String::new(), String::new(), String::new());
+    for (outside, _) in ends(nat)? {
+        let network = outside.trunc();
+        let host = outside.addr();
+        let (family, icmp) = match network {
+            IpNet::V4(_) => ("ip", "icmp"),
+            IpNet::V6(_) => ("ip6", "icmpv6"),
+        };
+        echoes += &format!(
+            "\t\tiifname \"{link}\" {family} daddr {host} {icmp} type echo-request accept\n"
+        );
+        sources += &format!("\t\tiifname \"{link}\" {family} saddr {network} accept\n");
+        behind += &format!("\t\toifname \"{uplink}\" {family} saddr {network} masquerade\n");
+    }
+    Ok(format!(
         "table inet {table}
 delete table inet {table}
 table inet {table} {{
 \tchain input {{
 \t\ttype filter hook input priority filter; policy accept;
 \t\tiifname \"{link}\" ct state established,related accept
-\t\tiifname \"{link}\" icmp type echo-request accept
-\t\tiifname \"{link}\" drop
+\t\tiifname \"{link}\" icmpv6 type {{ nd-neighbor-solicit, nd-neighbor-advert }} accept
+{echoes}\t\tiifname \"{link}\" drop
 \t}}
 \tchain forward {{
 \t\ttype filter hook forward priority filter; policy accept;
 \t\tiifname \"{link}\" oifname != \"{uplink}\" drop
+{sources}\t\tiifname \"{link}\" drop
 \t\toifname \"{link}\" ct state established,related accept
 \t\toifname \"{link}\" drop
 \t}}
 \tchain outward {{
 \t\ttype nat hook postrouting priority srcnat;
-\t\toifname \"{uplink}\" ip saddr {network} masquerade
-\t}}
+{behind}\t}}
 }}
 "
-    )
+    ))
 }
 
 #[cfg(test)]
@@ -332,11 +486,41 @@ mod tests {
 
     #[test]
     fn a_network_has_room_for_both_ends() {
-        assert!(check("10.0.0.0/30".parse().unwrap()).is_ok());
+        assert!(check("10.0.0.0/30".parse().unwrap(), 30).is_ok());
         assert_eq!(
-            check("10.0.0.9/24".parse().unwrap()).unwrap().to_string(),
+            check("10.0.0.9/24".parse().unwrap(), 30)
+                .unwrap()
+                .to_string(),
             "10.0.0.0/24"
         );
-        assert!(check("10.0.0.0/31".parse().unwrap()).is_err());
+        assert!(check("10.0.0.0/31".parse().unwrap(), 30).is_err());
+        assert!(check("fd00::/126".parse().unwrap(), 126).is_ok());
+        assert!(check("fd00::/127".parse().unwrap(), 126).is_err());
+    }
+
+    #[test]
+    fn what_was_written_down_before_there_was_ipv6_is_read() {
+        let text = r#"{"uplink":"eth0","link":"nat-1","table":"sandbox_nat_1","network":"10.203.0.0/30","forwarded":true}"#;
+        let nat: Nat = serde_json::from_str(text).unwrap();
+        assert_eq!((nat.network6.as_ref(), nat.forwarded6), (None, false));
+        assert!(!script(&nat).unwrap().contains("ip6 "));
+        let six = Nat {
+            network6: Some("fd00::4/126".to_owned()),
+            ..nat
+        };
+        let ends: Vec<String> = ends(&six)
+            .unwrap()
+            .iter()
+            .map(|(outside, inside)| format!("{outside} {inside}"))
+            .collect();
+        assert_eq!(
+            ends,
+            ["10.203.0.1/30 10.203.0.2/30", "fd00::5/126 fd00::6/126"]
+        );
+        assert!(
+            script(&six)
+                .unwrap()
+                .contains("ip6 saddr fd00::4/126 masquerade")
+        );
     }
 }

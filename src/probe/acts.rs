@@ -80,6 +80,8 @@ pub(crate) enum Act {
     Bridge,
     /// Talk to nf_tables.
     Nftables,
+    /// Look for the setting that passes packets of IPv6 on for one link.
+    ForceForwarding,
     /// Look for tbf, which slows a link down.
     LinkRate,
     /// Look for netem, which delays and loses packets.
@@ -96,6 +98,7 @@ impl Act {
             | Self::Veth
             | Self::Bridge
             | Self::Nftables
+            | Self::ForceForwarding
             | Self::LinkRate
             | Self::LinkDelay => libc::CLONE_NEWNET,
             Self::BePidOne => libc::CLONE_NEWPID,
@@ -270,6 +273,7 @@ fn perform(act: Act) -> Result<(), Errno> {
         Act::Veth => new_link(b"veth"),
         Act::Bridge => new_link(b"bridge"),
         Act::Nftables => nf_tables_generation(),
+        Act::ForceForwarding => force_forwarding(),
         Act::LinkRate => queueing_discipline(b"tbf"),
         Act::LinkDelay => queueing_discipline(b"netem"),
     }
@@ -502,6 +506,20 @@ fn queueing_discipline(kind: &[u8]) -> Result<(), Errno> {
         Err(Errno::EINVAL) => Ok(()),
         Err(Errno::ENOENT) => Err(Errno::EOPNOTSUPP),
         answered => answered,
+    }
+}
+
+/// `/proc/sys/net` shows the settings of the network that its reader is in.
+fn force_forwarding() -> Result<(), Errno> {
+    let setting = c"/proc/sys/net/ipv6/conf/lo/force_forwarding";
+    match fcntl::openat(
+        AT_FDCWD,
+        setting,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    ) {
+        Err(Errno::ENOENT) => Err(Errno::EOPNOTSUPP),
+        opened => opened.map(drop),
     }
 }
 

@@ -184,7 +184,7 @@ fn missing_from_kernel(id: Id, failure: Failure, readings: &Readings) -> Option<
     if failure.errno == Errno::ENOSYS && readings.support.filtered {
         return None;
     }
-    if id == Id::Ipv6 {
+    if matches!(id, Id::Ipv6 | Id::ForwardIpv6) {
         return Some(Cause::absent("this kernel runs without IPv6", None));
     }
     Some(Cause::absent(
@@ -219,6 +219,7 @@ fn namespace_limit(id: Id, failure: Failure, readings: &Readings) -> Option<Caus
         | Id::Veth
         | Id::Bridge
         | Id::Nftables
+        | Id::ForwardIpv6
         | Id::LinkRate
         | Id::LinkDelay => &["user.max_net_namespaces", "user.max_mnt_namespaces"],
         Id::PidNamespace => &["user.max_pid_namespaces"],

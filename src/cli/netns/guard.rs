@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use nix::errno::Errno;
 use serde_json::json;
 
@@ -167,11 +167,12 @@ pub(super) struct NatArgs {
         conflicts_with = "off"
     )]
     uplink: Option<LinkName>,
-    /// The network of the wire, of 30 bits or fewer
+    /// The network of the wire, of 30 bits or fewer, of 126 for IPv6; once for each family
     ///
-    /// Its first address is outside, its second one inside. Default: a free one of 10.203.0.0/16.
+    /// Its first address is outside, its second one inside. Default: a free one of 10.203.0.0/16, and one
+    /// of fd8c:3a91:5e27::/112 if the uplink has IPv6. One of IPv6 insists on it.
     #[arg(long, value_name = "NETWORK", conflicts_with = "off")]
-    network: Option<Ipv4Net>,
+    network: Vec<IpNet>,
     /// Take the way out away again
     #[arg(long)]
     off: bool,
@@ -184,7 +185,20 @@ impl NatArgs {
             return nat::disconnect(&self.name);
         };
         let namespace = named::open(&self.name)?;
-        let made = nat::connect(&self.name, &namespace, &uplink, self.network)?;
+        let mut wire = nat::Wire::default();
+        for network in self.network {
+            let before = match network {
+                IpNet::V4(network) => wire.ipv4.replace(network).is_some(),
+                IpNet::V6(network) => wire.ipv6.replace(network).is_some(),
+            };
+            if before {
+                return Err(Error::usage(
+                    format!("--network {network}"),
+                    "the wire has one network of each family",
+                ));
+            }
+        }
+        let made = nat::connect(&self.name, &namespace, &uplink, wire)?;
         sheet.print(&json!(made), String::new)
     }
 }

@@ -120,9 +120,9 @@ enum Verb {
     Ping(guard::PingArgs),
     /// Give a named namespace a way to the outside, behind the address of an uplink
     ///
-    /// A wire leads from it to the caller's network, and packets go out by the uplink alone, by IPv4. The
-    /// host's own ports and its other networks are not reached. It is taken away with the name. Needs
-    /// root.
+    /// A wire leads from it to the caller's network, and packets go out by the uplink alone, by IPv4 and,
+    /// if the uplink has an address of it, by IPv6, which needs Linux 6.17. The host's own ports and its
+    /// other networks are not reached. It is taken away with the name. Needs root.
     Nat(guard::NatArgs),
     /// Slow down what a link sends, delay it, or lose some of it
     ///
