@@ -461,6 +461,61 @@ for source, to in [("2001:db8:9::9", "2001:db8:1::2"), ("203.0.113.9", "192.0.2.
     );
 }
 
+#[test]
+fn a_command_is_run_in_each_namespace_that_has_a_name() {
+    let Some(root) = root("all of them") else {
+        return;
+    };
+    if !have("unshare") {
+        return;
+    }
+    // One of them is called like something else, and one file is left behind.
+    let said = alone(
+        root,
+        r#"
+        netns add left right pid:1
+        netns exec --all -q -- readlink /proc/self/ns/net >/run/said
+        for name in left pid:1 right; do
+            [ $name = left ] || echo
+            echo "==> $name <=="
+            echo "net:[$(stat -c %i /run/netns/$name)]"
+        done | cmp - /run/said
+        netns link add right br0 bridge
+        netns exec --all -q -- sh -c 'echo ran; ! [ -e /sys/class/net/br0 ] || exit 7' | grep -c ran
+        netns exec --all -q -- sh -c '! [ -e /sys/class/net/br0 ] || exit 7' >/dev/null || echo status $?
+        netns exec --all -q --json -- sh -c 'echo out; echo err >&2; [ -e /sys/class/net/br0 ]' || echo status $?
+        # Options hold in each; words of the command are not ours.
+        netns exec --all --unconfined -- grep -c '^CapEff:.*[1-9a-f]' /proc/self/status | grep -c '^1$'
+        netns exec --all -q -- grep -c '^CapEff:.*[1-9a-f]' /proc/self/status | grep -c '^0$'
+        netns exec --all -q --private-tmp -- echo --all -- --one=left | grep -c -- '^--all -- --one=left$'
+        netns exec --all 2>&1 | head -1
+        : >/run/netns/middle
+        netns exec --all -q -- true 2>&1 || echo status $?
+        "#,
+    );
+    let status = said.split("status 7\n").nth(1).unwrap();
+    let (json, rest) = status.split_once("status 1\n").unwrap();
+    let json: serde_json::Value = serde_json::from_str(json).unwrap();
+    let expected = [("left", 1), ("pid:1", 1), ("right", 0)].map(|(name, status)| {
+        serde_json::json!({ "name": name, "status": status, "stdout": "out\n", "stderr": "err\n" })
+    });
+    assert_eq!(json, serde_json::json!(expected));
+    assert!(said.starts_with("3\nstatus 7\n"), "{said}");
+    assert_eq!(
+        rest,
+        "3\n3\n3\n\
+         sandbox: no command given: write sandbox netns exec --all -- COMMAND\n\
+         ==> left <==\n\n\
+         ==> middle <==\n\
+         sandbox: cannot open the namespace middle: Invalid argument\n  \
+         hint: /run/netns/middle is a file without a namespace, left behind: 'sandbox netns delete middle' removes it\n\n\
+         ==> pid:1 <==\n\n\
+         ==> right <==\n\
+         status 125",
+        "{said}"
+    );
+}
+
 /// A command of a document, and what it is said to print.
 struct Shown {
     command: String,

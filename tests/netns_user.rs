@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -142,6 +143,67 @@ fn an_ordinary_users_namespaces_are_joined_later_by_name() {
     assert_ne!(by_net, right);
     let user = number(&["netns", "exec", "left", "--", "id", "-u"]);
     assert_eq!(user, one.user.uid.to_string());
+}
+
+#[test]
+fn a_command_is_run_in_each_of_the_users_own() {
+    let Some(one) = Ordinary::new("all") else {
+        return;
+    };
+    one.done(&["add", "left", "right"]);
+    let seen = |name: &str| {
+        let line = ["exec", name, "-q", "--", "readlink", "/proc/self/ns/net"];
+        one.done(&line)
+    };
+    let expected = format!(
+        "==> left <==\n{}\n\n==> right <==\n{}",
+        seen("left"),
+        seen("right")
+    );
+    let line = ["exec", "--all", "-q", "--", "readlink", "/proc/self/ns/net"];
+    assert_eq!(one.done(&line), expected);
+}
+
+/// The second of two is not started when the first one is interrupted, or its launcher killed.
+#[test]
+fn a_run_in_each_ends_with_a_signal_to_all_or_with_its_own_end() {
+    let Some(one) = Ordinary::new("ended") else {
+        return;
+    };
+    one.done(&["add", "left", "right"]);
+    for (signal, status) in [
+        (nix::sys::signal::Signal::SIGINT, Some(130)),
+        (nix::sys::signal::Signal::SIGKILL, None),
+    ] {
+        let mark = one.user.home.join("all-mark");
+        let _ = fs::remove_file(&mark);
+        let script = format!("echo x >>{}; exec sleep 86391", mark.display());
+        let line = ["netns", "exec", "--all", "-q", "--", "sh", "-c", &script];
+        let mut child = one
+            .command(&line)
+            .process_group(0)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let sleeps = || {
+            let entries = fs::read_dir("/proc").unwrap().flatten();
+            let lines =
+                entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
+            lines
+                .filter(|line| line.starts_with(b"sleep\x0086391"))
+                .count()
+        };
+        soon("it does not start", || sleeps() == 1);
+        let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+        match status {
+            // As a terminal does: the whole group, of which the command is one too.
+            Some(_) => nix::sys::signal::killpg(pid, signal).unwrap(),
+            None => nix::sys::signal::kill(pid, signal).unwrap(),
+        }
+        assert_eq!(child.wait().unwrap().code(), status);
+        soon("the command outlives it", || sleeps() == 0);
+        assert_eq!(fs::read_to_string(&mark).unwrap(), "x\n");
+    }
 }
 
 #[test]

@@ -365,6 +365,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             break
         }
         'sandbox;netns;exec' {
+            [CompletionResult]::new('--one', '--one', [CompletionResultType]::ParameterName, 'The same, in one')
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')
@@ -410,6 +411,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             [CompletionResult]::new('--events', '--events', [CompletionResultType]::ParameterName, 'Write events as JSON lines to FILE or to the open descriptor N')
             [CompletionResult]::new('--dry-run', '--dry-run', [CompletionResultType]::ParameterName, 'Print what would be done, as text or JSON, and run nothing')
             [CompletionResult]::new('--log-format', '--log-format', [CompletionResultType]::ParameterName, 'Write messages as FORMAT: text or json')
+            [CompletionResult]::new('--all', '--all', [CompletionResultType]::ParameterName, 'Run the command in each namespace that has a name, one after the other')
             [CompletionResult]::new('--unconfined', '--unconfined', [CompletionResultType]::ParameterName, 'Run the command with all the caller''s rights, as "ip netns exec" does')
             [CompletionResult]::new('--best-effort', '--best-effort', [CompletionResultType]::ParameterName, 'Run with less protection where this host cannot give all')
             [CompletionResult]::new('--stdin-socket', '--stdin-socket', [CompletionResultType]::ParameterName, 'Make the first passed socket standard input and output too')

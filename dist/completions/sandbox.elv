@@ -348,6 +348,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sandbox;netns;exec'= {
+            cand --one 'The same, in one'
             cand --policy 'Start from the policy NAME, or from the policy in FILE'
             cand --require 'Demand protection of LEVEL from this host, or run nothing'
             cand --net 'Give the command the network MODE'
@@ -393,6 +394,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand --events 'Write events as JSON lines to FILE or to the open descriptor N'
             cand --dry-run 'Print what would be done, as text or JSON, and run nothing'
             cand --log-format 'Write messages as FORMAT: text or json'
+            cand --all 'Run the command in each namespace that has a name, one after the other'
             cand --unconfined 'Run the command with all the caller''s rights, as "ip netns exec" does'
             cand --best-effort 'Run with less protection where this host cannot give all'
             cand --stdin-socket 'Make the first passed socket standard input and output too'

@@ -350,6 +350,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l one -d 'The same, in one' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
@@ -413,6 +414,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 json\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l all -d 'Run the command in each namespace that has a name, one after the other'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l unconfined -d 'Run the command with all the caller\'s rights, as "ip netns exec" does'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l best-effort -d 'Run with less protection where this host cannot give all'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l stdin-socket -d 'Make the first passed socket standard input and output too'

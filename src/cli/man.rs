@@ -372,7 +372,7 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
     });
     for argument in own {
         let own_page = command.get_name() == "serve";
-        let its_own = ["json", "unconfined"]
+        let its_own = ["json", "unconfined", "all"]
             .map(Some)
             .contains(&argument.get_long());
         if !takes_launch || (its_own && !own_page) {

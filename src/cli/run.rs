@@ -135,6 +135,11 @@ impl RunArgs {
         &self.command
     }
 
+    /// Have `word`, if there is one, stand before the words of the command.
+    pub(crate) fn begin_command(&mut self, word: Option<OsString>) {
+        self.command.splice(0..0, word);
+    }
+
     /// Run the command; the status to exit with.
     ///
     /// # Errors

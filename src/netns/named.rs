@@ -299,6 +299,22 @@ pub fn names() -> Result<Vec<NamespaceName>> {
     Ok(entries()?.into_iter().map(|(name, _)| name).collect())
 }
 
+/// The names whose namespaces are the caller's to enter: for an ordinary user the own ones, for root those of
+/// `/run/netns`.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn names_of_caller() -> Result<Vec<NamespaceName>> {
+    let own = Home::of_caller().map(|home| home.names());
+    let is_callers = |path: &Path| {
+        own.as_ref()
+            .is_none_or(|own| path.parent() == Some(own.as_path()))
+    };
+    let entries = entries()?.into_iter();
+    let callers = entries.filter(|(_, path)| is_callers(path));
+    Ok(callers.map(|(name, _)| name).collect())
+}
+
 /// Every name with its file: those of `/run/netns`, and before them an ordinary user's own, which hide
 /// others that are called so.
 fn entries() -> Result<Vec<(NamespaceName, PathBuf)>> {

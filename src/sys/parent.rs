@@ -47,6 +47,17 @@ pub(crate) fn block_all_signals() -> Result<u64, Errno> {
     swap_signal_mask(u64::MAX)
 }
 
+/// rt_sigpending(2): the blocked signals that have come to the calling thread or its process.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn pending_signals() -> Result<u64, Errno> {
+    let mut pending = 0_u64;
+    // SAFETY: the set is eight bytes, the size given, and lives over the call.
+    let result =
+        unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut pending, size_of::<u64>()) };
+    Errno::result(result).map(|_| pending)
+}
+
 /// rt_sigprocmask(2): set the calling thread's mask; the one that it had.
 ///
 /// Not async-signal-safe: uses libc's errno.

@@ -1,16 +1,18 @@
 //! A copy of this process: fork(2), for those that keep something when the program is gone.
 #![expect(unsafe_code, reason = "the fence: one system call per function")]
 
-use std::fs;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::{Child, Command};
+use std::{fs, io};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::unistd::{chdir, dup2_stderr, dup2_stdin, dup2_stdout, setsid};
 
-use super::parent;
+use super::{child, parent};
 use crate::exit;
 
 /// Fork a process that runs `run` and exits with what that returns; its pid and pidfd.
@@ -61,6 +63,60 @@ pub(crate) fn leave_caller() -> Result<(), Errno> {
     chdir("/")
 }
 
+/// SIGINT and SIGQUIT held back, as a shell does while a command runs that gets them too: it is that one
+/// which says what becomes of them.
+pub(crate) struct Interrupts {
+    /// What the calling thread's mask was before.
+    mask: u64,
+}
+
+impl Interrupts {
+    /// Hold them back in the calling thread.
+    ///
+    /// Not async-signal-safe: uses libc's errno.
+    pub(crate) fn hold() -> Result<Self, Errno> {
+        let mask = parent::block_all_signals()?;
+        let held = [libc::SIGINT, libc::SIGQUIT];
+        let held = held.iter().fold(mask, |mask, signal| mask | bit(*signal));
+        parent::swap_signal_mask(held)?;
+        Ok(Self { mask })
+    }
+
+    /// One that has come meanwhile.
+    ///
+    /// Not async-signal-safe: uses libc's errno.
+    pub(crate) fn seen(&self) -> Option<u8> {
+        let pending = parent::pending_signals().unwrap_or_default();
+        [libc::SIGINT, libc::SIGQUIT]
+            .into_iter()
+            .find(|signal| pending & !self.mask & bit(*signal) != 0)
+            .and_then(|signal| u8::try_from(signal).ok())
+    }
+}
+
+const fn bit(signal: libc::c_int) -> u64 {
+    1 << (signal - 1)
+}
+
+/// Start `command`, which gets the signals that are held back in this process, and dies with this thread.
+///
+/// Not async-signal-safe: allocates.
+pub(crate) fn spawn_for(command: &mut Command, interrupts: &Interrupts) -> io::Result<Child> {
+    let (mask, starter) = (interrupts.mask, nix::unistd::getpid());
+    let before = move || {
+        child::die_with_parent()?;
+        // It may have died before that.
+        if nix::unistd::getppid() != starter {
+            return Err(Errno::ESRCH.into());
+        }
+        child::set_signal_mask(mask)?;
+        Ok(())
+    };
+    // SAFETY: `before` makes system calls on numbers that it owns, and touches neither the heap nor a lock.
+    unsafe { command.pre_exec(before) };
+    command.spawn()
+}
+
 /// Close every descriptor above 2 that is not in `kept`.
 ///
 /// Their owners in this process's memory, which is a copy, are never dropped: [`fork`] does not return
@@ -70,7 +126,7 @@ fn close_all_but(mut kept: Vec<RawFd>) -> Result<(), Errno> {
     kept.sort_unstable();
     let mut first = 3;
     for fd in kept.into_iter().chain([RawFd::MAX]) {
-        super::child::close_range(first, fd.saturating_sub(1))?;
+        child::close_range(first, fd.saturating_sub(1))?;
         first = fd.saturating_add(1);
     }
     Ok(())

@@ -99,7 +99,10 @@ enum Verb {
     /// Tell when names come and go, until interrupted
     Monitor,
     /// Run a command in a namespace, confined as by "sandbox run"
-    #[command(override_usage = "sandbox netns exec NS [OPTIONS] [--] COMMAND [ARG]...")]
+    #[command(
+        override_usage = "sandbox netns exec NS [OPTIONS] [--] COMMAND [ARG]...\n       \
+                          sandbox netns exec --all [OPTIONS] -- COMMAND [ARG]..."
+    )]
     Exec(Box<exec::ExecArgs>),
     /// Print the links, addresses, routes, rules and neighbours of a namespace
     Show {
@@ -171,7 +174,7 @@ impl NetnsArgs {
             }
             Verb::Set { namespace, nsid } => set(&namespace, nsid, sheet),
             Verb::Monitor => monitor::watch(|event| sheet.print_event(&event)),
-            Verb::Exec(args) => return args.execute(),
+            Verb::Exec(args) => return args.execute(sheet),
             Verb::Show { namespace } => sheet.print_contents(&namespace.open()?),
             Verb::Change(change) => change.execute(sheet),
             Verb::Firewall { verb } => verb.execute(sheet),
