@@ -228,6 +228,13 @@ fn mount_words(mount: &Mount) -> String {
         Mount::File { source, path } => {
             return format!("{} in place of {}", source.display(), path.display());
         }
+        Mount::Overlay { layer, directory } => {
+            return format!(
+                "what {} lacks, from {}; read-only",
+                directory.display(),
+                layer.display()
+            );
+        }
         Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
         Mount::ReadWrite(_) => "writable",
         Mount::ProcMask(_)

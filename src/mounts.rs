@@ -9,8 +9,10 @@
 //! CAP_SYS_ADMIN, which the command has not.
 #![forbid(unsafe_code)]
 
-use std::ffi::{CStr, CString};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::RawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -34,6 +36,13 @@ pub enum Mount {
         source: PathBuf,
         /// Where.
         path: PathBuf,
+    },
+    /// A directory covered with itself and, where that lacks it, what is in another one; read-only.
+    Overlay {
+        /// The other one.
+        layer: PathBuf,
+        /// Where.
+        directory: PathBuf,
     },
     /// A tree made read-only, with everything mounted below it.
     ReadOnly(PathBuf),
@@ -83,7 +92,7 @@ impl Mount {
     #[must_use]
     pub const fn step(&self) -> Step {
         match self {
-            Self::File { .. } => Step::Files,
+            Self::File { .. } | Self::Overlay { .. } => Step::Files,
             Self::ReadOnly(_) => Step::ReadOnly,
             Self::ReadWrite(_) => Step::ReadWrite,
             Self::Proc => Step::Proc,
@@ -105,6 +114,9 @@ impl Mount {
         match self {
             Self::Proc | Self::Sys | Self::Dev { .. } => String::new(),
             Self::File { path, .. }
+            | Self::Overlay {
+                directory: path, ..
+            }
             | Self::ReadOnly(path)
             | Self::ReadWrite(path)
             | Self::ProcReadOnly(path)
@@ -156,7 +168,7 @@ enum Call {
         target: CString,
         kind: Option<&'static CStr>,
         flags: libc::c_ulong,
-        data: Option<&'static CStr>,
+        data: Option<Cow<'static, CStr>>,
     },
     Copy(CString, Depth, usize),
     /// A device node, if the host has it.
@@ -210,6 +222,16 @@ impl Mounts {
                 let copy = Call::Copy(c_path(source)?, Depth::Recursive, 0);
                 self.push(step, line, copy);
                 self.push(step, line, Call::Attach(0, c_path(path)?));
+            }
+            Mount::Overlay { layer, directory } => {
+                let call = Call::Mount {
+                    source: c"overlay".into(),
+                    target: c_path(directory)?,
+                    kind: Some(c"overlay"),
+                    flags: libc::MS_RDONLY,
+                    data: Some(Cow::Owned(layers(&[directory, layer])?)),
+                };
+                self.push(step, line, call);
             }
             Mount::ReadOnly(path) if path == Path::new("/") => {
                 let call = Call::SetAccess(c"/".into(), Depth::Recursive, Access::ReadOnly);
@@ -284,7 +306,7 @@ impl Mounts {
             target: target.into(),
             kind: Some(kind),
             flags,
-            data,
+            data: data.map(Cow::Borrowed),
         };
         self.push(step, line, call);
     }
@@ -379,6 +401,23 @@ impl Mounts {
     }
 }
 
+/// `paths` as the read-only layers of an overlay, the highest first (Linux, overlayfs).
+fn layers(paths: &[&PathBuf]) -> Result<CString> {
+    let mut data = b"lowerdir=".to_vec();
+    for (number, path) in paths.iter().enumerate() {
+        if number > 0 {
+            data.push(b':');
+        }
+        for &byte in path.as_os_str().as_bytes() {
+            if matches!(byte, b':' | b',' | b'\\') {
+                data.push(b'\\');
+            }
+            data.push(byte);
+        }
+    }
+    c_path(Path::new(OsStr::from_bytes(&data)))
+}
+
 fn perform(
     operations: &[Operation],
     trees: &mut [RawFd; SLOTS],
@@ -412,7 +451,7 @@ impl Call {
                 kind,
                 flags,
                 data,
-            } => sys::mount(Some(source), target, *kind, *flags, *data),
+            } => sys::mount(Some(source), target, *kind, *flags, data.as_deref()),
             Self::Copy(path, depth, slot) => keep(trees, *slot, copy_tree(path, *depth)?),
             Self::CopyNode(path, slot) => match copy_tree(path, Depth::One) {
                 Err(Errno::ENOENT) => keep(trees, *slot, NO_TREE),

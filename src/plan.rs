@@ -37,6 +37,7 @@ use crate::policy::{
 use crate::prepare::Identity;
 use crate::probe::{CAP_SYS_ADMIN, Support};
 use crate::proc_file;
+use crate::request::Placed;
 use crate::sys::child::Family;
 
 /// CAP_SETGID, CAP_SETUID (capabilities(7)).
@@ -90,8 +91,8 @@ pub struct Situation {
     pub standard: [Kind; 3],
     /// The host.
     pub support: Support,
-    /// Files to be put over others inside: pairs of a path and the one that it is put over.
-    pub files: Vec<(PathBuf, PathBuf)>,
+    /// What is put in place inside.
+    pub files: Vec<Placed>,
 }
 
 /// Everything that one launch does.
@@ -690,19 +691,17 @@ const PROC_MASKED: &[&str] = &[
 ];
 
 /// `files` first, so that whatever covers a path covers these too.
-fn with_files(
-    files: &[(PathBuf, PathBuf)],
-    policy: &Policy,
-    mounts: Vec<Mount>,
-) -> Result<Vec<Mount>> {
+fn with_files(files: &[Placed], policy: &Policy, mounts: Vec<Mount>) -> Result<Vec<Mount>> {
     if !files.is_empty() && !policy.namespaces.mount {
         return Err(Error::usage(
             "--share mount",
             "files are put in place of others here, which needs a mount namespace of the sandbox's own",
         ));
     }
-    let files = files.iter().cloned();
-    let files = files.map(|(source, path)| Mount::File { source, path });
+    let files = files.iter().cloned().map(|placed| match placed {
+        Placed::Over { source, path } => Mount::File { source, path },
+        Placed::Into { layer, directory } => Mount::Overlay { layer, directory },
+    });
     Ok(files.chain(mounts).collect())
 }
 

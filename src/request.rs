@@ -5,6 +5,8 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// Where an address is opened or bound, outside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -79,6 +81,35 @@ pub struct Request {
     pub dry_run: Option<Format>,
     /// Print what each step took.
     pub timing: bool,
-    /// Files that are put over others inside: pairs of a path and the one that it is put over.
-    pub files: Vec<(PathBuf, PathBuf)>,
+    /// What is put in place inside.
+    pub files: Vec<Placed>,
+}
+
+/// Something that the command sees at a place where the host has something else, or nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Placed {
+    /// A file, or a directory, over the one at `path`.
+    Over {
+        /// What is put there.
+        source: PathBuf,
+        /// Where.
+        path: PathBuf,
+    },
+    /// In `directory`, what `layer` has and it lacks. Nothing can be written there then.
+    Into {
+        /// A directory, which is laid below the other one.
+        layer: PathBuf,
+        /// Where.
+        directory: PathBuf,
+    },
+}
+
+impl Placed {
+    /// The first of each pair over the second one.
+    pub(crate) fn over(pairs: Vec<(PathBuf, PathBuf)>) -> Vec<Self> {
+        let pairs = pairs.into_iter();
+        pairs
+            .map(|(source, path)| Self::Over { source, path })
+            .collect()
+    }
 }

@@ -39,6 +39,7 @@ use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of};
 use crate::policy::{Limit, Network, Policy, spec};
 use crate::probe::Support;
+use crate::request::Placed;
 use crate::spawn::{Order, Spawned};
 use crate::supervise::wait_status;
 use crate::sys::child::Disposition;
@@ -93,7 +94,7 @@ pub struct Sandbox {
     standard: [Stdio; 3],
     passed: Vec<(String, OwnedFd)>,
     unsafe_descriptors: bool,
-    files: Vec<(PathBuf, PathBuf)>,
+    files: Vec<Placed>,
 }
 
 /// One change to the policy, kept until the policy is known.
@@ -170,7 +171,15 @@ impl Sandbox {
 
     /// Put the file `from` over the one at `path`, which must be there, for the command to see.
     pub fn file(&mut self, from: impl Into<PathBuf>, path: impl Into<PathBuf>) -> &mut Self {
-        self.files.push((from.into(), path.into()));
+        self.place(Placed::Over {
+            source: from.into(),
+            path: path.into(),
+        })
+    }
+
+    /// Put something in place for the command to see.
+    pub(crate) fn place(&mut self, placed: Placed) -> &mut Self {
+        self.files.push(placed);
         self
     }
 

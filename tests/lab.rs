@@ -363,6 +363,104 @@ for attempt in range(100):
 }
 
 #[test]
+fn a_file_that_the_host_has_not_is_seen_by_the_commands_of_its_node_alone() {
+    each_user(|user| {
+        let file = File::new(user, "files", "");
+        let place = file.path.parent().unwrap().to_owned();
+        // A name that has to be written otherwise for the kernel.
+        let ground = place.join("a:b,c\\d");
+        fs::create_dir_all(ground.join("there")).unwrap();
+        fs::write(ground.join("there/of-the-host"), "host\n").unwrap();
+        std::os::unix::fs::chown(&ground, Some(user.uid), Some(user.gid)).unwrap();
+        let at = |path: &str| ground.join(path).display().to_string();
+        let of_lab = |paths: &[&str]| {
+            let line = |path: &&str| format!("'{}' = \"of the lab\\n\"\n", at(path));
+            let lines: String = paths.iter().map(line).collect();
+            format!("[nodes.b.files]\n{lines}")
+        };
+        let with = |files: &str| {
+            format!(
+                "{PAIR}{files}[[nodes.b.run]]\ncommand = [\"cat\", '{}']\n",
+                at("new/deep/one")
+            )
+            .replace("[nodes.b]\n", "")
+        };
+        file.write(&with(&of_lab(&[
+            "new/deep/one",
+            "there/two",
+            "there/of-the-host",
+        ])));
+        file.up();
+        let log = || {
+            let words = ["exec", &file.name, "b", "-q", "--", "sh", "-c"];
+            let script = format!(
+                "cd '{}' && cat new/deep/one there/two there/of-the-host; ls . there; \
+                 touch x new/x; cat {}",
+                ground.display(),
+                file.path()
+            );
+            file.lab(&[&words[..], &[&script]].concat())
+        };
+        let seen = log();
+        let said = text(&seen.stdout);
+        assert!(
+            said.starts_with(
+                "of the lab\nof the lab\nof the lab\n.:\nnew\nthere\n\nthere:\nof-the-host\ntwo\nname ="
+            ),
+            "{said}{}",
+            lines(&seen)
+        );
+        assert_eq!(lines(&seen).matches("Read-only file system").count(), 2);
+        // The command of the file has seen it too.
+        let state = || file.status()["nodes"][1]["commands"][0]["state"].clone();
+        soon("cat does not end", || state() != "running");
+        assert_eq!(state(), "ended: exit status: 0");
+        // Neither the other node nor the host has any of it.
+        let words = ["exec", &file.name, "a", "-q", "--", "ls", &at("")];
+        assert_eq!(success(user, &file.lab(&words)), "there");
+        let words = [
+            "exec",
+            &file.name,
+            "a",
+            "-q",
+            "--",
+            "cat",
+            &at("there/of-the-host"),
+        ];
+        assert_eq!(success(user, &file.lab(&words)), "host");
+        assert_eq!(fs::read_dir(&ground).unwrap().count(), 1);
+        // What cannot be had is told with its line, and changes nothing.
+        for (path, reason) in [
+            (at("there/of-the-host/x"), "is no directory"),
+            ("/no-such-directory/x".to_owned(), "it is in / itself"),
+            (
+                "/proc/no-such-file".to_owned(),
+                "a sandbox has a /proc of its own",
+            ),
+        ] {
+            let bad = format!(
+                "{}'{path}' = \"\"\n",
+                of_lab(&["new/deep/one", "there/two"])
+            );
+            file.write(&with(&bad));
+            let refused = file.lab(&["up", file.path()]);
+            assert_eq!(refused.status.code(), Some(125), "{path}");
+            let said = lines(&refused);
+            let line = 1 + fs::read_to_string(&file.path)
+                .unwrap()
+                .lines()
+                .position(|line| line.starts_with(&format!("'{path}'")))
+                .unwrap();
+            assert!(said.contains(&format!(".toml:{line}: ")), "{said}");
+            assert!(said.contains(reason), "{said}");
+            assert!(text(&log().stdout).starts_with("of the lab\nof the lab\nof the lab\n"));
+        }
+        success(user, &file.lab(&["down", &file.name]));
+        assert_eq!(fs::read_dir(&ground).unwrap().count(), 1);
+    });
+}
+
+#[test]
 fn down_ends_what_runs_in_a_node_still() {
     each_user(|user| {
         let file = File::new(user, "still", PAIR);

@@ -11,7 +11,7 @@ use clap::{Args, ValueHint};
 use super::descriptors::Descriptors;
 use super::options::PolicyOptions;
 use crate::error::{Error, Result};
-use crate::request::{EventTarget, Format, Request};
+use crate::request::{EventTarget, Format, Placed, Request};
 
 /// One launch: what it may do, what it is handed, what is told about it.
 #[derive(Debug, Default, Args)]
@@ -148,16 +148,11 @@ impl RunArgs {
         self.execute_with(Vec::new())
     }
 
-    /// Run the command in the network namespace at `path`, with `files` put over others: pairs of a path
-    /// and the one that it is put over.
+    /// Run the command in the network namespace at `path`, with `files` put in place.
     ///
     /// # Errors
     /// When it was not run.
-    pub(crate) fn execute_within(
-        mut self,
-        path: PathBuf,
-        files: Vec<(PathBuf, PathBuf)>,
-    ) -> Result<u8> {
+    pub(crate) fn execute_within(mut self, path: PathBuf, files: Vec<Placed>) -> Result<u8> {
         self.policy.join_network(path)?;
         self.execute_with(files)
     }
@@ -177,7 +172,7 @@ impl RunArgs {
         Ok(&self.command)
     }
 
-    fn execute_with(self, files: Vec<(PathBuf, PathBuf)>) -> Result<u8> {
+    fn execute_with(self, files: Vec<Placed>) -> Result<u8> {
         if self.command.is_empty() {
             return Err(Error::usage(
                 "no command given",

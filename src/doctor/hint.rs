@@ -134,6 +134,7 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Loopback, &[], "--net none leaves lo down"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Files, &[Errno::ENOENT], "a file of /etc/netns, or {object} itself, has just gone: try again"),
+    (Step::Files, &[Errno::ENODEV], "this kernel has no overlayfs, by which a file is put where the host has none: name one that is there"),
     (Step::Files, &[], "{object} and the file of /etc/netns that is to stand in for it must both be files, or both directories"),
     (Step::Proc, &[Errno::EPERM, Errno::EACCES], "this host refuses a fresh /proc, as containers do; --proc host accepts the host's"),
     (Step::Proc, &[], "--proc host accepts the host's /proc"),

@@ -22,6 +22,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
 use super::difference::{Action, difference};
+use super::files;
 use super::outside::Record;
 use super::spec::{Family, show_mac};
 use super::state::{Cable, Change, Faults, Plug, SWITCH, State, Wiring};
@@ -33,6 +34,7 @@ use crate::netns::user::make_user_namespace;
 use crate::netns::{Connection, Mac, Namespace, Request, address, route, traffic};
 use crate::plan::errno_of;
 use crate::policy::{Network, Policy};
+use crate::request::Placed;
 use crate::sandbox::{Child, Sandbox, Stdio};
 
 /// The first index that links get, above those that the kernel gives to links of its own.
@@ -159,8 +161,8 @@ impl Live {
         runs.map(|running| running.child.pidfd())
     }
 
-    /// What commands of a node see: where each file lies, and where it is seen.
-    pub(super) fn files_of(&self, space: &str) -> &[(PathBuf, PathBuf)] {
+    /// What commands of a node see.
+    pub(super) fn files_of(&self, space: &str) -> Vec<Placed> {
         self.record.files_of(space)
     }
 
@@ -214,6 +216,11 @@ impl Live {
             })
         };
         for node in &self.topology.nodes {
+            for (path, line) in node.files.keys().zip(&node.file_lines) {
+                if let Err(error) = files::ground_of(path) {
+                    return refuse(*line, error);
+                }
+            }
             if node.uplink.is_some() && self.owner.is_some() {
                 return refuse(
                     node.line,
@@ -521,8 +528,8 @@ impl Live {
             .ok_or_else(|| Error::usage(format!("node {space}"), "there is no such node"))?;
         let mut sandbox = Sandbox::new(program);
         sandbox.net(Network::Namespace(path_of(namespace)));
-        for (from, to) in self.record.files_of(space) {
-            sandbox.file(from, to);
+        for placed in self.record.files_of(space) {
+            sandbox.place(placed);
         }
         Ok(sandbox)
     }

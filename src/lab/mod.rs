@@ -13,6 +13,7 @@ mod assign;
 mod check;
 pub mod difference;
 pub mod file;
+mod files;
 pub mod graph;
 pub(crate) mod keeper;
 mod library;
@@ -42,6 +43,7 @@ pub(crate) use wire::Request as Asked;
 
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
+use crate::request::Placed;
 
 /// Whether a lab could be called so.
 pub(crate) fn is_name(text: &str) -> bool {
@@ -59,8 +61,8 @@ pub(crate) fn ask(name: &str, asked: Asked) -> Result<Json> {
 /// A node's network, for a command.
 pub(crate) struct Joined {
     namespace: OwnedFd,
-    /// What the command sees: where each file lies, and where it is seen.
-    pub(crate) files: Vec<(PathBuf, PathBuf)>,
+    /// What the command sees there.
+    pub(crate) files: Vec<Placed>,
 }
 
 impl Joined {

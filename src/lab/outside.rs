@@ -7,15 +7,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::ErrorKind;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::files::lacking;
 use crate::error::{Error, Result};
 use crate::netns::user::make_private;
 use crate::netns::{Namespace, NamespaceName, named, nat};
 use crate::plan::errno_of;
+use crate::request::Placed;
 
 /// The record's file in a lab's directory.
 const FILE: &str = "record.json";
@@ -35,6 +37,9 @@ struct Made {
     ways_out: BTreeSet<String>,
     /// Files by node: where each lies, and where it is seen.
     files: BTreeMap<String, Vec<(PathBuf, PathBuf)>>,
+    /// Layers for what the host has not, by node: where each lies, and the directory that it is put into.
+    #[serde(default)]
+    layers: BTreeMap<String, Vec<(PathBuf, PathBuf)>>,
 }
 
 impl Record {
@@ -118,7 +123,7 @@ impl Record {
 
     /// Keep what commands of a node see at some paths.
     pub(super) fn files(&mut self, space: &str, files: &BTreeMap<PathBuf, String>) -> Result<()> {
-        let mut pairs = Vec::new();
+        let (mut pairs, mut layers) = (Vec::new(), Vec::new());
         if !files.is_empty() {
             let directory = self.directory.join("files");
             make_private(&self.directory)?;
@@ -132,14 +137,28 @@ impl Record {
                 })?;
                 pairs.push((file, path.clone()));
             }
+            for (number, (ground, lacking)) in lacking(files.keys())?.into_iter().enumerate() {
+                let layer = own.join(format!("layer{number}"));
+                lay(&layer, &lacking).map_err(|error| {
+                    Error::host("make", layer.display().to_string(), errno_of(&error))
+                })?;
+                layers.push((layer, ground));
+            }
         }
+        self.made.layers.insert(space.to_owned(), layers);
         self.made.files.insert(space.to_owned(), pairs);
         self.write()
     }
 
-    /// What commands of a node see: where each file lies, and where it is seen.
-    pub(super) fn files_of(&self, space: &str) -> &[(PathBuf, PathBuf)] {
-        self.made.files.get(space).map_or(&[], Vec::as_slice)
+    /// What commands of a node see: the layers first, because files are put over what is in them.
+    pub(super) fn files_of(&self, space: &str) -> Vec<Placed> {
+        let of = |made: &BTreeMap<String, Vec<_>>| made.get(space).cloned().unwrap_or_default();
+        let layers = of(&self.made.layers).into_iter();
+        let mut placed: Vec<Placed> = layers
+            .map(|(layer, directory)| Placed::Into { layer, directory })
+            .collect();
+        placed.extend(Placed::over(of(&self.made.files)));
+        placed
     }
 
     /// Take everything away, and the directory.
@@ -164,6 +183,31 @@ impl Record {
             _ => {}
         }
     }
+}
+
+/// Make `layer` a directory with an empty file at each of `paths`, all for everybody to read: what is in it
+/// is to be covered.
+fn lay(layer: &Path, paths: &BTreeSet<PathBuf>) -> std::io::Result<()> {
+    match fs::remove_dir_all(layer) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    fs::create_dir(layer)?;
+    open(layer, 0o755)?;
+    for path in paths {
+        let whole = layer.join(path);
+        let directories = path.ancestors().skip(1).collect::<Vec<_>>();
+        for directory in directories.iter().rev().map(|one| layer.join(one)) {
+            if !directory.exists() {
+                fs::create_dir(&directory)?;
+                open(&directory, 0o755)?;
+            }
+        }
+        fs::write(&whole, "")?;
+        open(&whole, 0o644)?;
+    }
+    Ok(())
 }
 
 fn remove_name(name: &str, identity: (u64, u64)) -> Result<()> {

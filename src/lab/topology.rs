@@ -55,6 +55,8 @@ pub struct Node {
     pub sysctl: BTreeMap<String, String>,
     /// Files that its commands see.
     pub files: BTreeMap<PathBuf, String>,
+    /// Where each of them is in the file.
+    pub file_lines: Vec<usize>,
     /// The host's interface that it reaches the outside by.
     pub uplink: Option<String>,
     /// What it lets through; everything where there is none.
@@ -322,6 +324,13 @@ impl Building {
                 routes: Vec::new(),
                 sysctl: node.sysctl.iter().map(|pair| pair.value.clone()).collect(),
                 files: node.files.iter().map(|pair| pair.value.clone()).collect(),
+                file_lines: {
+                    let lines = node
+                        .files
+                        .iter()
+                        .map(|pair| (&pair.value.0, self.line(pair)));
+                    lines.collect::<BTreeMap<_, _>>().into_values().collect()
+                },
                 uplink: node.uplink.as_ref().map(|uplink| uplink.value.clone()),
                 firewall: None,
                 firewall_line: match (node.firewall.first(), &node.nft) {

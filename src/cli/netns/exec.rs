@@ -19,6 +19,7 @@ use super::print::Sheet;
 use crate::error::{Error, Result};
 use crate::netns::{NamespaceName, Reference, files, named, unconfined};
 use crate::plan::errno_of;
+use crate::request::Placed;
 use crate::sys::process::{self, Interrupts};
 
 /// The options of `sandbox netns exec`.
@@ -87,7 +88,7 @@ impl ExecArgs {
             Reference::Path(path) => path.clone(),
             Reference::Own => PathBuf::from("/proc/self/ns/net"),
         };
-        self.run.execute_within(path, files)
+        self.run.execute_within(path, Placed::over(files))
     }
 
     fn execute_in_all(self, sheet: Sheet) -> Result<u8> {
