@@ -820,60 +820,69 @@ fn an_uplink_leads_outside_and_is_gone_with_the_lab_or_after_its_keeper() {
 
 #[test]
 fn what_this_kernel_has_not_is_said_with_the_line() {
-    let Ok(false) = sandbox::netns::traffic::has_netem() else {
-        support::skip("a kernel without netem", "this one has it, or does not say");
-        return;
-    };
-    each_user(|user| {
-        let text = PAIR.replace(
-            "ends = [\"a\", \"b\"]",
-            "ends = [\"a\", { node = \"b\", delay = \"20ms\" }]",
-        );
-        let file = File::new(user, "delay", &text);
-        let refused = file.lab(&["up", file.path()]);
-        assert_eq!(refused.status.code(), Some(125));
-        let said = lines(&refused);
-        assert!(
-            said.contains(".toml:7: ") && said.contains("netem"),
-            "{said}"
-        );
-        assert!(keepers(&file.name).is_empty());
-    });
+    use sandbox::netns::traffic::Discipline;
+    for (needed, words) in [
+        (Discipline::Netem, "delay = \"20ms\""),
+        (Discipline::Htb, "rate = \"10mbit\", shaper = \"htb\""),
+        (Discipline::Tbf, "rate = \"10mbit\""),
+    ] {
+        let Ok(is_there) = needed.is_there() else {
+            support::skip("a lack of the kernel", "it cannot be tried here");
+            return;
+        };
+        each_user(|user| {
+            let end = format!("ends = [\"a\", {{ node = \"b\", {words} }}]");
+            let text = PAIR.replace("ends = [\"a\", \"b\"]", &end);
+            let file = File::new(user, "lack", &text);
+            if is_there {
+                file.up();
+                let checked = file.check();
+                assert!(checked.status.success(), "{words}");
+                success(user, &file.lab(&["down", &file.name]));
+                return;
+            }
+            let refused = file.lab(&["up", file.path()]);
+            assert_eq!(refused.status.code(), Some(125));
+            let said = lines(&refused);
+            assert!(
+                said.contains(".toml:7: ") && said.contains(needed.lack()),
+                "{said}"
+            );
+            assert!(keepers(&file.name).is_empty());
+        });
+    }
 }
 
 #[test]
 fn a_full_limit_of_namespaces_is_said_with_the_line_and_leaves_nothing() {
-    let Some(root) = users().iter().find(|user| user.is_root()) else {
-        return;
-    };
-    let many: String = (0..8)
-        .map(|number| format!("[nodes.m{number}]\n"))
-        .collect();
-    let file = File::new(root, "full", &format!("{PAIR}{many}"));
-    // A limit of its own, of a user namespace that root makes for it.
-    let script = "echo 6 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
-    let sandbox = file.user.sandbox.to_str().unwrap();
-    let output = root
-        .command("unshare")
-        .args(["--user", "--map-root-user", "sh", "-c", script, "sh"])
-        .args([sandbox, "lab", "up", file.path()])
-        .output()
-        .unwrap();
-    if !output.status.success() && text(&output.stderr).contains("unshare") {
-        support::skip("a limit of namespaces", &text(&output.stderr));
+    if !have("unshare") || !have("setpriv") {
         return;
     }
-    assert_eq!(output.status.code(), Some(125));
-    let said = lines(&output);
-    assert!(
-        said.contains(".toml:1") && said.contains("max_net_namespaces"),
-        "{said}"
-    );
-    soon("a keeper stays", || keepers(&file.name).is_empty());
-    assert_eq!(
-        success(root, &file.lab(&["list"]))
-            .matches(&file.name)
-            .count(),
-        0
-    );
+    each_user(|user| {
+        let many: String = (0..8)
+            .map(|number| format!("[nodes.m{number}]\n"))
+            .collect();
+        let file = File::new(user, "full", &format!("{PAIR}{many}"));
+        let Some(mut limited) = support::with_a_limit_of_network_namespaces(user, 6) else {
+            return;
+        };
+        let output = limited
+            .arg(&user.sandbox)
+            .args(["lab", "up", file.path()])
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(125));
+        let said = lines(&output);
+        assert!(
+            said.contains(".toml:1") && said.contains("max_net_namespaces"),
+            "{said}"
+        );
+        soon("a keeper stays", || keepers(&file.name).is_empty());
+        assert_eq!(
+            success(user, &file.lab(&["list"]))
+                .matches(&file.name)
+                .count(),
+            0
+        );
+    });
 }

@@ -12,7 +12,7 @@ use sandbox::Error;
 use sandbox::netns::link::{self, Admin, Change, Kind, MacvlanMode, NewLink};
 use sandbox::netns::route::{self, Family, Route, RouteKind, Rule, RuleTarget};
 use sandbox::netns::sysctl::Setting;
-use sandbox::netns::traffic::{self, Shape};
+use sandbox::netns::traffic::{self, Discipline, Shape, Shaper};
 use sandbox::netns::{Connection, Firewall, LinkName, Mac, Namespace, address};
 
 /// Whether the tests can be made: only root makes namespaces without one of users.
@@ -575,8 +575,9 @@ fn a_rate_holds_and_is_taken_away() {
     let (one, other) = pair();
     let mut network = one.connect().unwrap();
     let link = network.index_of(&name("veth0")).unwrap();
-    let slow = Shape {
+    let slow = |shaper| Shape {
         rate: Some("4mbit".parse().unwrap()),
+        shaper,
         ..Shape::default()
     };
     // 200 KiB, of which 64 go at once: what is left takes a quarter of a second at 4 Mbit/s.
@@ -596,8 +597,25 @@ fn a_rate_holds_and_is_taken_away() {
         assert_eq!(reader.join().unwrap(), 200 * 1024);
         began.elapsed()
     };
-    network.perform(&[traffic::shape(link, &slow)]).unwrap();
+    let by_tbf = traffic::shape(link, &slow(Shaper::Tbf));
+    network.perform(&by_tbf).unwrap();
     assert!(took().as_millis() > 200);
+    if Discipline::Htb.is_there().unwrap() {
+        // In place of the other one, and again with another rate in place of itself.
+        for rate in ["1000gbit", "4mbit"] {
+            let by_htb = Shape {
+                rate: Some(rate.parse().unwrap()),
+                ..slow(Shaper::Htb)
+            };
+            network.perform(&traffic::shape(link, &by_htb)).unwrap();
+        }
+        assert!(took().as_millis() > 200);
+        network.perform(&by_tbf).unwrap();
+        let by_htb = traffic::shape(link, &slow(Shaper::Htb));
+        network.perform(&by_htb).unwrap();
+    } else {
+        support::skip("a rate by htb", Discipline::Htb.lack());
+    }
     network
         .perform(&[traffic::clear(link), traffic::clear(link)])
         .unwrap();
@@ -617,14 +635,14 @@ fn delay_and_loss_are_had_where_the_kernel_has_them() {
         rate: Some("1gbit".parse().unwrap()),
         ..Shape::default()
     };
-    let shaped = network.perform(&[traffic::shape(link, &late)]);
-    if !traffic::has_netem().unwrap() {
+    let shaped = network.perform(&traffic::shape(link, &late));
+    if !Discipline::Netem.is_there().unwrap() {
         let said = shaped.unwrap_err().to_string();
         assert!(
             said.contains("(netem) in one: Specified qdisc kind is unknown"),
             "{said}"
         );
-        support::say(traffic::NO_NETEM);
+        support::say(Discipline::Netem.lack());
         return;
     }
     shaped.unwrap();
@@ -635,7 +653,7 @@ fn delay_and_loss_are_had_where_the_kernel_has_them() {
         loss: Some("100%".parse().unwrap()),
         ..Shape::default()
     };
-    network.perform(&[traffic::shape(link, &lossy)]).unwrap();
+    network.perform(&traffic::shape(link, &lossy)).unwrap();
     let limit = std::time::Duration::from_millis(300);
     let listener = other
         .run(|| TcpListener::bind("10.1.1.2:0").unwrap())

@@ -692,6 +692,7 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
         }
         'sandbox;netns;shape' {
             [CompletionResult]::new('--rate', '--rate', [CompletionResultType]::ParameterName, 'Send no more than RATE: a number with kbit, mbit or gbit')
+            [CompletionResult]::new('--shaper', '--shaper', [CompletionResultType]::ParameterName, 'Hold it to the rate by tbf or by htb, if the kernel has it')
             [CompletionResult]::new('--delay', '--delay', [CompletionResultType]::ParameterName, 'Send each packet later by TIME, as 20ms; needs a kernel with netem')
             [CompletionResult]::new('--jitter', '--jitter', [CompletionResultType]::ParameterName, 'Give or take TIME')
             [CompletionResult]::new('--loss', '--loss', [CompletionResultType]::ParameterName, 'Lose this share of packets, as 0.5%; needs a kernel with netem')

@@ -1749,13 +1749,17 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__netns__subcmd__shape)
-            opts="-v -q -h --rate --delay --jitter --loss --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --rate --shaper --delay --jitter --loss --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
                 --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --shaper)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -654,6 +654,7 @@ set edit:completion:arg-completer[sandbox] = {|@words|
         }
         &'sandbox;netns;shape'= {
             cand --rate 'Send no more than RATE: a number with kbit, mbit or gbit'
+            cand --shaper 'Hold it to the rate by tbf or by htb, if the kernel has it'
             cand --delay 'Send each packet later by TIME, as 20ms; needs a kernel with netem'
             cand --jitter 'Give or take TIME'
             cand --loss 'Lose this share of packets, as 0.5%; needs a kernel with netem'

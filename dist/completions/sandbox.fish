@@ -527,6 +527,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from nat" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l rate -d 'Send no more than RATE: a number with kbit, mbit or gbit' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l shaper -d 'Hold it to the rate by tbf or by htb, if the kernel has it' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l delay -d 'Send each packet later by TIME, as 20ms; needs a kernel with netem' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l jitter -d 'Give or take TIME' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from shape" -l loss -d 'Lose this share of packets, as 0.5%; needs a kernel with netem' -r

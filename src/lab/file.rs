@@ -13,7 +13,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::spec::{self, Claim, Family, Via};
 use crate::document::{Fault, Faulty, in_order, table_of};
-use crate::netns::traffic::{Loss, Rate};
+use crate::netns::traffic::{Loss, Rate, Shaper};
 use crate::policy::spec as values;
 use crate::policy::spec::Parsed;
 
@@ -251,6 +251,12 @@ pub const KEYS: &[Key] = &[
     ),
     key(
         Table::End,
+        "shaper",
+        "tbf or htb",
+        "What holds it to its rate; default tbf",
+    ),
+    key(
+        Table::End,
         "delay",
         "time",
         "How long what it sends is held back (netem): \"20ms\"",
@@ -417,6 +423,7 @@ pub(super) struct End {
     pub(super) addresses: Vec<Sited<IpNet>>,
     pub(super) mac: Option<Sited<[u8; 6]>>,
     pub(super) rate: Option<Rate>,
+    pub(super) shaper: Option<Sited<Shaper>>,
     pub(super) delay: Option<Duration>,
     pub(super) jitter: Option<Sited<Duration>>,
     pub(super) loss: Option<Loss>,
@@ -584,6 +591,7 @@ fn end(section: &Section<'_, '_>) -> Faulty<End> {
         addresses: section.list("addresses", spec::address)?,
         mac: section.text("mac", spec::mac)?,
         rate: section.text("rate", spec::rate)?.map(|rate| rate.value),
+        shaper: section.text("shaper", spec::shaper)?,
         delay: plain(section.text("delay", spec::delay)?),
         jitter: section.text("jitter", spec::delay)?,
         loss: section.text("loss", spec::loss)?.map(|loss| loss.value),
@@ -808,6 +816,7 @@ impl<'a, 'i> Section<'a, 'i> {
                         addresses: Vec::new(),
                         mac: None,
                         rate: None,
+                        shaper: None,
                         delay: None,
                         jitter: None,
                         loss: None,

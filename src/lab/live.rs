@@ -26,10 +26,11 @@ use super::files;
 use super::outside::Record;
 use super::spec::{Family, show_mac};
 use super::state::{Cable, Change, Faults, Plug, SWITCH, State, Wiring};
-use super::topology::{Command, Topology};
+use super::topology::{Command, Interface, Topology};
 use crate::error::{Error, Result};
 use crate::netns::link::{self, Admin, End, Kind, NewLink};
 use crate::netns::sysctl::Setting;
+use crate::netns::traffic::Discipline;
 use crate::netns::user::make_user_namespace;
 use crate::netns::{Connection, Mac, Namespace, Request, address, route, traffic};
 use crate::plan::errno_of;
@@ -228,27 +229,25 @@ impl Live {
                 );
             }
         }
-        let delayed = self.topology.nodes.iter().flat_map(|node| &node.interfaces);
-        if let Some(interface) = delayed.clone().find(|one| one.traffic.needs_netem())
-            && !self.has_netem()?
-        {
-            let error = Error::Unsupported {
-                layer: "delay and loss".to_owned(),
-                reason: traffic::NO_NETEM.to_owned(),
-                hint: None,
-            };
-            return refuse(interface.line, error);
+        let interfaces = self.topology.nodes.iter().flat_map(|node| &node.interfaces);
+        for needed in Discipline::ALL {
+            let needs = |one: &&Interface| one.traffic.needs() == Some(needed);
+            if let Some(interface) = interfaces.clone().find(needs)
+                && !needed.is_there_in(&self.make_namespace("a trial")?)?
+            {
+                let error = Error::Unsupported {
+                    layer: needed.purpose().to_owned(),
+                    reason: needed.lack().to_owned(),
+                    hint: None,
+                };
+                return refuse(interface.line, error);
+            }
         }
         if self.topology.named && self.owner.is_some() {
             let error = Error::usage("named", "names in /run/netns need root");
             return refuse(1, error);
         }
         Ok(())
-    }
-
-    /// Tried in a namespace like the lab's.
-    fn has_netem(&self) -> Result<bool> {
-        traffic::has_netem_in(&self.make_namespace("a trial")?)
     }
 
     fn make_namespace(&self, label: &str) -> Result<Namespace> {
@@ -467,11 +466,9 @@ impl Live {
             Change::Traffic(interface, traffic) => {
                 let index = self.index(space, interface)?;
                 let inside = self.inside(space)?;
-                let request = match traffic {
-                    Some(wanted) => traffic::shape(index, wanted),
-                    None => traffic::clear(index),
-                };
-                inside.pending.push((request, line));
+                let requests = traffic::shape(index, &traffic.unwrap_or_default());
+                let requests = requests.into_iter().map(|request| (request, line));
+                inside.pending.extend(requests);
                 return Ok(());
             }
             Change::Firewall(firewall) => {

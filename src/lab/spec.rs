@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use crate::error::Error;
 use crate::netns::firewall::Statement;
-use crate::netns::traffic::{Loss, Rate};
+use crate::netns::traffic::{Loss, Rate, Shaper};
 use crate::policy::spec::{Parsed, duration, invalid};
 
 /// The kernel keeps an interface's name in 16 bytes with a NUL at the end (netdevice(7)).
@@ -191,6 +191,11 @@ pub fn show_mac(mac: [u8; 6]) -> String {
 
 /// What an interface sends at most: `10mbit`.
 pub(super) fn rate(text: &str) -> Parsed<Rate> {
+    text.parse().or_else(|error| reason_of(&error))
+}
+
+/// What holds an interface to its rate: `tbf`, `htb`.
+pub(super) fn shaper(text: &str) -> Parsed<Shaper> {
     text.parse().or_else(|error| reason_of(&error))
 }
 

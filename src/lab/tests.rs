@@ -170,6 +170,20 @@ fn every_mistake_is_reported_at_its_line() {
                 .to_owned(),
         ),
         (
+            &format!("{ab}[[links]]\nends = [\"a\", {{ node = \"b\", shaper = \"htb\" }}]"),
+            "lab.toml:4:37: \"shaper\" holds it to a rate; give \"rate\"".to_owned(),
+        ),
+        (
+            &format!(
+                "{ab}[[links]]\nends = [\"a\", {{ node = \"b\", rate = \"1mbit\", loss = \"1%\", shaper = \"htb\" }}]"
+            ),
+            "lab.toml:4:66: netem, which delays and loses, has a rate of its own".to_owned(),
+        ),
+        (
+            &format!("{ab}[[links]]\nends = [\"a\", {{ node = \"b\", shaper = \"hfsc\" }}]"),
+            "lab.toml:4:37: shaper \"hfsc\": use tbf or htb".to_owned(),
+        ),
+        (
             "[nodes.a]\ndefault = \"10.0.0.1\"",
             "lab.toml:2:11: 10.0.0.1 is in no network of node \"a\"".to_owned(),
         ),

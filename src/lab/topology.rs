@@ -16,7 +16,7 @@ use crate::document::{Fault, Faulty};
 use crate::error::Result;
 use crate::netns::firewall::{self, Firewall as Rules, Statement};
 use crate::netns::nat;
-use crate::netns::traffic::Shape;
+use crate::netns::traffic::{Discipline, Shape};
 use crate::policy::spec as values;
 
 /// A validated lab.
@@ -375,12 +375,26 @@ impl Building {
         let node = self.find(&end.node)?;
         let traffic = Shape {
             rate: end.rate,
+            shaper: end.shaper.as_ref().map(|one| one.value).unwrap_or_default(),
             delay: end.delay,
             jitter: end.jitter.as_ref().map(|jitter| jitter.value),
             loss: end.loss,
         };
         if let Some(jitter) = end.jitter.as_ref().filter(|_| end.delay.is_none()) {
             return Err(jitter.fault("\"jitter\" is how much the delay varies; give \"delay\""));
+        }
+        if let Some(shaper) = &end.shaper {
+            match traffic.needs() {
+                Some(Discipline::Tbf | Discipline::Htb) => {}
+                Some(_) => {
+                    return Err(
+                        shaper.fault("netem, which delays and loses, has a rate of its own")
+                    );
+                }
+                None => {
+                    return Err(shaper.fault("\"shaper\" holds it to a rate; give \"rate\""));
+                }
+            }
         }
         let interfaces = &self.topology.nodes[node].interfaces;
         let taken = |name: &str| interfaces.iter().any(|other| other.name == name);

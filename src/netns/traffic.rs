@@ -1,5 +1,5 @@
-//! Rates and faults of a link: a token bucket for its bandwidth, and delay and loss where the kernel has
-//! them (tc(8), tc-tbf(8), tc-netem(8)). Requests, as everything that changes a link is.
+//! Rates and faults of a link: a bucket of tokens for its bandwidth, and delay and loss, where the kernel has
+//! them (tc(8), tc-tbf(8), tc-htb(8), tc-netem(8)). Requests, as everything that changes a link is.
 //!
 //! They hold for what the link *sends*; each end of a wire has its own.
 #![forbid(unsafe_code)]
@@ -131,11 +131,115 @@ impl Loss {
     }
 }
 
+/// What holds a link to its rate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shaper {
+    /// tc-tbf(8): what has waited for long is dropped.
+    #[default]
+    Tbf,
+    /// tc-htb(8): the link's own queue, as long as it is, waits.
+    Htb,
+}
+
+impl FromStr for Shaper {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        match text {
+            "tbf" => Ok(Self::Tbf),
+            "htb" => Ok(Self::Htb),
+            _ => Err(Error::usage(
+                format!("shaper \"{}\"", text.escape_debug()),
+                "use tbf or htb",
+            )),
+        }
+    }
+}
+
+/// What the kernel needs to have for a [`Shape`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Discipline {
+    /// A rate, by tc-tbf(8).
+    Tbf,
+    /// A rate, by tc-htb(8).
+    Htb,
+    /// Delay and loss, by tc-netem(8).
+    Netem,
+}
+
+impl Discipline {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Tbf, Self::Htb, Self::Netem];
+
+    const fn kind(self) -> &'static str {
+        match self {
+            Self::Tbf => "tbf",
+            Self::Htb => "htb",
+            Self::Netem => "netem",
+        }
+    }
+
+    /// What it is for.
+    #[must_use]
+    pub const fn purpose(self) -> &'static str {
+        match self {
+            Self::Tbf | Self::Htb => "a rate",
+            Self::Netem => "delay and loss",
+        }
+    }
+
+    /// What to say where the kernel lacks it.
+    #[must_use]
+    pub const fn lack(self) -> &'static str {
+        match self {
+            Self::Tbf => "this kernel has no tbf, which slows links down (CONFIG_NET_SCH_TBF)",
+            Self::Htb => "this kernel has no htb, which slows links down (CONFIG_NET_SCH_HTB)",
+            Self::Netem => {
+                "this kernel has no netem, which delays and loses packets (CONFIG_NET_SCH_NETEM)"
+            }
+        }
+    }
+
+    /// Whether this kernel has it, tried in a namespace of its own.
+    ///
+    /// # Errors
+    /// When there is no namespace to try it in.
+    pub fn is_there(self) -> Result<bool> {
+        self.is_there_in(&Namespace::make()?)
+    }
+
+    /// The same, tried in `namespace`, whose `lo` is nobody's yet.
+    pub(crate) fn is_there_in(self, namespace: &Namespace) -> Result<bool> {
+        let mut network = namespace.connect()?;
+        let mut wanted = Shape {
+            rate: Some(Rate { bits: 1_000_000 }),
+            ..Shape::default()
+        };
+        match self {
+            Self::Tbf => {}
+            Self::Htb => wanted.shaper = Shaper::Htb,
+            Self::Netem => wanted.delay = Some(Duration::from_millis(1)),
+        }
+        // `lo` is the first link of every namespace.
+        match network.perform(&shape(1, &wanted)) {
+            Ok(()) => Ok(true),
+            Err(Error::Network {
+                errno: Errno::ENOENT | Errno::EOPNOTSUPP,
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 /// What becomes of what a link sends.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Shape {
     /// No more than this.
     pub rate: Option<Rate>,
+    /// By what it is held to that; netem, where it is needed, does so itself.
+    pub shaper: Shaper,
     /// Each packet later by this; needs a kernel with netem.
     pub delay: Option<Duration>,
     /// Give or take this; needs a delay.
@@ -145,31 +249,59 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// Whether it needs a kernel with netem.
+    /// What the kernel needs to have for it.
     #[must_use]
-    pub const fn needs_netem(&self) -> bool {
-        self.delay.is_some() || self.jitter.is_some() || self.loss.is_some()
+    pub const fn needs(&self) -> Option<Discipline> {
+        if self.delay.is_some() || self.jitter.is_some() || self.loss.is_some() {
+            return Some(Discipline::Netem);
+        }
+        match (self.rate, self.shaper) {
+            (None, _) => None,
+            (Some(_), Shaper::Tbf) => Some(Discipline::Tbf),
+            (Some(_), Shaper::Htb) => Some(Discipline::Htb),
+        }
     }
 }
 
-/// Have the link with index `link` send as `shape` says, in place of what was said before.
+/// Have the link with index `link` send as `shape` says, in place of what was said before: requests that are
+/// to be made in their order.
 #[must_use]
-pub fn shape(link: u32, shape: &Shape) -> Request {
-    if *shape == Shape::default() {
-        return clear(link);
-    }
-    let (kind, options) = if shape.needs_netem() {
-        ("netem", netem(shape))
-    } else {
-        ("tbf", shape.rate.map(tbf).unwrap_or_default())
+pub fn shape(link: u32, shape: &Shape) -> Vec<Request> {
+    let Some(needed) = shape.needs() else {
+        return vec![clear(link)];
     };
-    let mut message = root(link);
-    message.attributes.push(TcAttribute::Kind(kind.to_owned()));
-    let options = TcAttribute::Other(DefaultNla::new(OPTIONS, options));
-    message.attributes.push(options);
-    let message = RouteNetlinkMessage::NewQueueDiscipline(message);
-    let flags = NLM_F_CREATE | NLM_F_REPLACE;
-    Request::new(message, flags, "shape", format!("link {link} ({kind})"))
+    let options = match needed {
+        Discipline::Tbf => shape.rate.map(tbf).unwrap_or_default(),
+        Discipline::Htb => htb(),
+        Discipline::Netem => netem(shape),
+    };
+    let mut queue = root(link);
+    if needed == Discipline::Htb {
+        queue.header.handle = HTB_QUEUE;
+    }
+    let object = format!("link {link} ({})", needed.kind());
+    let request = |message, options| {
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        let options = TcAttribute::Other(DefaultNla::new(OPTIONS, options));
+        let kind = TcAttribute::Kind(needed.kind().to_owned());
+        let (mut message, wrap): (TcMessage, fn(TcMessage) -> RouteNetlinkMessage) = message;
+        message.attributes.extend([kind, options]);
+        Request::new(wrap(message), flags, "shape", object.clone())
+    };
+    let new_queue = request((queue, RouteNetlinkMessage::NewQueueDiscipline), options);
+    match (needed, shape.rate) {
+        (Discipline::Htb, Some(rate)) => {
+            let mut class = root(link);
+            class.header.parent = HTB_QUEUE;
+            class.header.handle = HTB_CLASS;
+            let class = (class, RouteNetlinkMessage::NewTrafficClass as fn(_) -> _);
+            // EINVAL: one is there, which cannot be changed and need not: the class has the rate. Where
+            // there is none, there is no class to be made.
+            let new_queue = new_queue.content_with(Errno::EINVAL);
+            vec![new_queue, request(class, htb_class(rate))]
+        }
+        _ => vec![new_queue],
+    }
 }
 
 /// Have the link with index `link` send as fast as it can again.
@@ -190,8 +322,7 @@ fn root(link: u32) -> TcMessage {
 /// `TCA_TBF_*` attributes.
 fn tbf(rate: Rate) -> Vec<u8> {
     let bytes = rate.bytes();
-    // Ten milliseconds' worth: the timer's grain shows otherwise.
-    let burst = (bytes / 100).clamp(LEAST_BURST, u64::from(u32::MAX / 2));
+    let burst = burst(bytes);
     let waiting = u128::from(bytes) * PATIENCE.as_millis() / 1000;
     let limit = saturating(
         u64::try_from(waiting)
@@ -210,6 +341,45 @@ fn tbf(rate: Rate) -> Vec<u8> {
     }
     attributes.extend(attribute(6, saturating(burst).to_ne_bytes().to_vec()));
     attributes
+}
+
+/// The queue's number, and that of its only class, which gets everything.
+const HTB_QUEUE: TcHandle = TcHandle { major: 1, minor: 0 };
+const HTB_CLASS: TcHandle = TcHandle { major: 1, minor: 1 };
+
+/// `TCA_HTB_INIT` with struct tc_htb_glob: version, rate2quantum, defcls, debug, direct_pkts.
+fn htb() -> Vec<u8> {
+    let numbers = [3, 10, u32::from(HTB_CLASS.minor), 0, 0];
+    attribute(2, numbers.into_iter().flat_map(u32::to_ne_bytes).collect())
+}
+
+/// `TCA_HTB_*` attributes of a class.
+fn htb_class(rate: Rate) -> Vec<u8> {
+    let bytes = rate.bytes();
+    let burst = burst(bytes);
+    // How long the whole burst takes, in the kernel's ticks of 64 ns (PSCHED_SHIFT).
+    let nanoseconds = u128::from(burst) * 1_000_000_000 / u128::from(bytes);
+    let ticks = saturating(u64::try_from(nanoseconds >> 6).unwrap_or(u64::MAX));
+    // As much as the kernel would choose, in bounds of which it would warn otherwise.
+    let quantum = saturating((bytes / 10).clamp(1500, 200_000));
+    // struct tc_htb_opt: rate, ceil, buffer, cbuffer, quantum, level, prio.
+    let mut parameters = ratespec(bytes);
+    parameters.extend(ratespec(bytes));
+    for number in [ticks, ticks, quantum, 0, 0] {
+        parameters.extend(number.to_ne_bytes());
+    }
+    let mut attributes = attribute(1, parameters);
+    if bytes > u64::from(u32::MAX) {
+        for kind in [6, 7] {
+            attributes.extend(attribute(kind, bytes.to_ne_bytes().to_vec()));
+        }
+    }
+    attributes
+}
+
+/// Ten milliseconds' worth: the timer's grain shows otherwise.
+fn burst(bytes: u64) -> u64 {
+    (bytes / 100).clamp(LEAST_BURST, u64::from(u32::MAX / 2))
 }
 
 /// struct tc_ratespec: cell_log, linklayer, overhead, cell_align, mpu, rate.
@@ -257,36 +427,6 @@ fn attribute(kind: u16, value: Vec<u8>) -> Vec<u8> {
 fn saturating(number: u64) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
-
-/// Whether this kernel has netem, tried in a namespace of its own.
-///
-/// # Errors
-/// When there is no namespace to try it in.
-pub fn has_netem() -> Result<bool> {
-    has_netem_in(&Namespace::make()?)
-}
-
-/// The same, tried in `namespace`, whose `lo` is nobody's yet.
-pub(crate) fn has_netem_in(namespace: &Namespace) -> Result<bool> {
-    let mut network = namespace.connect()?;
-    let wanted = Shape {
-        delay: Some(Duration::from_millis(1)),
-        ..Shape::default()
-    };
-    // `lo` is the first link of every namespace.
-    match network.perform(&[shape(1, &wanted)]) {
-        Ok(()) => Ok(true),
-        Err(Error::Network {
-            errno: Errno::ENOENT | Errno::EOPNOTSUPP,
-            ..
-        }) => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-/// What to say where [`has_netem`] says no.
-pub const NO_NETEM: &str =
-    "this kernel has no netem, which delays and loses packets (CONFIG_NET_SCH_NETEM)";
 
 #[cfg(test)]
 mod tests {

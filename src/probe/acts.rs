@@ -84,6 +84,8 @@ pub(crate) enum Act {
     ForceForwarding,
     /// Look for tbf, which slows a link down.
     LinkRate,
+    /// Look for htb, which slows a link down too.
+    LinkRateHtb,
     /// Look for netem, which delays and loses packets.
     LinkDelay,
 }
@@ -100,6 +102,7 @@ impl Act {
             | Self::Nftables
             | Self::ForceForwarding
             | Self::LinkRate
+            | Self::LinkRateHtb
             | Self::LinkDelay => libc::CLONE_NEWNET,
             Self::BePidOne => libc::CLONE_NEWPID,
             Self::PrivateMounts | Self::Tmpfs | Self::Bind | Self::ReadOnly | Self::Devpts => {
@@ -275,6 +278,7 @@ fn perform(act: Act) -> Result<(), Errno> {
         Act::Nftables => nf_tables_generation(),
         Act::ForceForwarding => force_forwarding(),
         Act::LinkRate => queueing_discipline(b"tbf"),
+        Act::LinkRateHtb => queueing_discipline(b"htb"),
         Act::LinkDelay => queueing_discipline(b"netem"),
     }
 }

@@ -136,6 +136,8 @@ ids! {
     ForwardIpv6 = "forward-ipv6",
     /// tc-tbf(8).
     LinkRate = "link-rate",
+    /// tc-htb(8).
+    LinkRateHtb = "link-rate-htb",
     /// tc-netem(8).
     LinkDelay = "link-delay",
     /// `/run/netns` can hold names.
@@ -224,6 +226,7 @@ pub static FEATURES: &[Feature] = &[
     Feature { id: Id::Nftables, title: "nf_tables", group: Extras, need: Optional, purpose: "labs with a firewall", since: "3.13", man: "nft(8)", layers: &["lab"], probe: act(Act::Nftables) },
     Feature { id: Id::ForwardIpv6, title: "IPv6 by an uplink", group: Extras, need: Optional, purpose: "netns nat and uplinks of labs by IPv6 (IPv4 works without)", since: "6.17", man: "ipv6(7)", layers: &["lab"], probe: act(Act::ForceForwarding) },
     Feature { id: Id::LinkRate, title: "rates of links", group: Extras, need: Optional, purpose: "netns shape --rate, labs with a rate", since: "3.0", man: "tc-tbf(8)", layers: &["lab"], probe: act(Act::LinkRate) },
+    Feature { id: Id::LinkRateHtb, title: "rates of links by htb", group: Extras, need: Optional, purpose: "netns shape --shaper htb, labs with that", since: "3.0", man: "tc-htb(8)", layers: &["lab"], probe: act(Act::LinkRateHtb) },
     Feature { id: Id::LinkDelay, title: "delay and loss", group: Extras, need: Optional, purpose: "netns shape --delay and --loss, labs with them", since: "3.0", man: "tc-netem(8)", layers: &["lab"], probe: act(Act::LinkDelay) },
     Feature { id: Id::NamedNetns, title: "named network namespaces", group: Extras, need: Optional, purpose: "sandbox netns, ip netns", since: "3.8", man: "ip-netns(8)", layers: &["netns"], probe: Special },
 ];

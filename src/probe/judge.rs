@@ -199,6 +199,7 @@ fn module(id: Id) -> Option<&'static str> {
         Id::Bridge => Some("bridge"),
         Id::Nftables => Some("nf_tables"),
         Id::LinkRate => Some("sch_tbf"),
+        Id::LinkRateHtb => Some("sch_htb"),
         Id::LinkDelay => Some("sch_netem"),
         _ => None,
     }
@@ -221,6 +222,7 @@ fn namespace_limit(id: Id, failure: Failure, readings: &Readings) -> Option<Caus
         | Id::Nftables
         | Id::ForwardIpv6
         | Id::LinkRate
+        | Id::LinkRateHtb
         | Id::LinkDelay => &["user.max_net_namespaces", "user.max_mnt_namespaces"],
         Id::PidNamespace => &["user.max_pid_namespaces"],
         Id::IpcNamespace => &["user.max_ipc_namespaces"],

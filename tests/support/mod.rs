@@ -90,6 +90,40 @@ impl User {
     }
 }
 
+/// What starts the program that it is given as arguments, for `user`, in a user namespace that allows no more
+/// than `limit` network namespaces; `None`, and a line that says so, where that cannot be had.
+pub(crate) fn with_a_limit_of_network_namespaces(user: &User, limit: u32) -> Option<Command> {
+    // An ordinary user stays one: the rights by which the limit is set do not reach the program.
+    let (map, drop): (&[&str], _) = match user.is_root() {
+        true => (&["--map-root-user"], "env"),
+        false => (
+            &["--map-current-user", "--keep-caps"],
+            "setpriv --inh-caps=-all --ambient-caps=-all",
+        ),
+    };
+    let script = format!("echo {limit} >/proc/sys/user/max_net_namespaces && exec {drop} \"$@\"");
+    let command = || {
+        let mut command = user.command("unshare");
+        command
+            .arg("--user")
+            .args(map)
+            .args(["--mount", "sh", "-c", &script, "sh"]);
+        command
+    };
+    match command().arg("true").output() {
+        Ok(output) if output.status.success() => {}
+        Ok(output) => {
+            skip("a limit of namespaces", &text(&output.stderr));
+            return None;
+        }
+        Err(error) => {
+            skip("a limit of namespaces", &error.to_string());
+            return None;
+        }
+    }
+    Some(command())
+}
+
 /// Bytes of output as text.
 pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end().to_owned()

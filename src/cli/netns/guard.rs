@@ -15,7 +15,7 @@ use super::print::Sheet;
 use crate::error::{Error, Result};
 use crate::netns::firewall::{Firewall, Statement};
 use crate::netns::ping::{Echo, ping};
-use crate::netns::traffic::{self, Loss, NO_NETEM, Rate, Shape};
+use crate::netns::traffic::{self, Discipline, Loss, Rate, Shape, Shaper};
 use crate::netns::{LinkName, NamespaceName, Reference, named, nat};
 use crate::plan::errno_of;
 use crate::policy::spec;
@@ -214,6 +214,16 @@ pub(super) struct ShapeArgs {
     /// Send no more than RATE: a number with kbit, mbit or gbit
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
+    /// Hold it to the rate by tbf or by htb, if the kernel has it
+    ///
+    /// Default: tbf, which drops what has waited for long.
+    #[arg(
+        long,
+        value_name = "tbf|htb",
+        requires = "rate",
+        conflicts_with_all = ["delay", "jitter", "loss"]
+    )]
+    shaper: Option<Shaper>,
     /// Send each packet later by TIME, as 20ms; needs a kernel with netem
     #[arg(long, value_name = "TIME", value_parser = text(spec::duration))]
     delay: Option<Duration>,
@@ -230,22 +240,31 @@ impl ShapeArgs {
     pub(super) fn execute(self) -> Result<()> {
         let shape = Shape {
             rate: self.rate,
+            shaper: self.shaper.unwrap_or_default(),
             delay: self.delay,
             jitter: self.jitter,
             loss: self.loss,
         };
         let mut network = self.namespace.open()?.connect()?;
         let link = network.index_of(&self.link)?;
-        match network.perform(&[traffic::shape(link, &shape)]) {
+        let shaped = network.perform(&traffic::shape(link, &shape));
+        let Some(needed) = shape.needs() else {
+            return shaped;
+        };
+        match shaped {
             Err(Error::Network {
                 errno: Errno::ENOENT,
                 ..
-            }) if shape.needs_netem() => Err(Error::Unsupported {
-                layer: "delay and loss".to_owned(),
-                reason: NO_NETEM.to_owned(),
-                hint: Some(
-                    "leave out --delay, --jitter and --loss; --rate works without".to_owned(),
-                ),
+            }) => Err(Error::Unsupported {
+                layer: needed.purpose().to_owned(),
+                reason: needed.lack().to_owned(),
+                hint: match needed {
+                    Discipline::Tbf => Some("try --shaper htb".to_owned()),
+                    Discipline::Htb => Some("leave out --shaper".to_owned()),
+                    _ => Some(
+                        "leave out --delay, --jitter and --loss: --rate does without".to_owned(),
+                    ),
+                },
             }),
             shaped => shaped,
         }
