@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::netns::{done, netns, root};
-use support::{User, have, success, text};
+use support::{User, have, success, text, with_a_limit_of_network_namespaces};
 
 /// A name that no other test has; deleted at the end, whatever has become of it.
 struct Name(String);
@@ -239,6 +239,36 @@ fn several_are_made_or_none() {
     done(root, &["add", &taken]);
     refused(root, &["add", &first, &second, &taken]);
     assert!(!first.path().exists() && !second.path().exists() && taken.path().exists());
+}
+
+#[test]
+fn a_full_limit_of_namespaces_is_told_and_leaves_no_name() {
+    let Some(root) = root("a limit") else { return };
+    if !have("unshare") {
+        return;
+    }
+    let Some(mut limited) = with_a_limit_of_network_namespaces(root, 1) else {
+        return;
+    };
+    // With a /run of its own.
+    let script = r#"
+        mount -t tmpfs none /run || exit 3
+        "$1" netns add one || exit 4
+        "$1" netns add two three
+        echo "status $?"
+        ls /run/netns
+    "#;
+    let output = limited
+        .args(["sh", "-c", script, "sh"])
+        .arg(&root.sandbox)
+        .output()
+        .unwrap();
+    assert_eq!(success(root, &output), "status 125\none");
+    assert_eq!(
+        text(&output.stderr),
+        "sandbox: cannot make the network namespace two: No space left on device\n  \
+         hint: the limit of network namespaces is reached: see user.max_net_namespaces (namespaces(7))"
+    );
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use support::{User, have, skip, success, text, users};
+use support::{User, have, skip, success, text, users, with_a_limit_of_network_namespaces};
 
 /// An ordinary user with a run-time directory that no other test has.
 struct Ordinary {
@@ -204,6 +204,34 @@ fn a_run_in_each_ends_with_a_signal_to_all_or_with_its_own_end() {
         soon("the command outlives it", || sleeps() == 0);
         assert_eq!(fs::read_to_string(&mark).unwrap(), "x\n");
     }
+}
+
+#[test]
+fn a_full_limit_of_namespaces_is_told_and_leaves_no_name() {
+    let Some(one) = Ordinary::new("limit") else {
+        return;
+    };
+    if !have("unshare") || !have("setpriv") {
+        return;
+    }
+    let Some(mut limited) = with_a_limit_of_network_namespaces(one.user, 1) else {
+        return;
+    };
+    let output = limited
+        .arg(&one.user.sandbox)
+        .args(["netns", "add", "left", "right"])
+        .env("XDG_RUNTIME_DIR", &one.runtime)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    assert_eq!(
+        text(&output.stderr),
+        "sandbox: cannot make the network namespace right: No space left on device\n  \
+         hint: the limit of network namespaces is reached: see user.max_net_namespaces (namespaces(7))"
+    );
+    let names = fs::read_dir(one.runtime.join("sandbox/netns")).unwrap();
+    assert_eq!(names.count(), 0);
+    soon("the holder stays", || one.holder().is_none());
 }
 
 #[test]
