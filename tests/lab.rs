@@ -363,6 +363,35 @@ for attempt in range(100):
 }
 
 #[test]
+fn a_command_of_the_file_is_under_the_policy_that_is_named() {
+    // Under the one of the two that lies beside the lab's file the host is called otherwise.
+    const POLICIES: [&str; 2] = ["default", "named.toml"];
+    let run = |policy: &str| {
+        let script = "[ $(hostname) = elsewhere ]";
+        format!(
+            "[[nodes.b.run]]\npolicy = \"{policy}\"\ncommand = [\"sh\", \"-c\", \"{script}\"]\n"
+        )
+    };
+    let lab = format!("{PAIR}{}", POLICIES.map(run).concat()).replace("[nodes.b]\n", "");
+    each_user(|user| {
+        let file = File::new(user, "policy", &lab);
+        let policy = "extends = \"default\"\n[process]\nhostname = \"elsewhere\" # to be told\n";
+        fs::write(file.path.with_file_name(POLICIES[1]), policy).unwrap();
+        file.up();
+        let state = |number: usize| {
+            let status = file.status();
+            let command = &status["nodes"][1]["commands"][number];
+            command["state"].as_str().unwrap().to_owned()
+        };
+        soon("they do not end", || {
+            (0..2).all(|number| state(number) != "running")
+        });
+        assert_eq!(state(0), "ended: exit status: 1");
+        assert_eq!(state(1), "ended: exit status: 0");
+    });
+}
+
+#[test]
 fn a_file_that_the_host_has_not_is_seen_by_the_commands_of_its_node_alone() {
     each_user(|user| {
         let file = File::new(user, "files", "");

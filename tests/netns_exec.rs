@@ -297,9 +297,9 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         serve() { exec python3 -c 'import socket, time; s = socket.create_server(("0.0.0.0", 7777)); open("/run/serves", "w"); time.sleep(100)'; }
         serve & server=$!
         while ! [ -e /run/serves ]; do :; done
-        dial() { netns exec $1 --unconfined -- timeout 1 python3 -c "import socket; socket.create_connection(('$2', 7777))" 2>/dev/null && echo reached || echo not reached; }
-        dial inner 10.203.0.1
-        dial other 198.51.100.1
+        dial() { netns exec $1 --unconfined -- python3 -c "import socket; socket.create_connection(('$2', 7777), $3)" 2>/dev/null && echo reached || echo not reached; }
+        dial inner 10.203.0.1 0.5
+        dial other 198.51.100.1 20
         netns ping inner 10.203.0.1 | cut -d' ' -f1,2
         kill $server
         netns nat other --uplink wan --network 10.9.0.0/30 2>&1 | head -1
@@ -366,6 +366,7 @@ fn a_way_out_leads_by_ipv6_too_where_the_uplink_has_it_and_is_undone() {
         netns address add . lan 2001:db8:2::1/64
         netns address add other eth0 2001:db8:2::2/64
         netns route add other default --via 2001:db8:2::1
+        netns sysctl . net.ipv6.conf.lan.force_forwarding=1
         netns link set . lo up
         state() { netns show . | sed '/^rules/,$d' | grep -v fe80; netns firewall show .; netns sysctl . net.ipv6.conf.all.forwarding net.ipv6.conf.wan.forwarding net.ipv6.conf.wan.force_forwarding net.ipv6.conf.lan.force_forwarding; }
         state >/run/before
@@ -379,9 +380,9 @@ fn a_way_out_leads_by_ipv6_too_where_the_uplink_has_it_and_is_undone() {
         serve() { exec python3 -c 'import socket, time; s = socket.create_server(("::", 7777), family=socket.AF_INET6); open("/run/serves", "w"); time.sleep(100)'; }
         serve & server=$!
         while ! [ -e /run/serves ]; do :; done
-        dial() { netns exec $1 --unconfined -- timeout 1 python3 -c "import socket; socket.create_connection(('$2', 7777))" 2>/dev/null && echo reached || echo not reached; }
-        dial inner fd8c:3a91:5e27::1
-        dial other 2001:db8:2::1
+        dial() { netns exec $1 --unconfined -- python3 -c "import socket; socket.create_connection(('$2', 7777), $3)" 2>/dev/null && echo reached || echo not reached; }
+        dial inner fd8c:3a91:5e27::1 0.5
+        dial other 2001:db8:2::1 20
         kill $server
         # From addresses that are not the wire's nothing comes out, not even unmasked.
         netns link set inner lo up
