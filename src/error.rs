@@ -3,6 +3,7 @@
 //! `Display` is one line, lower case, without the cause; the cause comes through `source()`.
 //! [`Error::hint`] says what to do about it where that is known.
 
+use std::error::Error as _;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
@@ -121,6 +122,8 @@ pub enum Error {
     NotFound {
         /// The word that was looked up.
         command: String,
+        /// What was meant, where that can be told.
+        hint: Option<String>,
     },
     /// The command exists but cannot be executed.
     #[error("cannot execute {command}")]
@@ -141,6 +144,30 @@ pub enum Error {
         /// How it failed.
         reason: String,
     },
+}
+
+/// The kernel's reason in the words of strerror(3), which other programs use and people search for; nix has
+/// its own for some ("Bad file number").
+pub(crate) fn reason(errno: Errno) -> String {
+    let text = std::io::Error::from(errno).to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}
+
+/// What an error comes from, joined; an errno as its words.
+pub(crate) fn causes(error: &Error) -> Option<String> {
+    let mut words = Vec::new();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words.push(match error.downcast_ref::<Errno>() {
+            Some(&errno) => reason(errno),
+            None => error.to_string(),
+        });
+        cause = error.source();
+    }
+    (!words.is_empty()).then(|| words.join(": "))
 }
 
 fn on(object: &str) -> String {
@@ -201,6 +228,7 @@ impl Error {
         | Self::Host { hint, .. }
         | Self::Network { hint, .. }
         | Self::Unsupported { hint, .. }
+        | Self::NotFound { hint, .. }
         | Self::NotExecutable { hint, .. } = &mut self
             && hint.is_none()
         {
@@ -218,6 +246,7 @@ impl Error {
             | Self::Network { hint, .. }
             | Self::Unsupported { hint, .. }
             | Self::Keeper { hint, .. }
+            | Self::NotFound { hint, .. }
             | Self::NotExecutable { hint, .. } => hint.as_deref(),
             Self::Lab { source, .. } => source.hint(),
             _ => None,

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::plan::{Plan, errno_of};
 use crate::request::EventTarget;
 use crate::supervise::Ending;
@@ -93,6 +93,8 @@ impl Events {
             json!({
                 "step": error.failed_step().map(|step| format!("{step:?}")),
                 "message": error.to_string(),
+                "reason": error::causes(error),
+                "hint": error.hint(),
                 "status": error.exit_status(),
             })
         });

@@ -4,11 +4,10 @@
 //! instruction. Every line starts with `sandbox: `; control characters are written as escapes, so
 //! that a name from inside cannot talk to the caller's terminal.
 
-use std::error::Error as _;
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::errno::Errno;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,7 +16,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::error::Error;
+use crate::error::{Error, causes};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +53,17 @@ pub enum LogFormat {
     Text,
     /// A JSON object a line.
     Json,
+}
+
+/// The target of the lines that tell what was refused to the command.
+pub(crate) const REFUSALS: &str = "sandbox::refusals";
+
+/// Whether these lines are left out.
+static WITHOUT_REFUSALS: AtomicBool = AtomicBool::new(false);
+
+/// Leave out what is refused to the command: where that is what it is there for, as in a selftest.
+pub(crate) fn leave_refusals_out() {
+    WITHOUT_REFUSALS.store(true, Ordering::Relaxed);
 }
 
 /// Send what `tracing` gets to standard error from now on; a second call changes nothing.
@@ -96,16 +106,10 @@ fn describe(error: &Error) -> String {
 
 /// An error and its causes, joined; an errno as its words.
 pub(crate) fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        match error.downcast_ref::<Errno>() {
-            Some(errno) => text.push_str(&format!(": {}", errno.desc())),
-            None => text.push_str(&format!(": {error}")),
-        }
-        cause = error.source();
+    match causes(error) {
+        Some(causes) => format!("{error}: {causes}"),
+        None => error.to_string(),
     }
-    text
 }
 
 /// Text with everything that a terminal would act on written as an escape.
@@ -142,6 +146,9 @@ where
         writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
+        if event.metadata().target() == REFUSALS && WITHOUT_REFUSALS.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let mut said = Said::default();
         event.record(&mut said);
         let spans: Vec<&str> = context
@@ -249,6 +256,8 @@ impl Visit for Said {
 
 #[cfg(test)]
 mod tests {
+    use nix::errno::Errno;
+
     use super::*;
     use crate::step::Step;
     use std::sync::{Arc, Mutex};

@@ -25,7 +25,7 @@ use crate::egress::notify::Policing;
 use crate::egress::rules::Rules;
 use crate::egress::setup::{Place, Setup};
 use crate::egress::{asking, sets};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::filter::{self, Arch, Context, Program};
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
@@ -615,12 +615,19 @@ fn find_program(
             "an empty word names no program; say what to run, as in 'sandbox -- make'",
         ));
     };
-    let shown = || word.to_string_lossy().into_owned();
     if word.as_bytes().contains(&b'/') {
-        let path = directory.join(word);
+        // Without the "./" the path reads better in messages.
+        let path = match word.as_bytes().strip_prefix(b"./") {
+            Some(rest @ [first, ..]) if *first != b'/' => directory.join(OsStr::from_bytes(rest)),
+            _ => directory.join(word),
+        };
         return match executable(&path) {
             Ok(()) => Ok(path),
-            Err(Errno::ENOENT | Errno::ENOTDIR) => Err(Error::NotFound { command: shown() }),
+            Err(Errno::ENOENT | Errno::ENOTDIR) => {
+                let hint = fs::read_link(&path)
+                    .map(|to| format!("it is a link to {}, which is not there", to.display()));
+                Err(not_found(word, hint.ok()))
+            }
             Err(errno) => Err(not_executable(&path, errno)),
         };
     }
@@ -638,10 +645,27 @@ fn find_program(
             Err(errno) => refused = refused.or(Some((candidate, errno))),
         }
     }
-    Err(refused.map_or_else(
-        || Error::NotFound { command: shown() },
-        |(candidate, errno)| not_executable(&candidate, errno),
-    ))
+    Err(match refused {
+        Some((candidate, errno)) => not_executable(&candidate, errno),
+        None => {
+            let here = directory.join(word);
+            let hint = here.is_file().then(|| {
+                let word = word.to_string_lossy();
+                format!(
+                    "a file of this name is in {}; 'sandbox -- ./{word}'",
+                    directory.display()
+                )
+            });
+            not_found(word, hint)
+        }
+    })
+}
+
+fn not_found(word: &OsStr, hint: Option<String>) -> Error {
+    Error::NotFound {
+        command: word.to_string_lossy().into_owned(),
+        hint,
+    }
 }
 
 fn executable(path: &Path) -> std::result::Result<(), Errno> {
@@ -654,18 +678,31 @@ fn executable(path: &Path) -> std::result::Result<(), Errno> {
 }
 
 fn not_executable(path: &Path, errno: Errno) -> Error {
-    let mode = fs::metadata(path).map_or(0, |found| found.permissions().mode());
-    let hint = (errno == Errno::EACCES && mode & 0o111 == 0).then(|| {
-        format!(
-            "it has no execute permission; 'chmod +x {}'",
-            path.display()
-        )
+    let hint = (errno == Errno::EACCES).then(|| match fs::metadata(path) {
+        Ok(found) if found.permissions().mode() & 0o111 == 0 => {
+            let path = path.display();
+            format!("it has no execute permission; 'chmod +x {path}'")
+        }
+        Ok(_) => "this user may not execute it, or its file system is mounted noexec".to_owned(),
+        Err(_) => "a directory on the way to it is closed to this user".to_owned(),
     });
     Error::NotExecutable {
         command: path.display().to_string(),
         errno,
         hint,
     }
+}
+
+/// The caller's working directory.
+///
+/// # Errors
+/// When there is none any more.
+pub(crate) fn working_directory() -> Result<PathBuf> {
+    std::env::current_dir().map_err(|error| {
+        let hint = "it was removed, or is closed to this user: change to another one first";
+        Error::host("find", "the working directory", errno_of(&error))
+            .with_hint(Some(hint.to_owned()))
+    })
 }
 
 /// The errno of an I/O error of the standard library.
@@ -729,8 +766,10 @@ pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Resul
                 Err(error) => {
                     let what = format!("{option} {}", path.display());
                     let reason = match errno_of(&error) {
-                        Errno::ENOENT => "there is no such path; leave it out, or create it first",
-                        errno => errno.desc(),
+                        Errno::ENOENT => {
+                            "there is no such path; leave it out, or create it first".to_owned()
+                        }
+                        errno => error::reason(errno),
                     };
                     return Err(Error::usage(what, reason));
                 }
@@ -819,13 +858,15 @@ fn sockets_let_through(rules: &Rules) -> Result<Vec<LetThrough>> {
     for path in rules.unix_sockets() {
         let refuse =
             |reason: &str| Error::usage(format!("--allow unix:{}", path.display()), reason);
-        let found = fs::canonicalize(path).map_err(|error| refuse(errno_of(&error).desc()))?;
+        let found =
+            fs::canonicalize(path).map_err(|error| refuse(&error::reason(errno_of(&error))))?;
         if !fs::metadata(&found).is_ok_and(|found| found.file_type().is_socket()) {
             return Err(refuse("this is no Unix socket"));
         }
         let place = path.parent().zip(path.file_name());
         let (parent, name) = place.ok_or_else(|| refuse("this is no Unix socket"))?;
-        let parent = fs::canonicalize(parent).map_err(|error| refuse(errno_of(&error).desc()))?;
+        let parent =
+            fs::canonicalize(parent).map_err(|error| refuse(&error::reason(errno_of(&error))))?;
         sockets.push(LetThrough {
             path: parent.join(name),
             socket: found,

@@ -18,7 +18,7 @@ use crate::egress::carry::Outset;
 use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
-use crate::plan::{Plan, Situation, errno_of};
+use crate::plan::{Plan, Situation, errno_of, working_directory};
 use crate::policy::Policy;
 use crate::probe::Support;
 use crate::request::{Format, Request};
@@ -123,11 +123,7 @@ fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
     Ok(Situation {
         command: request.command.clone(),
         environment: std::env::vars_os().collect(),
-        directory: std::env::current_dir().map_err(|error| {
-            Error::host("find", "the working directory", errno_of(&error)).with_hint(Some(
-                "it was removed, or is closed to this user; use --chdir".to_owned(),
-            ))
-        })?,
+        directory: working_directory()?,
         descriptors: opened
             .descriptors
             .iter()

@@ -36,7 +36,7 @@ use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::Events;
 use crate::init::{self, Record, Stop};
-use crate::plan::{Handed, Plan, Situation, errno_of};
+use crate::plan::{Handed, Plan, Situation, errno_of, working_directory};
 use crate::policy::{Limit, Network, Policy, spec};
 use crate::probe::Support;
 use crate::request::Placed;
@@ -579,11 +579,10 @@ impl Sandbox {
                 kind,
             });
         }
-        let own = std::env::current_dir();
         let directory = match &self.directory {
             Some(directory) if directory.is_absolute() => directory.clone(),
-            Some(directory) => own.map_err(no_directory)?.join(directory),
-            None => own.map_err(no_directory)?,
+            Some(directory) => working_directory()?.join(directory),
+            None => working_directory()?,
         };
         Ok(Situation {
             command: self.command.clone(),
@@ -600,10 +599,6 @@ impl Sandbox {
 fn parse_destination(what: &str, text: &str) -> Result<Destination> {
     text.parse()
         .map_err(|reason: spec::Invalid| Error::usage(format!("{what} {text}"), reason.to_string()))
-}
-
-fn no_directory(error: std::io::Error) -> Error {
-    Error::host("find", "the working directory", errno_of(&error))
 }
 
 /// The pipes to a command: the caller's ends, and the command's while it is being launched.

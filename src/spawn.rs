@@ -16,9 +16,13 @@
 //! serves one connection waits for it before the filter, and says so on the report pipe.
 #![forbid(unsafe_code)]
 
-use std::fs;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use landlock::{RulesetAttr, Scope};
@@ -528,8 +532,16 @@ fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
     let created = landlock::Ruleset::default()
         .scope(Scope::Signal | Scope::AbstractUnixSocket)
         .and_then(landlock::Ruleset::create)
-        .map_err(|_| Errno::EOPNOTSUPP)?;
+        .map_err(|error| kernels_reason(&error).unwrap_or(Errno::EOPNOTSUPP))?;
     Option::<OwnedFd>::from(created).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// The errno that a library has wrapped in errors of its own.
+fn kernels_reason(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
+    if let Some(error) = error.downcast_ref::<std::io::Error>() {
+        return Some(errno_of(error));
+    }
+    kernels_reason(error.source()?)
 }
 
 /// Every id of this namespace, as itself (user_namespaces(7)).
@@ -587,18 +599,49 @@ fn failed(plan: &Plan, failure: Failure) -> Error {
 
 fn not_executed(plan: &Plan, errno: Errno) -> Error {
     let hint = match errno {
-        Errno::ENOENT => Some(
-            "the file is there, but its interpreter is missing or hidden by the policy: see its first line, or 'ldd'",
-        ),
-        Errno::ENOEXEC => Some("it is no program for this machine; a script needs a '#!' line"),
-        Errno::EACCES => Some("its directory is closed to this user, or mounted noexec"),
+        Errno::ENOENT => Some(missing_part(&plan.program)),
+        Errno::ENOEXEC => {
+            Some("it is no program for this machine; a script needs a '#!' line".to_owned())
+        }
+        Errno::EACCES => Some("its directory is closed to this user, or mounted noexec".to_owned()),
         _ => None,
     };
     Error::NotExecutable {
         command: plan.program.display().to_string(),
         errno,
-        hint: hint.map(str::to_owned),
+        hint,
     }
+}
+
+/// What execve(2) did not find of a program that the launcher has seen.
+fn missing_part(program: &Path) -> String {
+    let Some(interpreter) = interpreter(program) else {
+        return "the file is there, but it, or its dynamic loader ('ldd'), is hidden by the policy or missing".to_owned();
+    };
+    let shown = interpreter.display();
+    if interpreter.as_os_str().as_bytes().ends_with(b"\r") {
+        return "its first line ends in a carriage return, which counts as part of the interpreter's name: give it Unix line ends".to_owned();
+    }
+    match interpreter.exists() {
+        true => format!("it, or its interpreter {shown}, is hidden by the policy"),
+        false => format!("its interpreter {shown}, named in its first line, is not there"),
+    }
+}
+
+/// The interpreter that the first line of a script names (execve(2)).
+fn interpreter(program: &Path) -> Option<PathBuf> {
+    let mut start = [0; 256];
+    // The launcher looked at it already, and a pipe that has taken its place is not waited for.
+    let file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(program);
+    let length = file.ok()?.read(&mut start).ok()?;
+    let line = start.get(..length)?.strip_prefix(b"#!")?;
+    let line = line.split(|byte| *byte == b'\n').next()?;
+    let blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let word = line.split(blank).find(|word| !word.is_empty())?;
+    Some(PathBuf::from(OsStr::from_bytes(word)))
 }
 
 #[cfg(test)]

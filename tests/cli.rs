@@ -100,7 +100,7 @@ fn a_wrong_value_says_what_would_be_right() {
         ),
         (
             &["--cap-add", "net_amin", "ls"],
-            "--cap-add net_amin: no capability is called \"net_amin\"; did you mean \"net_admin\"?; see capabilities(7)",
+            "--cap-add net_amin: no capability is called \"net_amin\"; did you mean \"net_admin\"? see capabilities(7)",
         ),
         (
             &["--pass-fd", "x", "ls"],
@@ -138,6 +138,59 @@ fn a_missing_value_a_needless_one_and_a_second_one_are_errors() {
         &["--user", "a", "--user", "b", "ls"],
         "--user: this option can be given only once",
     );
+}
+
+/// Or its value would be run as the program, with the options that follow as its own.
+#[test]
+fn a_value_without_its_equals_sign_is_not_run() {
+    for (arguments, message) in [
+        (
+            &["--private-tmp", "yes", "--", "ls"][..],
+            "--private-tmp yes: write --private-tmp=yes; to run a program called yes write \
+             --private-tmp -- yes",
+        ),
+        (
+            &[
+                "run",
+                "--proxy-env",
+                "3128",
+                "--allow",
+                "a.example:80",
+                "ls",
+            ],
+            "--proxy-env 3128: write --proxy-env=3128; to run a program called 3128 write \
+             --proxy-env -- 3128",
+        ),
+    ] {
+        assert_refused(arguments, message);
+    }
+    // The controls: a word that is no value of the option, and one that two dashes make a program.
+    for words in [
+        &["--private-tmp", "ls", "-l"][..],
+        &["--private-tmp", "--", "yes", "-l"],
+    ] {
+        let (status, out, err) = said(&[&["--dry-run"], words].concat());
+        let program = words.iter().find(|word| !word.starts_with('-')).unwrap();
+        assert_eq!(status, Some(0), "{err}");
+        assert!(out.contains(&format!("/{program}\n")), "{out}");
+    }
+}
+
+#[test]
+fn a_first_word_that_is_nearly_a_subcommand_is_asked_about() {
+    for (word, hint) in [
+        ("doctr", "did you mean the subcommand \"doctor\"?"),
+        ("help", "'sandbox --help' tells what there is"),
+        ("version", "'sandbox --version' tells it"),
+    ] {
+        let (status, _, err) = said(&[word]);
+        let expected = format!("sandbox: {word}: command not found\n  hint: {hint}\n");
+        assert_eq!((status, err), (Some(127), expected));
+        // Behind two dashes it is meant as a program.
+        let (status, _, err) = said(&["--", word]);
+        let expected = format!("sandbox: {word}: command not found\n");
+        assert_eq!((status, err), (Some(127), expected));
+    }
 }
 
 #[test]
@@ -187,7 +240,18 @@ fn a_subcommands_own_words_are_checked() {
         &["policy", "shw"],
         "shw: unknown subcommand; did you mean \"show\"?",
     );
-    assert_refused(&["completions"], "SHELL: this argument is missing");
+    assert_refused(
+        &["completions"],
+        "SHELL: this argument is missing; write sandbox completions SHELL",
+    );
+    assert_refused(
+        &["policy", "test"],
+        "NAME|FILE and DEST: these arguments are missing; write sandbox policy test NAME|FILE DEST",
+    );
+    assert_refused(
+        &["completions", "tcsh"],
+        "SHELL tcsh: no such value; use one of bash, elvish, fish, powershell, zsh",
+    );
     assert_refused(
         &["completions", "basj"],
         "SHELL basj: no such value; did you mean \"bash\"? use one of bash, elvish, fish, \
@@ -195,7 +259,7 @@ fn a_subcommands_own_words_are_checked() {
     );
     assert_refused(
         &["doctor", "extra"],
-        "extra: unknown argument; sandbox --help lists all",
+        "extra: unknown argument; sandbox doctor --help lists all",
     );
 }
 
@@ -289,6 +353,15 @@ fn subcommands_of_later_versions_are_not_shown() {
 
 #[test]
 fn an_error_in_json_is_one_object() {
+    // One that is found only in the options themselves, too; after the two dashes they are the command's.
+    let (_, _, err) = said(&["--log-format=json", "--nett", "x", "ls"]);
+    let value: serde_json::Value = serde_json::from_str(&err).unwrap();
+    assert_eq!(
+        value["message"],
+        "--nett: unknown option; did you mean \"--net\"?"
+    );
+    let (_, _, err) = said(&["--nett", "x", "--", "ls", "--log-format", "json"]);
+    assert!(err.starts_with("sandbox: --nett"), "{err}");
     let output = sandbox(&["--log-format", "json", "--policy", "no-such-policy", "ls"]);
     assert_eq!(output.status.code(), Some(125));
     let lines: Vec<&str> = text(&output.stderr).lines().collect();

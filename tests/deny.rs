@@ -296,6 +296,15 @@ fn a_selftest_that_finds_nothing_open_exits_with_0() {
 }
 
 #[test]
+fn a_selftest_says_nothing_but_its_table() {
+    each_user(|user| {
+        // Some attempts are refused by the supervisor, which says so of any other command.
+        let output = user.output(&["selftest"]);
+        assert_eq!(text(&output.stderr), "", "as {}", user.name);
+    });
+}
+
+#[test]
 fn a_selftest_tells_what_a_weaker_policy_does_not_promise() {
     each_user(|user| {
         let output = user.output(&["selftest", "--json", "--net", "host"]);

@@ -121,7 +121,7 @@ fn fails_when_refused(step: Step, object: &str, options: &[&str], refused: Refus
 #[track_caller]
 fn fails_for(user: &User, step: Step, object: &str, options: &[&str], refused: Refused) {
     let program = filter(refused);
-    let expected = message(step, object, "Math argument out of domain of func");
+    let expected = message(step, object, "Numerical argument out of domain");
     fails(user, options, &expected, |command| {
         let install = move || {
             seccompiler::apply_filter(&program).map_err(|_| io::Error::from_raw_os_error(libc::EIO))
@@ -245,6 +245,74 @@ fn ids_not_mapped() {
 }
 
 #[test]
+fn a_foreign_proc_is_named_where_ids_cannot_be_mapped() {
+    each_user(|user| {
+        if !user.is_root() {
+            return;
+        }
+        let output = user
+            .command("unshare")
+            .args(["-Urpf", "--"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("unshare is there");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("/proc here is another process namespace's"),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn root_that_cannot_be_mapped_is_told_why() {
+    each_user(|user| {
+        if !user.is_root() {
+            return;
+        }
+        let output = user
+            .command("setpriv")
+            .args(["--bounding-set", "-setfcap", "--"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("setpriv is there");
+        let said = text(&output.stderr);
+        assert!(said.contains("hint: root without CAP_SETFCAP"), "{said}");
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn a_limit_of_files_is_named_and_not_the_step_that_met_it() {
+    each_user(|user| {
+        for limit in ["5", "10"] {
+            let output = user
+                .command("sh")
+                .args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"])
+                .arg(&user.sandbox)
+                .args(["--", "echo", "ran"])
+                .output()
+                .expect("sh is there");
+            let said = text(&output.stderr);
+            let expected = "Too many open files\n  hint: the limit on open files is too low for a \
+                            launch: see 'ulimit -n'";
+            assert!(
+                said.ends_with(expected),
+                "as {}, {limit}: {said}",
+                user.name
+            );
+            assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+            assert_eq!(text(&output.stdout), "");
+        }
+    });
+}
+
+#[test]
 fn nested_user_namespaces_not_forbidden() {
     each_user(|user| {
         let script =
@@ -328,7 +396,14 @@ fn command_not_executed() {
         assert_eq!(code, Some(127), "as {}: {said}", user.name);
         let expected = format!("sandbox: cannot execute {}: No such file", lost.display());
         assert!(said.starts_with(&expected), "{said}");
-        assert!(said.contains("interpreter"), "the hint says why: {said}");
+        assert!(
+            said.contains("its interpreter /nonexistent/interpreter,"),
+            "the hint says which: {said}"
+        );
+        let foreign = program("foreign", "#! /bin/sh\r\necho ran\r\n");
+        let (code, said) = run(&foreign);
+        assert_eq!(code, Some(127), "as {}: {said}", user.name);
+        assert!(said.contains("ends in a carriage return"), "{said}");
         let noise = program("noise", "no program at all\n");
         let (code, said) = run(&noise);
         assert_eq!(code, Some(126), "as {}: {said}", user.name);
@@ -337,6 +412,85 @@ fn command_not_executed() {
             noise.display()
         );
         assert!(said.starts_with(&expected), "{said}");
+    });
+}
+
+/// What a word that names no program was meant as, with the control that the right word is run.
+#[test]
+fn a_command_that_is_not_found_is_explained() {
+    each_user(|user| {
+        let place = user.home.join(format!("words-{}", rand()));
+        let closed = place.join("closed");
+        fs::create_dir_all(&closed).expect("home is writable");
+        for path in [place.join("tool"), closed.join("tool")] {
+            fs::write(&path, "#!/bin/sh\necho ran\n").expect("home is writable");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("ours");
+        }
+        std::os::unix::fs::symlink("nowhere", place.join("link")).expect("home is writable");
+        fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("ours");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("ours");
+        let run = |word: &str| {
+            let mut command = user.sandbox(&["--", word]);
+            let output = command.current_dir(&place).output().expect("it starts");
+            (
+                output.status.code(),
+                text(&output.stderr),
+                text(&output.stdout),
+            )
+        };
+        let shown = place.display();
+        assert_eq!(run("./tool"), (Some(0), String::new(), "ran".to_owned()));
+        for (word, status, said) in [
+            (
+                "tool",
+                127,
+                format!(
+                    "tool: command not found\n  hint: a file of this name is in {shown}; 'sandbox -- ./tool'"
+                ),
+            ),
+            (
+                "./link",
+                127,
+                "./link: command not found\n  hint: it is a link to nowhere, which is not there"
+                    .to_owned(),
+            ),
+            ("./none", 127, "./none: command not found".to_owned()),
+        ] {
+            let expected = (Some(status), format!("sandbox: {said}"), String::new());
+            assert_eq!(run(word), expected, "as {}", user.name);
+        }
+        let (status, said, _) = run("./closed/tool");
+        let expected =
+            format!("sandbox: cannot execute {shown}/closed/tool: Permission denied\n  hint: ");
+        assert!(said.starts_with(&expected), "as {}: {said}", user.name);
+        assert!(
+            said.contains("closed to this user"),
+            "as {}: {said}",
+            user.name
+        );
+        assert_eq!(status, Some(126), "as {}", user.name);
+        fs::remove_dir_all(&place).expect("ours");
+    });
+}
+
+#[test]
+fn a_working_directory_that_is_gone_is_told_with_what_to_do() {
+    each_user(|user| {
+        let script = "mkdir gone && cd gone && rmdir ../gone && exec \"$@\"";
+        let output = user
+            .command("sh")
+            .args(["-c", script, "sh"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .current_dir(&user.home)
+            .output()
+            .expect("sh is there");
+        assert_eq!(
+            text(&output.stderr),
+            "sandbox: cannot find the working directory: No such file or directory\n  \
+             hint: it was removed, or is closed to this user: change to another one first"
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
     });
 }
 

@@ -759,6 +759,12 @@ fn a_launch_that_failed_is_told_as_json() {
             error["message"],
             "cannot change to the working directory /nonexistent"
         );
+        assert_eq!(error["reason"], "No such file or directory");
+        assert!(
+            error["hint"]
+                .as_str()
+                .is_some_and(|hint| hint.contains("--chdir"))
+        );
     });
 }
 
@@ -766,7 +772,7 @@ fn a_launch_that_failed_is_told_as_json() {
 fn events_that_nobody_could_read_are_refused_beforehand() {
     each_user(|user| {
         // Standard input is /dev/null, open for reading; 99 is not open.
-        for (target, hint) in [("fd:0", "reading only"), ("fd:99", "Bad file number")] {
+        for (target, hint) in [("fd:0", "reading only"), ("fd:99", "Bad file descriptor")] {
             let output = run(user, &["--events", target], "echo ran");
             let said = text(&output.stderr);
             assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);

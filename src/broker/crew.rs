@@ -23,7 +23,7 @@ use super::reactor::{Interest, Key};
 use super::settings::{HandOver, Settings};
 use super::tally::{Stage, Why, WorkerView};
 use super::transport::{self, Channel, Parcel, Sent};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 
 /// How long a worker may keep a connection whose time is over.
 const GRACE: Duration = Duration::from_secs(5);
@@ -141,7 +141,11 @@ impl Crew {
         let (channel, end) = match made {
             Ok(made) => made,
             Err(errno) => {
-                return self.failed(house, worker, &format!("no channel: {}", errno.desc()));
+                return self.failed(
+                    house,
+                    worker,
+                    &format!("no channel: {}", error::reason(errno)),
+                );
             }
         };
         house.keeper.launch(token, &[end.as_fd()], None)?;

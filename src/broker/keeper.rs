@@ -46,7 +46,7 @@ use crate::egress::notify::Policing;
 use crate::egress::sets;
 use crate::error::{Error, Result};
 use crate::lower::{self, Lowered};
-use crate::plan::{self, Handed, Plan, Situation, errno_of};
+use crate::plan::{self, Handed, Plan, Situation};
 use crate::policy::{Limit, Policy};
 use crate::probe::Support;
 use crate::request::Request;
@@ -461,8 +461,7 @@ impl Order {
             standard,
             descriptors,
             open,
-            directory: std::env::current_dir()
-                .map_err(|error| Error::host("find", "the working directory", errno_of(&error)))?,
+            directory: plan::working_directory()?,
             environment: std::env::vars_os()
                 .filter(|(name, _)| !OWN_VARIABLES.iter().any(|own| name == own))
                 .collect(),

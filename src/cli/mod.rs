@@ -26,6 +26,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::log::{self, LogFormat, Verbosity};
+use crate::policy::spec;
 
 /// Run a program that you do not trust, in an empty network
 ///
@@ -178,12 +179,44 @@ pub fn main(argv: &[OsString]) -> u8 {
             log::init(options.verbosity(), options.log_format);
             (options.log_format, execute(action))
         }
-        Err(error) => (LogFormat::Text, Err(error)),
+        Err(error) => (format_asked_for(argv), Err(error)),
     };
     result.unwrap_or_else(|error| {
+        let error = match &error {
+            Error::NotFound { command, .. }
+                if argv.get(1).is_some_and(|word| word == &**command) =>
+            {
+                let advice = meant(command);
+                error.with_hint(advice)
+            }
+            _ => error,
+        };
         log::report(&error, format);
         error.exit_status()
     })
+}
+
+/// The form of messages that a line asks for which is wrong otherwise.
+fn format_asked_for(argv: &[OsString]) -> LogFormat {
+    let ours = argv.iter().take_while(|word| *word != "--");
+    let words: Vec<&OsString> = ours.collect();
+    let apart = words
+        .windows(2)
+        .any(|pair| pair == ["--log-format", "json"]);
+    match apart || words.iter().any(|word| *word == "--log-format=json") {
+        true => LogFormat::Json,
+        false => LogFormat::Text,
+    }
+}
+
+/// What a first word that is no program's name was most likely meant as.
+fn meant(word: &str) -> Option<String> {
+    match word {
+        "help" => Some("'sandbox --help' tells what there is".to_owned()),
+        "version" => Some("'sandbox --version' tells it".to_owned()),
+        _ => spec::nearest(word, SUBCOMMANDS.iter().copied())
+            .map(|near| format!("did you mean the subcommand \"{near}\"?")),
+    }
 }
 
 impl From<Launch> for Asked {
@@ -211,7 +244,10 @@ fn parse(argv: &[OsString]) -> Result<Asked> {
     if first == Some("run") {
         let rest = argv.iter().take(1).chain(argv.iter().skip(2));
         return match Launch::try_parse_from(rest) {
-            Ok(launch) => Ok(launch.into()),
+            Ok(launch) => {
+                refuse_detached_value(argv, launch.run.command())?;
+                Ok(launch.into())
+            }
             Err(_) => parse_all(argv),
         };
     }
@@ -227,6 +263,7 @@ fn parse(argv: &[OsString]) -> Result<Asked> {
         return parse_all(argv);
     };
     refuse_late_subcommand(argv, launch.run.command())?;
+    refuse_detached_value(argv, launch.run.command())?;
     Ok(launch.into())
 }
 
@@ -276,6 +313,31 @@ fn refuse_late_subcommand(argv: &[OsString], command: &[OsString]) -> Result<()>
     Ok(())
 }
 
+/// `--private-tmp yes -- COMMAND` would run yes(1) with our options as its own.
+fn refuse_detached_value(argv: &[OsString], command: &[OsString]) -> Result<()> {
+    let [word, next, ..] = command else {
+        return Ok(());
+    };
+    let before = argv.len().checked_sub(command.len() + 1);
+    let option = before.and_then(|index| argv.get(index));
+    let (Some(option), Some(value)) = (option.and_then(|option| option.to_str()), word.to_str())
+    else {
+        return Ok(());
+    };
+    let goes_on = next.as_encoded_bytes().starts_with(b"-");
+    if !goes_on || option == "--" || !option.starts_with("--") || option.contains('=') {
+        return Ok(());
+    }
+    let joined = format!("{option}={value}");
+    if Launch::try_parse_from(["sandbox", &joined, "true"]).is_err() {
+        return Ok(());
+    }
+    Err(Error::usage(
+        format!("{option} {value}"),
+        format!("write {joined}; to run a program called {value} write {option} -- {value}"),
+    ))
+}
+
 fn parse_all(argv: &[OsString]) -> Result<Asked> {
     let error = match Cli::try_parse_from(argv) {
         Ok(Cli {
@@ -307,9 +369,9 @@ fn parse_all(argv: &[OsString]) -> Result<Asked> {
                 Err(error) => Err(unwritten(&error)),
             };
         }
-        return Err(usage::to_error(&error));
+        return Err(usage::to_error(&error, argv));
     }
-    Err(usage::to_error(&error))
+    Err(usage::to_error(&error, argv))
 }
 
 /// Write `text` to standard output, all of it.

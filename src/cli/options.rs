@@ -5,7 +5,7 @@
 //! laid last, over the policy named by `--policy`: a value replaces, a list adds.
 
 use std::ffi::{OsStr, OsString};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{
@@ -445,15 +445,12 @@ impl PolicyOptions {
     /// As [`PolicyOptions::into_policy`].
     pub(crate) fn into_policy_from(self, default: &str) -> Result<Policy> {
         let base = self.base.policy.clone();
-        let here = std::env::current_dir().map_err(|error| {
-            let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or(0));
-            Error::host("find", "the working directory", errno)
-        })?;
-        let home = std::env::var_os("HOME");
+        let places = find::Places::of_this_process()?;
         let layer = self
             .into_layer()?
-            .resolve(&here, home.as_deref().map(Path::new))?;
-        let mut layers = find::load(
+            .resolve(&places.working, places.home.as_deref())?;
+        let mut layers = find::load_from(
+            &places,
             base.as_deref().unwrap_or(OsStr::new(default)),
             find::Purpose::Run,
         )?;

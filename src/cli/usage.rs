@@ -1,11 +1,14 @@
 //! clap's errors in our words: one line, the option first, the nearest known one as advice.
 
 use std::error::Error as _;
+use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::SUBCOMMANDS;
 use crate::error::Error;
 use crate::exit;
+use crate::policy::spec;
 
 /// The end of `--help`: exit statuses and examples.
 pub(super) fn after_help() -> String {
@@ -28,8 +31,8 @@ Examples:
 
 See sandbox(1) for all of it, sandbox-policy(5) for policy files.";
 
-/// What clap found wrong, as our error.
-pub(super) fn to_error(error: &clap::Error) -> Error {
+/// What clap found wrong with `argv`, as our error.
+pub(super) fn to_error(error: &clap::Error, argv: &[OsString]) -> Error {
     let word = |kind| match error.get(kind) {
         Some(ContextValue::String(word)) => Some(word.as_str()),
         _ => None,
@@ -49,7 +52,7 @@ pub(super) fn to_error(error: &clap::Error) -> Error {
                     Some(near) => {
                         format!("unknown {what}; did you mean \"{}\"?", option_name(near))
                     }
-                    None => format!("unknown {what}; sandbox --help lists all"),
+                    None => format!("unknown {what}; {} --help lists all", called(argv)),
                 },
             )
         }
@@ -76,16 +79,40 @@ pub(super) fn to_error(error: &clap::Error) -> Error {
             "no subcommand given",
             format!("use one of {}", list(error, ContextKind::ValidSubcommand)),
         ),
-        (ErrorKind::MissingRequiredArgument, _) => Error::usage(
-            option_name(&list(error, ContextKind::InvalidArg)),
-            "this argument is missing",
-        ),
+        (ErrorKind::MissingRequiredArgument, _) => missing(error),
         // Whatever else clap may say: its first line, without its prefix.
         _ => {
             let text = error.to_string();
             let line = text.lines().next().unwrap_or_default();
             Error::usage("command line", line.strip_prefix("error: ").unwrap_or(line))
         }
+    }
+}
+
+fn missing(error: &clap::Error) -> Error {
+    let words = list(error, ContextKind::InvalidArg);
+    let names: Vec<&str> = words.split(", ").map(option_name).collect();
+    let reason = match names.len() {
+        1 => "this argument is missing",
+        _ => "these arguments are missing",
+    };
+    let usage = match error.get(ContextKind::Usage) {
+        Some(ContextValue::StyledStr(usage)) => usage.to_string(),
+        _ => String::new(),
+    };
+    let reason = match usage.trim().strip_prefix("Usage: ") {
+        Some(usage) => format!("{reason}; write {}", usage.replace(['<', '>'], "")),
+        None => reason.to_owned(),
+    };
+    Error::usage(names.join(" and "), reason)
+}
+
+/// The words by which the program was called so far: with its subcommand, where there is one.
+fn called(argv: &[OsString]) -> String {
+    let first = argv.get(1).and_then(|word| word.to_str());
+    match first.filter(|word| SUBCOMMANDS.contains(word)) {
+        Some(word) => format!("sandbox {word}"),
+        None => "sandbox".to_owned(),
     }
 }
 
@@ -99,13 +126,13 @@ fn invalid_value(error: &clap::Error, option: &str, value: &str) -> Error {
         };
         return Error::usage(option, reason);
     }
-    let reason = match error.get(ContextKind::SuggestedValue) {
-        Some(ContextValue::String(near)) => {
-            format!("no such value; did you mean \"{near}\"? use one of {choices}")
-        }
-        _ => format!("no such value; use one of {choices}"),
-    };
-    Error::usage(format!("{option} {}", printable(value)), reason)
+    // Not clap's own suggestion, which is "pool" for "foo".
+    let rest = format!("use one of {choices}");
+    let advice = spec::advice_and(value, choices.split(", "), &rest);
+    Error::usage(
+        format!("{option} {}", printable(value)),
+        format!("no such value{advice}"),
+    )
 }
 
 fn conflict(error: &clap::Error, option: &str) -> Error {

@@ -18,20 +18,27 @@ use crate::step::Step;
 pub fn hint(step: Step, object: &str, errno: Errno) -> Option<String> {
     let cause = || match (step, errno) {
         (Step::JoinNetwork, Errno::EPERM) => owner::hint(Path::new(object)),
+        (Step::IdMaps, _) => foreign_proc()
+            .or_else(|| unmappable_root(&Readings::take()).filter(|_| errno == Errno::EPERM))
+            .or_else(|| cause(step, errno)),
         _ => cause(step, errno),
     };
     let shown = if object.is_empty() { "it" } else { object };
     advise(step, errno, cause).map(|advice| advice.replace("{object}", shown))
 }
 
-/// The host's own reason first, then the table.
+/// The limit that was met, where it is one; then the host's own reason, then the table.
 fn advise(step: Step, errno: Errno, cause: impl FnOnce() -> Option<String>) -> Option<String> {
-    cause().or_else(|| {
-        ADVICE
+    let row = |wanted: &dyn Fn(&[Errno]) -> bool| {
+        let row = ADVICE
             .iter()
-            .find(|(of, errnos, _)| *of == step && (errnos.is_empty() || errnos.contains(&errno)))
-            .map(|(_, _, advice)| (*advice).to_owned())
-    })
+            .find(|(of, errnos, _)| *of == step && wanted(errnos));
+        row.map(|(.., advice)| (*advice).to_owned())
+    };
+    if let Some((_, advice)) = SCARCE.iter().find(|(of, _)| *of == errno) {
+        return row(&|errnos| errnos.contains(&errno)).or_else(|| Some((*advice).to_owned()));
+    }
+    cause().or_else(|| row(&|errnos| errnos.is_empty() || errnos.contains(&errno)))
 }
 
 /// What the host says that explains the failure.
@@ -108,6 +115,33 @@ fn suspect_namespace(errno: Errno, readings: &Readings) -> Option<(Id, Failure)>
         .find_map(|(id, act)| Some((*id, attempt(*act, around).err()?)))
 }
 
+/// A `/proc` that numbers processes otherwise than this one's namespace does (pid_namespaces(7)), as where a
+/// tool has made a process namespace and left the old `/proc` in place.
+fn foreign_proc() -> Option<String> {
+    let shown = std::fs::read_link("/proc/self").ok()?;
+    (shown.to_str() != Some(&*std::process::id().to_string())).then(|| {
+        "/proc here is another process namespace's: mount a fresh one around sandbox (bwrap --proc /proc, unshare --mount-proc)".to_owned()
+    })
+}
+
+/// Root that has lost CAP_SETFCAP, as in a container or under another sandbox, may not map root, not even
+/// its own (user_namespaces(7)).
+fn unmappable_root(readings: &Readings) -> Option<String> {
+    let unmappable = readings.support.root && !readings.support.has(probe::CAP_SETFCAP);
+    unmappable.then(|| {
+        "root without CAP_SETFCAP cannot be mapped: run as an ordinary user, or leave root that capability".to_owned()
+    })
+}
+
+/// Limits that any step can meet. They say nothing of the step, so no other way round it is offered, unless
+/// [`ADVICE`] has a row for just this.
+#[rustfmt::skip]
+const SCARCE: &[(Errno, &str)] = &[
+    (Errno::EMFILE, "the limit on open files is too low for a launch: see 'ulimit -n'"),
+    (Errno::ENFILE, "the host has as many files open as fs.file-max allows"),
+    (Errno::EFBIG, "the limit on the size of files is too low for a launch: see 'ulimit -f'; --limit fsize is for the command alone"),
+];
+
 /// For each step its likeliest errnos, and what to do; no errno means any. `{object}` stands for
 /// what the step was done to. The first row that fits counts.
 #[rustfmt::skip]
@@ -119,9 +153,9 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Clone, &[Errno::ENOSYS, Errno::EINVAL, Errno::E2BIG], "this kernel or its container's filter does not know clone3 with these flags; Linux 5.7 is needed"),
     (Step::Clone, &[Errno::EBUSY], "the control group has members in groups below it, and cannot take any itself"),
     (Step::Clone, &[], "'sandbox doctor' tries each namespace apart"),
-    (Step::JoinNetwork, &[Errno::ENOENT], "there is no such network namespace; 'ip netns' lists those with a name"),
+    (Step::JoinNetwork, &[Errno::ENOENT], "there is no such network namespace; 'sandbox netns list' lists those with a name"),
     (Step::JoinNetwork, &[Errno::EPERM, Errno::EACCES], "joining needs CAP_SYS_ADMIN over the namespace's owner: run as root"),
-    (Step::JoinNetwork, &[], "{object} must be a network namespace: a name of 'ip netns' or a path such as /proc/PID/ns/net"),
+    (Step::JoinNetwork, &[], "{object} must be a network namespace: a name of 'sandbox netns list' or a path such as /proc/PID/ns/net"),
     (Step::IdMaps, &[Errno::EPERM, Errno::EACCES], "only the caller's own ids can be mapped without root; leave --user and --group out, or run as root"),
     (Step::IdMaps, &[], "the ids asked for must exist in the namespace that sandbox runs in; see /proc/self/uid_map"),
     (Step::CloneCommand, &[Errno::EAGAIN], "the limit on processes is too low for the init and the command: raise --limit nproc or --cgroup pids"),
@@ -232,6 +266,32 @@ mod tests {
             Some("the host's reason".to_owned())
         });
         assert_eq!(told.as_deref(), Some("the host's reason"));
+    }
+
+    #[test]
+    fn a_limit_is_not_blamed_on_the_step_that_met_it() {
+        for &step in Step::ALL {
+            let told = advise(step, Errno::EMFILE, || Some("the host's reason".to_owned()));
+            let told = told.unwrap_or_default();
+            let of_files = told.contains("ulimit -n") || told.contains("--limit nofile");
+            assert!(of_files, "{step:?}: {told}");
+        }
+        let told = advise(Step::Init, Errno::EFBIG, || None).unwrap_or_default();
+        assert!(told.contains("ulimit -f"), "{told}");
+    }
+
+    #[test]
+    fn root_that_cannot_be_mapped_is_told_so() {
+        let mut readings = Readings::default();
+        readings.support.root = true;
+        let told = unmappable_root(&readings).unwrap_or_default();
+        assert!(told.contains("CAP_SETFCAP"), "{told}");
+        // The controls: an ordinary user needs no capability, and root that has it is not the cause.
+        readings.support.root = false;
+        assert_eq!(unmappable_root(&readings), None);
+        readings.support.root = true;
+        readings.support.capabilities = u64::MAX;
+        assert_eq!(unmappable_root(&readings), None);
     }
 
     #[test]

@@ -27,6 +27,7 @@ use super::journal::{Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::Names;
 use super::rules::{Refusal, Rules};
+use crate::error;
 use crate::policy::Carrier;
 
 /// How long a flow may be silent.
@@ -292,7 +293,7 @@ impl Datagrams {
                 let at = |address| SocketAddr::new(address, port);
                 let addresses: Vec<SocketAddr> = admitted.into_iter().map(at).collect();
                 let opened = open(&addresses, number, around.epoll);
-                opened.map_err(|errno| Fault::Failed(errno.desc().to_owned()))
+                opened.map_err(|errno| Fault::Failed(error::reason(errno)))
             });
         match opened {
             Err(Fault::Refused(refusal)) => {

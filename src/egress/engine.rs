@@ -50,7 +50,7 @@ use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
 use super::who::Callers;
 use crate::epoll_data::{NUMBERS, pack, unpack};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::event::Events;
 use crate::policy::{Carrier, Inspect};
 use crate::sys::parent;
@@ -688,7 +688,7 @@ impl Engine {
                 flow.errno = Some(errno);
                 flow.state = State::Dialling(Caller::Direct(order), Dial::new(&[], now));
                 self.flows.insert(number, flow);
-                self.end(number, relay::Outcome::Reset, Some(errno.desc().to_owned()));
+                self.end(number, relay::Outcome::Reset, Some(error::reason(errno)));
             }
         }
     }
@@ -1209,7 +1209,7 @@ impl Engine {
                     Errno::ETIMEDOUT => front::Outcome::TimedOut,
                     _ => front::Outcome::Unreachable,
                 };
-                self.fail(number, errno.desc().to_owned(), otherwise);
+                self.fail(number, error::reason(errno), otherwise);
             }
             Progress::Connected(outside, address) => {
                 self.set_timer(number, None);

@@ -18,6 +18,7 @@ use super::dns::RefusedName;
 use super::rules;
 use super::who::Who;
 use crate::event::Events;
+use crate::log;
 use crate::policy::Carrier;
 
 /// How many different refusals are printed.
@@ -201,11 +202,13 @@ impl Journal {
             return;
         }
         match flag {
-            Some(flag) => warn!(protocol, destination, reason, would_allow = flag, "refused"),
-            None => warn!(protocol, destination, reason, "refused"),
+            Some(flag) => {
+                warn!(target: log::REFUSALS, protocol, destination, reason, would_allow = flag, "refused");
+            }
+            None => warn!(target: log::REFUSALS, protocol, destination, reason, "refused"),
         }
         if self.printed.len() == MOST_LINES {
-            warn!("further refusals are not printed");
+            warn!(target: log::REFUSALS, "further refusals are not printed");
         }
     }
 

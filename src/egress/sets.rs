@@ -96,12 +96,13 @@ pub fn load(name: &str, places: &Places) -> Result<Vec<Destination>> {
     }
     let known = BUILT_IN.iter().map(|(known, _)| *known);
     let first = directories(places).next().unwrap_or_default();
+    let file = first.join(format!("{name}.toml"));
+    let rest = format!("a set is a file {}", file.display());
     Err(Error::usage(
         format!("@{name}"),
         format!(
-            "no set is called so{}; a set is a file {}",
-            spec::advice(&name, known),
-            first.join(format!("{name}.toml")).display()
+            "no set is called so{}",
+            spec::advice_and(&name, known, &rest)
         ),
     ))
 }
@@ -240,7 +241,7 @@ mod tests {
         assert!(refusal("nested", &places).starts_with(nested));
         assert!(refusal("key", &places).starts_with("user/sets/key.toml:2:1: unknown field"));
         assert!(refusal("empty", &places).contains("missing field"));
-        let unknown = "@exmaple: no set is called so; did you mean \"example\"?; a set is a file user/sets/exmaple.toml";
+        let unknown = "@exmaple: no set is called so; did you mean \"example\"? a set is a file user/sets/exmaple.toml";
         assert_eq!(refusal("exmaple", &places), unknown);
         assert!(refusal("../policies/x", &places).contains("a set's name"));
     }

@@ -21,7 +21,7 @@ use super::live::Live;
 use super::matrix::{Finding, Matrix};
 use super::spec::{Family, Probe};
 use super::topology::{Claim, Reach};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::netns::{Namespace, ping};
 
 /// How long until a packet that was not answered is sent again.
@@ -104,7 +104,7 @@ impl Answer {
         match self {
             Self::None => "no answer".to_owned(),
             Self::Reached => "answered".to_owned(),
-            Self::Refused(errno) => errno.desc().to_owned(),
+            Self::Refused(errno) => error::reason(*errno),
         }
     }
 }

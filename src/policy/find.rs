@@ -28,6 +28,7 @@ use super::parse::{from_listing, parse};
 use super::spec;
 use super::{Layer, Origin};
 use crate::error::{Error, Result};
+use crate::plan::working_directory;
 
 /// The profiles shipped with the program: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[
@@ -98,13 +99,13 @@ impl Places {
     /// # Errors
     /// When the working directory is gone.
     pub fn of_this_process() -> Result<Self> {
-        let working = std::env::current_dir()
-            .map_err(|error| Error::host("find", "the working directory", errno_of(&error)))?;
+        let working = working_directory()?;
         let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
         // Services often run without HOME; then the user database has it.
-        let home = variable("HOME").map(PathBuf::from).or_else(home_by_id);
         // Relative directories are to be ignored (XDG Base Directory Specification).
         let absolute = |path: &PathBuf| path.is_absolute();
+        let home = variable("HOME").map(PathBuf::from).filter(absolute);
+        let home = home.or_else(home_by_id);
         let user = variable("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(absolute)
@@ -119,7 +120,7 @@ impl Places {
         Ok(Self {
             directories,
             working,
-            home: home.filter(absolute),
+            home,
         })
     }
 
@@ -255,7 +256,12 @@ fn find(places: &Places, word: &OsStr, base: &Path, depth: usize) -> Result<Foun
         let path = match Path::new(word).strip_prefix("~") {
             Ok(rest) => match &places.home {
                 Some(home) => home.join(rest),
-                None => return Err(Error::usage(text, "HOME is not set, and ~ stands for it")),
+                None => {
+                    return Err(Error::usage(
+                        text,
+                        "~ stands for HOME, which is not set to an absolute path",
+                    ));
+                }
             },
             Err(_) => base.join(word),
         };

@@ -250,7 +250,7 @@ fn absolute(path: &Path, base: &Path, home: Option<&Path>) -> Result<PathBuf> {
         let Some(home) = home else {
             return Err(Error::usage(
                 path.display().to_string(),
-                "HOME is not set, and ~ stands for it",
+                "~ stands for HOME, which is not set to an absolute path",
             ));
         };
         return Ok(home.join(rest).components().collect());
@@ -298,7 +298,7 @@ mod tests {
         let error = layer.resolve(Path::new("/"), None).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "~/.ssh: HOME is not set, and ~ stands for it"
+            "~/.ssh: ~ stands for HOME, which is not set to an absolute path"
         );
     }
 }

@@ -387,7 +387,7 @@ mod tests {
             ),
             (
                 "[filesystem]\nproc = \"won\"",
-                "p.toml:2:8: \"proc\": no view is called \"won\"; did you mean \"own\"?; use one of own, host",
+                "p.toml:2:8: \"proc\": no view is called \"won\"; did you mean \"own\"? use one of own, host",
             ),
             (
                 "network = 1",

@@ -202,9 +202,20 @@ fn distance(a: &str, b: &str) -> usize {
     rows[a.len()][b.len()]
 }
 
-/// "; did you mean …", or nothing.
+/// "; did you mean …?", or nothing.
 pub(crate) fn advice<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, known).map_or_else(String::new, |near| format!("; did you mean \"{near}\"?"))
+}
+
+/// "; did you mean …? " and `rest`, or "; " and `rest`.
+pub(crate) fn advice_and<'a>(
+    word: &str,
+    known: impl IntoIterator<Item = &'a str>,
+    rest: &str,
+) -> String {
+    let near = advice(word, known);
+    let joint = if near.is_empty() { ";" } else { "" };
+    format!("{near}{joint} {rest}")
 }
 
 /// One of a few words.
@@ -214,10 +225,13 @@ fn choice<T: Copy>(text: &str, what: &str, choices: &[(&str, T)]) -> Parsed<T> {
     }
     let words: Vec<&str> = choices.iter().map(|(word, _)| *word).collect();
     invalid(format!(
-        "no {what} is called \"{}\"{}; use one of {}",
+        "no {what} is called \"{}\"{}",
         text.escape_debug(),
-        advice(text, words.iter().copied()),
-        words.join(", ")
+        advice_and(
+            text,
+            words.iter().copied(),
+            &format!("use one of {}", words.join(", "))
+        )
     ))
 }
 
@@ -431,9 +445,13 @@ pub fn network(text: &OsStr) -> Parsed<Network> {
         _ => {
             let text = text.to_string_lossy();
             invalid(format!(
-                "no network mode is called \"{}\"{}; use one of loopback, none, fds, ns:NAME, ns:/PATH, host",
+                "no network mode is called \"{}\"{}",
                 text.escape_debug(),
-                advice(&text, ["loopback", "none", "fds", "host"])
+                advice_and(
+                    &text,
+                    ["loopback", "none", "fds", "host"],
+                    "use one of loopback, none, fds, ns:NAME, ns:/PATH, host"
+                )
             ))
         }
     }
@@ -551,9 +569,9 @@ pub fn capability(text: &str) -> Parsed<u8> {
     };
     let Some(number) = number.and_then(|number| u8::try_from(number).ok()) else {
         return invalid(format!(
-            "no capability is called \"{}\"{}; see capabilities(7)",
+            "no capability is called \"{}\"{}",
             text.escape_debug(),
-            advice(short, CAPABILITIES.iter().copied())
+            advice_and(short, CAPABILITIES.iter().copied(), "see capabilities(7)")
         ));
     };
     Ok(number)
@@ -844,9 +862,9 @@ pub fn cgroup(text: &str) -> Parsed<Cgroup> {
             "cpu" => cgroup.cpu.replace(cgroup_cpu(value)?).is_some(),
             _ => {
                 return invalid(format!(
-                    "no control-group limit is called \"{}\"{}; use memory, pids or cpu",
+                    "no control-group limit is called \"{}\"{}",
                     name.escape_debug(),
-                    advice(name, ["memory", "pids", "cpu"])
+                    advice_and(name, ["memory", "pids", "cpu"], "use memory, pids or cpu")
                 ));
             }
         };
@@ -1044,7 +1062,7 @@ mod tests {
                 (
                     "lopback",
                     Err(
-                        "no network mode is called \"lopback\"; did you mean \"loopback\"?; use one of loopback, none, fds, ns:NAME, ns:/PATH, host",
+                        "no network mode is called \"lopback\"; did you mean \"loopback\"? use one of loopback, none, fds, ns:NAME, ns:/PATH, host",
                     ),
                 ),
             ],
@@ -1068,7 +1086,7 @@ mod tests {
                 (
                     "net_bnd_service",
                     Err(
-                        "no capability is called \"net_bnd_service\"; did you mean \"net_bind_service\"?; see capabilities(7)",
+                        "no capability is called \"net_bnd_service\"; did you mean \"net_bind_service\"? see capabilities(7)",
                     ),
                 ),
                 ("", Err("no capability is called \"\"; see capabilities(7)")),
@@ -1233,7 +1251,7 @@ mod tests {
                 (
                     "pid=1",
                     Err(
-                        "no control-group limit is called \"pid\"; did you mean \"pids\"?; use memory, pids or cpu",
+                        "no control-group limit is called \"pid\"; did you mean \"pids\"? use memory, pids or cpu",
                     ),
                 ),
             ],
@@ -1270,7 +1288,7 @@ mod tests {
         assert_eq!(namespaces("pid,uts"), Ok(vec!["pid", "uts"]));
         assert_eq!(
             namespaces("pid,utc").unwrap_err().to_string(),
-            "no namespace to share is called \"utc\"; did you mean \"uts\"?; use one of pid, mount, ipc, uts, cgroup"
+            "no namespace to share is called \"utc\"; did you mean \"uts\"? use one of pid, mount, ipc, uts, cgroup"
         );
         assert!(namespaces("").is_err());
         assert_eq!(view("own"), Ok(View::Own));

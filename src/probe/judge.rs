@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::acts::{Failure, Stage};
 use super::{CAP_SYS_ADMIN, Feature, Id, Readings, SANDBOX};
+use crate::error;
 
 /// How a feature stands on this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
@@ -78,7 +79,7 @@ impl Finding {
         Self {
             feature,
             status: Status::Blocked,
-            detail: format!("{at}: {}", failure.errno.desc()),
+            detail: format!("{at}: {}", error::reason(failure.errno)),
             remedy: option_without(feature.id),
         }
     }
@@ -632,7 +633,7 @@ mod tests {
             at(Stage::Act, Errno::EIO),
             &host(),
         );
-        assert_eq!(finding.detail, "it fails: I/O error");
+        assert_eq!(finding.detail, "it fails: Input/output error");
         assert!(finding.remedy.unwrap().contains("--proc host"));
     }
 

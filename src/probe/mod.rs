@@ -30,6 +30,8 @@ pub(crate) use report::{Around, attempt};
 
 /// `CAP_SYS_ADMIN` (capabilities(7)).
 pub const CAP_SYS_ADMIN: u8 = 21;
+/// `CAP_SETFCAP` (capabilities(7)).
+pub const CAP_SETFCAP: u8 = 31;
 /// `CAP_NET_ADMIN` (capabilities(7)).
 pub const CAP_NET_ADMIN: u8 = 12;
 

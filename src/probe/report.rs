@@ -18,6 +18,7 @@ use super::acts::{self, Act, Failure, Stage, Task};
 use super::feature::Probe;
 use super::sys;
 use super::{CAP_SYS_ADMIN, FEATURES, Feature, Finding, Id, Need, Readings, Status};
+use crate::error;
 
 /// Whether a probe's child gets a user namespace around its other namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -344,7 +345,7 @@ fn no_group(feature: &'static Feature, errno: Errno, readings: &Readings) -> Fin
         )
     } else {
         (
-            format!("not delegated to this user: {}", errno.desc()),
+            format!("not delegated to this user: {}", error::reason(errno)),
             "systemd-run --user --scope -p Delegate=yes sandbox …".to_owned(),
         )
     };

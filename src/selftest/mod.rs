@@ -65,6 +65,7 @@ pub fn main(policy: &Policy, request: &Request, json: bool) -> Result<u8> {
         let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
         Error::host("find this program's own file", "", errno)
     })?;
+    crate::log::leave_refusals_out();
     let mut stage = Stage::set_up(&program)?;
     let launched = Half::begin(&mut stage, Place::Inside, |command| {
         let request = Request {

@@ -32,7 +32,7 @@ use super::wire::{Answer, LONGEST_REQUEST, Request};
 use super::{Blueprint, Order, Shape, Token, fits, send_all};
 use crate::cgroup::Group;
 use crate::descriptor::Kind;
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::exit;
 use crate::launch;
 use crate::log::{Printable, chain};
@@ -105,7 +105,7 @@ pub(super) fn run(
     let (message, status) = match keep(socket, blueprint, order, signal_mask, load) {
         Stop::BrokerGone => return 0,
         Stop::Garbage(what) => (what.to_owned(), exit::LAUNCHER_FAILED),
-        Stop::Refused(errno) => (errno.desc().to_owned(), exit::LAUNCHER_FAILED),
+        Stop::Refused(errno) => (error::reason(errno), exit::LAUNCHER_FAILED),
     };
     error!(reason = message, "the keeper ends, with all sandboxes");
     status

@@ -644,7 +644,7 @@ fn a_spare_takes_nothing_but_one_connection() {
                 "Protocol error",
             ),
             (&values, vec![], "Protocol error"),
-            (b"LD_PRELOAD=/x", vec![server.as_fd()], "Not a data message"),
+            (b"LD_PRELOAD=/x", vec![server.as_fd()], "Bad message"),
             (&[b'x'; 5000], vec![server.as_fd()], "Message too long"),
         ];
         for (number, (bytes, descriptors, reason)) in (1..).zip(table) {
@@ -682,7 +682,7 @@ fn a_connection_that_the_kernel_does_not_give_is_said() {
             let Answer::Failed { message, .. } = answer(&mut keeper) else {
                 panic!("it cannot receive");
             };
-            let reason = "Math argument out of domain of func";
+            let reason = "Numerical argument out of domain";
             let expected = format!("cannot receive the connection: {reason}; hint: ");
             assert!(message.starts_with(&expected), "{message}");
             assert_eq!(all_of(client), "", "it is closed");
@@ -1003,7 +1003,8 @@ fn nobody_traces_the_keeper_through_a_spare() {
             return;
         }
         let spare = waiting.command();
-        let open = |pid: i32| File::open(format!("/proc/{pid}/mem")).map_err(|e| errno_of(&e));
+        let open =
+            |pid: i32| File::open(format!("/proc/{pid}/mem")).map_err(|e| plan::errno_of(&e));
         let tried = crate::sys::process::in_a_copy(|| {
             use caps::CapSet;
             caps::clear(None, CapSet::Effective).unwrap();

@@ -157,7 +157,10 @@ impl ExecArgs {
         let errno = errno_of(&error);
         let command = Path::new(program).display().to_string();
         Err(match error.kind() {
-            std::io::ErrorKind::NotFound => Error::NotFound { command },
+            std::io::ErrorKind::NotFound => Error::NotFound {
+                command,
+                hint: None,
+            },
             _ => Error::NotExecutable {
                 command,
                 errno,
