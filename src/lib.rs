@@ -19,6 +19,7 @@ pub mod filter;
 pub mod init;
 pub mod lab;
 mod launch;
+pub mod learn;
 pub mod log;
 mod lower;
 pub mod mounts;

@@ -27,6 +27,7 @@ use crate::egress::setup::{Place, Setup};
 use crate::egress::{asking, sets};
 use crate::error::{self, Error, Result};
 use crate::filter::{self, Arch, Context, Program};
+use crate::learn::Learning;
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
 use crate::policy::merge;
@@ -93,6 +94,8 @@ pub struct Situation {
     pub support: Support,
     /// What is put in place inside.
     pub files: Vec<Placed>,
+    /// Whether it is learned what the command reaches.
+    pub learning: Option<Learning>,
 }
 
 /// Everything that one launch does.
@@ -231,12 +234,15 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
             (Some(name.clone()), Some(filter::program(name, &context)?))
         }
     };
-    let rules = sets::rules(&policy.egress)?;
+    let rules = sets::rules(&policy.egress)?.learning(situation.learning);
     let mounts = with_files(&situation.files, policy, mounts(policy, support, &rules)?)?;
     let policing = match &filter {
         Some(filter) => decide_policing(policy, filter, &mounts, &rules)?,
         None => None,
     };
+    if situation.learning.is_some() && !policing.as_ref().is_some_and(Policing::tells) {
+        return Err(Error::usage("learn", UNSEEN));
+    }
     Ok(Plan {
         policing,
         unix_sockets: match policy.network {
@@ -289,6 +295,9 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
     })
 }
 
+/// Why nothing can be learned.
+const UNSEEN: &str = "this launch's connections cannot be seen: leave out --seccomp off, passed sockets, and every --net but loopback";
+
 /// What has to lie under `filter`, so that the Unix sockets that may not be reached are not. With the
 /// host's network its abstract names are open as well, and with a passed socket nothing can be connected.
 fn decide_policing(
@@ -300,12 +309,13 @@ fn decide_policing(
     if policy.network == Network::Host {
         return Ok(None);
     }
-    let carrier = match rules.allow_hosts() {
-        true => policy.egress.engine,
-        false => Carrier::Relay,
+    let carrier = match (rules.learns(), rules.allow_hosts()) {
+        (None, true) => policy.egress.engine,
+        // Who learns sees all that is carried.
+        _ => Carrier::Relay,
     };
     let (which, arch) = (policy.unix_sockets, Arch::native());
-    let Some(underlay) = filter::underlay(filter, which, carrier, arch) else {
+    let Some(underlay) = filter::underlay(filter, which, carrier, rules.learns(), arch) else {
         return Ok(None);
     };
     let allowed = sockets_let_through(rules)?.into_iter();
@@ -322,6 +332,7 @@ fn decide_policing(
         abstract_names: Policing::abstract_names_of(&policy.network),
         which,
         carrier,
+        learning: rules.learns(),
     }))
 }
 
@@ -332,11 +343,14 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
     if let Some(error) = merge::undecided(&policy.network, &egress.into()) {
         return Err(error);
     }
-    if egress.is_empty() {
+    if egress.is_empty() && rules.learns().is_none() {
         return Ok(None);
     }
     if policy.network != Network::Loopback {
-        return Err(Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK));
+        return Err(match rules.learns() {
+            None => Error::usage("egress.allow", merge::EGRESS_NEEDS_LOOPBACK),
+            Some(_) => Error::usage("learn", UNSEEN),
+        });
     }
     let mut families = vec![Family::V4];
     if Path::new("/proc/net/if_inet6").exists() {
@@ -346,6 +360,12 @@ fn decide_egress(policy: &Policy, user_namespace: bool, rules: Rules) -> Result<
     if !rules.allow_hosts() {
         let closed = Setup::closed().with_published(&egress.publish, &families)?;
         return Ok((!closed.published.is_empty()).then_some(closed));
+    }
+    if !user_namespace && rules.learns() == Some(Learning::Permitting) {
+        return Err(Error::usage(
+            "learn",
+            "needs a user namespace, because it meets names and ports only later; leave out --userns no",
+        ));
     }
     let low = |port: u16| port < FIRST_OPEN_PORT;
     if !user_namespace && rules.ports_below(Protocol::Tcp).iter().any(low) {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::learn::Learning;
+
 /// Where an address is opened or bound, outside the sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
@@ -63,6 +65,37 @@ pub enum Format {
     Json,
 }
 
+/// Where a learned policy goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LearnTarget {
+    /// Standard output.
+    Standard,
+    /// A file.
+    File(PathBuf),
+}
+
+/// Whether a file that is there already is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replaces {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
+}
+
+/// What is to be learned from a launch ([`crate::learn`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Learn {
+    /// What becomes of a destination that no rule names.
+    pub learning: Learning,
+    /// Where the policy goes.
+    pub target: LearnTarget,
+    /// Whether it replaces a file.
+    pub replaces: Replaces,
+    /// The policy that it is laid over, by its name or the whole path of its file.
+    pub extends: OsString,
+}
+
 /// What one launch is asked to do, besides its policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -83,6 +116,8 @@ pub struct Request {
     pub timing: bool,
     /// What is put in place inside.
     pub files: Vec<Placed>,
+    /// Write a policy under which the run would pass.
+    pub learn: Option<Learn>,
 }
 
 /// Something that the command sees at a place where the host has something else, or nothing.

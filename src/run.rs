@@ -14,10 +14,13 @@ use tracing::{info, warn};
 
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind, Opened};
-use crate::egress::carry::Outset;
+use crate::egress::carry::{Outset, Told};
 use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
+use crate::learn::compose;
+use crate::learn::output::Output;
+use crate::learn::record::Recorder;
 use crate::plan::{Plan, Situation, errno_of, working_directory};
 use crate::policy::Policy;
 use crate::probe::Support;
@@ -59,6 +62,9 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     if let Some(format) = request.dry_run {
         return print(&plan, format);
     }
+    let output = request.learn.as_ref();
+    let output = output.map(|learn| Output::check(&learn.target, learn.replaces));
+    let output = output.transpose()?;
     let planned = Instant::now();
     let outset = Outset::for_launch(&plan)?;
     let group = Group::make(&lowered.policy.cgroup)?;
@@ -95,16 +101,26 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
         timeout: plan.timeout,
         kill_after: plan.kill_after,
     };
-    let told = events.are_read() || tracing::enabled!(tracing::Level::INFO);
+    let recorder = match request.learn {
+        Some(_) => Recorder::begin(),
+        None => Recorder::default(),
+    };
+    let told = events.are_read() || tracing::enabled!(tracing::Level::INFO) || recorder.is_on();
     let callers = match told && plan.egress.is_some() {
         true => Callers::noted(),
         false => Callers::default(),
     };
+    let told = Told {
+        events: events.again()?,
+        callers,
+        recorder: recorder.clone(),
+    };
     // Before this process is confined: the thread that connects has to do what the rest need not.
-    let (egress, warden) = outset.begin(&plan, &mut spawned, events, callers)?;
+    let (egress, warden) = outset.begin(&plan, &mut spawned, told)?;
     if let Some(warden) = warden {
         warden.leave();
     }
+    let writer = output.map(Output::start).transpose()?;
     let supervisor = Supervisor::new(spawned, terminal, limit, plan.new_session, egress)?;
     confine::confine(&plan, group.as_ref())?;
     let ending = supervisor.run()?;
@@ -114,6 +130,15 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     }
     events.ended(ending, status, running.elapsed());
     say_unusual(&plan, ending);
+    if let (Some(learn), Some(writer)) = (&request.learn, writer) {
+        let run = compose::Run {
+            command: &request.command,
+            extends: &learn.extends,
+            learning: learn.learning,
+            ending,
+        };
+        writer.write(compose::policy(&run, &recorder.read()))?;
+    }
     Ok(status)
 }
 
@@ -132,6 +157,7 @@ fn situation(request: &Request, opened: &Opened) -> Result<Situation> {
         standard,
         support: Support::quick(),
         files: request.files.clone(),
+        learning: request.learn.as_ref().map(|learn| learn.learning),
     })
 }
 

@@ -27,14 +27,12 @@ use nix::unistd::pipe2;
 use crate::cgroup::Group;
 use crate::descriptor::{self, Kind};
 use crate::egress::budget;
-use crate::egress::carry::Outset;
+use crate::egress::carry::{Outset, Told};
 use crate::egress::destination::Destination;
 use crate::egress::notify::Warden;
 use crate::egress::publish::Publish;
 use crate::egress::service::Service;
-use crate::egress::who::Callers;
 use crate::error::{Error, Result};
-use crate::event::Events;
 use crate::init::{self, Record, Stop};
 use crate::plan::{Handed, Plan, Situation, errno_of, working_directory};
 use crate::policy::{Limit, Network, Policy, spec};
@@ -382,8 +380,7 @@ impl Sandbox {
             awaits_connection: false,
         };
         let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
-        let (events, callers) = (Events::default(), Callers::default());
-        let (engine, warden) = outset.begin(&plan, &mut spawned, &events, callers)?;
+        let (engine, warden) = outset.begin(&plan, &mut spawned, Told::nobody())?;
         let egress = engine.map(Service::start).transpose()?;
         Ok(Child {
             stdin: ends.stdin.map(ChildStdin::from),
@@ -592,6 +589,7 @@ impl Sandbox {
             standard,
             support: Support::quick(),
             files: self.files.clone(),
+            learning: None,
         })
     }
 }

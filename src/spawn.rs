@@ -671,6 +671,7 @@ mod tests {
                 standard: [Kind::File; 3],
                 support: Support::quick(),
                 files: Vec::new(),
+                learning: None,
             };
             let plan = plan::plan(&policy, &situation).unwrap();
             let order = |descriptors, awaits_connection| Order {

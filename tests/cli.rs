@@ -218,15 +218,11 @@ fn a_callers_variable_that_is_not_there_is_an_error() {
 }
 
 #[test]
-fn subcommands_stand_first_and_names_to_come_are_kept() {
+fn subcommands_stand_first() {
     assert_refused(
         &["--net", "none", "doctor"],
         "doctor: a subcommand stands before all options; to run a program of this name write \
          sandbox -- doctor",
-    );
-    assert_refused(
-        &["learn"],
-        "learn: this name is kept for a subcommand; to run a program of this name write sandbox -- learn",
     );
 }
 
@@ -342,13 +338,6 @@ fn help_after_the_command_is_the_commands() {
     assert_eq!(status, Some(125));
     assert_eq!(out, "");
     assert!(err.starts_with("sandbox: "), "{err}");
-}
-
-#[test]
-fn subcommands_of_later_versions_are_not_shown() {
-    let (_, help, _) = said(&["--help"]);
-    let first = |line: &str| line.split_whitespace().next() == Some("learn");
-    assert!(!help.lines().any(first), "{help}");
 }
 
 #[test]

@@ -96,6 +96,7 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -s q -l quiet -d 'Leave wa
 complete -c sandbox -n "__fish_sandbox_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_needs_command" -s V -l version -d 'Print version'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "run" -d 'Run a command; the word "run" may be left out'
+complete -c sandbox -n "__fish_sandbox_needs_command" -a "learn" -d 'Run a command and write the policy under which it would pass'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "serve" -d 'Accept connections and hand them to sandboxed workers'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "netns" -d 'Make namespaces with names, and links, addresses and rules in them'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "lab" -d 'Make networks of many nodes from a file, look at them, try them'
@@ -174,6 +175,79 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l timing -d 'Print
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -s o -l output -d 'Write the policy to FILE, or to standard output where it is "-"' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
+standard\t''
+full\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l net -d 'Give the command the network MODE' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l allow -d 'Let the command reach DEST outside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l egress -d 'How allowed TCP connections are carried: relay or direct' -r -f -a "relay\t''
+direct\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l unix-sockets -d 'Which Unix sockets may be connected to by path: own, datagrams, any' -r -f -a "own\t''
+datagrams\t''
+any\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l max-bytes -d 'Let SIZE bytes go to and from DEST in all, and cut it off then' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l max-rate -d 'Let SIZE bytes a second go to and from DEST' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l proxy-env -d 'Offer a proxy at PORT inside, and name it in the environment' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l userns -d 'Whether to use a user namespace: auto, yes or no' -r -f -a "auto\t''
+yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l share -d 'Share the NAMESPACES with the host instead of making fresh ones' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l proc -d 'Whose /proc the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l sys -d 'Whose /sys the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l dev -d 'Whose /dev the command sees: its own or the host\'s' -r -f -a "own\t''
+host\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l read-only -d 'Make PATH and everything below it read-only' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l read-write -d 'Keep PATH writable below a read-only tree' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l hide -d 'Cover PATH, a directory or file, with nothing' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l hide-sockets -d 'Hide the host\'s Unix sockets that have a path' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l private-tmp -d 'Give the command an empty /tmp and /var/tmp of its own' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l seccomp -d 'Filter system calls by PROFILE, by the profile in FILE, or not at all' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l cap-add -d 'Keep the capability CAP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l user -d 'Run the command as USER' -r -f -a "(__fish_complete_users)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l group -d 'Run the command as GROUP' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l chdir -d 'Start the command in the directory PATH' -r -f -a "(__fish_complete_directories)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l hostname -d 'Call the host NAME inside' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l as-pid-1 -d 'Make the command process 1 itself' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l new-session -d 'Start the command in a new session, without the terminal' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l env -d 'Set the variable NAME to VALUE, or pass on the caller\'s NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l unset-env -d 'Remove the variable NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l clear-env -d 'Start from an empty environment' -r -f -a "yes\t''
+no\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l keep-env -d 'With --clear-env, keep the variable NAME all the same' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l limit -d 'Set a resource limit as NAME=SOFT or NAME=SOFT:HARD' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l cgroup -d 'Limit the sandbox as a whole: memory=SIZE,pids=N,cpu=N' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l timeout -d 'End everything after DURATION, with exit status 124' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l kill-after -d 'Wait DURATION between SIGTERM and SIGKILL when --timeout runs out' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l pass-fd -d 'Pass the open descriptor N, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l listen -d 'Listen on ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l connect -d 'Connect to ADDRESS outside and pass the socket, called NAME' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l receive-from -d 'Take connected sockets from a broker listening on unix:PATH' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l events -d 'Write events as JSON lines to FILE or to the open descriptor N' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l dry-run -d 'Print what would be done, as text or JSON, and run nothing' -r -f -a "text\t''
+json\t''"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
+json\t'A JSON object a line'"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l force -d 'Replace FILE if it is there'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l deny-while-learning -d 'Refuse what the options do not allow, and write it down all the same'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l best-effort -d 'Run with less protection where this host cannot give all'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l stdin-socket -d 'Make the first passed socket standard input and output too'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l allow-unsafe-fd -d 'Pass descriptors of kinds that can lead out of the sandbox'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l timing -d 'Print the microseconds that each step of the launch took'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -s q -l quiet -d 'Leave warnings out'
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l hand-over -d 'Hand connections over by MODE: listener, pool or connection' -r -f -a "listener\t''
 pool\t''
 connection\t''"

@@ -489,6 +489,7 @@ impl Blueprint {
             standard: order.standard,
             support: Support::quick(),
             files: Vec::new(),
+            learning: None,
         };
         let plan = launch::plan(&lowered, &situation)?;
         let mut blueprint = Self {

@@ -352,6 +352,7 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
     if takes_launch {
         let rest = match command.get_name() {
             "run" => "Takes the options above.",
+            "learn" => "Takes the options above, and:",
             "serve" => "Takes the options above and its own: see sandbox-serve(1).",
             "exec" => "Takes the options of sandbox(1), save --net.",
             _ => "Takes the options above that make a policy.",
@@ -372,9 +373,16 @@ fn subcommand_entry(page: &mut Page, before: &str, command: &Command) {
     });
     for argument in own {
         let own_page = command.get_name() == "serve";
-        let its_own = ["json", "unconfined", "all"]
-            .map(Some)
-            .contains(&argument.get_long());
+        let its_own = [
+            "json",
+            "unconfined",
+            "all",
+            "output",
+            "force",
+            "deny-while-learning",
+        ]
+        .map(Some)
+        .contains(&argument.get_long());
         if !takes_launch || (its_own && !own_page) {
             argument_entry(page, argument);
         }

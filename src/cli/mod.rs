@@ -9,6 +9,7 @@ mod descriptors;
 mod diagnostics;
 mod doctor;
 mod lab;
+mod learn;
 mod man;
 mod netns;
 mod options;
@@ -71,6 +72,8 @@ enum Sub {
     /// Run a command; the word "run" may be left out
     #[command(override_usage = "sandbox run [OPTIONS] [--] COMMAND [ARG]...")]
     Run(Box<run::RunArgs>),
+    /// Run a command and write the policy under which it would pass
+    Learn(Box<learn::LearnArgs>),
     /// Accept connections and hand them to sandboxed workers
     Serve(Box<serve::ServeArgs>),
     /// Make namespaces with names, and links, addresses and rules in them
@@ -92,6 +95,7 @@ enum Sub {
 /// The names of the subcommands, each of which is only one as the first word of all.
 const SUBCOMMANDS: &[&str] = &[
     "run",
+    "learn",
     "serve",
     "netns",
     "lab",
@@ -101,9 +105,6 @@ const SUBCOMMANDS: &[&str] = &[
     "completions",
     "man",
 ];
-
-/// Names that later subcommands will have. Kept free now, so that no script breaks then.
-const RESERVED: &[&str] = &["learn"];
 
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Output")]
@@ -228,6 +229,7 @@ impl From<Launch> for Asked {
 fn execute(action: Action) -> Result<u8> {
     match action {
         Action::Run(args) | Action::Sub(Sub::Run(args)) => args.execute(),
+        Action::Sub(Sub::Learn(args)) => args.execute(),
         Action::Sub(Sub::Serve(args)) => args.execute(),
         Action::Sub(Sub::Netns(args)) => args.execute(),
         Action::Sub(Sub::Lab(args)) => args.execute(),
@@ -275,7 +277,6 @@ fn command_alone(argv: &[OsString]) -> Option<Vec<OsString>> {
     let command = match bytes {
         b"--" => rest,
         [b'-', ..] | [] => return None,
-        _ if RESERVED.iter().any(|name| name.as_bytes() == bytes) => return None,
         _ => argv.get(1..)?,
     };
     (!command.is_empty()).then(|| command.to_vec())
@@ -299,14 +300,6 @@ fn refuse_late_subcommand(argv: &[OsString], command: &[OsString]) -> Result<()>
             name,
             format!(
                 "a subcommand stands before all options; to run a program of this name write sandbox -- {name}"
-            ),
-        ));
-    }
-    if RESERVED.contains(&name) {
-        return Err(Error::usage(
-            name,
-            format!(
-                "this name is kept for a subcommand; to run a program of this name write sandbox -- {name}"
             ),
         ));
     }
@@ -421,14 +414,13 @@ mod tests {
     }
 
     #[test]
-    fn every_subcommand_is_in_the_table_and_none_is_reserved() {
+    fn every_subcommand_is_in_the_table() {
         let command = Cli::command();
         let names: Vec<&str> = command
             .get_subcommands()
             .map(clap::Command::get_name)
             .collect();
         assert_eq!(names, SUBCOMMANDS);
-        assert!(RESERVED.iter().all(|name| !SUBCOMMANDS.contains(name)));
     }
 
     #[test]
@@ -479,7 +471,6 @@ mod tests {
             &["sandbox", ""],
             &["sandbox", "-v", "ls"],
             &["sandbox", "--net=none", "ls"],
-            &["sandbox", "learn", "up"],
         ] {
             assert_eq!(command_alone(&words(line)), None, "{line:?}");
         }
@@ -521,14 +512,6 @@ mod tests {
             error.to_string(),
             "doctor: a subcommand stands before all options; to run a program of this name write \
              sandbox -- doctor"
-        );
-        let Err(error) = parse(&words(&["sandbox", "learn", "up"])) else {
-            panic!("accepted")
-        };
-        assert_eq!(
-            error.to_string(),
-            "learn: this name is kept for a subcommand; to run a program of this name write \
-             sandbox -- learn"
         );
     }
 

@@ -416,6 +416,11 @@ fn variable(text: &OsStr) -> spec::Parsed<Variable> {
 }
 
 impl PolicyOptions {
+    /// The policy that the options are laid over, as it was named.
+    pub(crate) fn base(&self) -> Option<&OsStr> {
+        self.base.policy.as_deref()
+    }
+
     /// Take the network namespace at `path`, as `--net ns:` does.
     ///
     /// # Errors

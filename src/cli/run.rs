@@ -11,7 +11,7 @@ use clap::{Args, ValueHint};
 use super::descriptors::Descriptors;
 use super::options::PolicyOptions;
 use crate::error::{Error, Result};
-use crate::request::{EventTarget, Format, Placed, Request};
+use crate::request::{EventTarget, Format, Learn, Placed, Request};
 
 /// One launch: what it may do, what it is handed, what is told about it.
 #[derive(Debug, Default, Args)]
@@ -145,7 +145,20 @@ impl RunArgs {
     /// # Errors
     /// When it was not run.
     pub(crate) fn execute(self) -> Result<u8> {
-        self.execute_with(Vec::new())
+        self.execute_with(Vec::new(), None)
+    }
+
+    /// The policy that the options are laid over, as it was named.
+    pub(crate) fn base(&self) -> Option<&OsStr> {
+        self.policy.base()
+    }
+
+    /// Run the command and learn from it.
+    ///
+    /// # Errors
+    /// When it was not run, or what was learned could not be written.
+    pub(crate) fn execute_learning(self, learn: Learn) -> Result<u8> {
+        self.execute_with(Vec::new(), Some(learn))
     }
 
     /// Run the command in the network namespace at `path`, with `files` put in place.
@@ -154,7 +167,7 @@ impl RunArgs {
     /// When it was not run.
     pub(crate) fn execute_within(mut self, path: PathBuf, files: Vec<Placed>) -> Result<u8> {
         self.policy.join_network(path)?;
-        self.execute_with(files)
+        self.execute_with(files, None)
     }
 
     /// The command of a line that has no other option.
@@ -172,7 +185,7 @@ impl RunArgs {
         Ok(&self.command)
     }
 
-    fn execute_with(self, files: Vec<Placed>) -> Result<u8> {
+    fn execute_with(self, files: Vec<Placed>, learn: Option<Learn>) -> Result<u8> {
         if self.command.is_empty() {
             return Err(Error::usage(
                 "no command given",
@@ -195,6 +208,7 @@ impl RunArgs {
             dry_run: self.output.dry_run,
             timing: self.timing.timing,
             files,
+            learn,
         };
         crate::run::run(&policy, &request)
     }

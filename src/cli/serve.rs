@@ -292,6 +292,7 @@ impl ServeArgs {
             dry_run: self.output.dry_run,
             timing: false,
             files: Vec::new(),
+            learn: None,
         };
         let options = self.policy;
         let policy = move || {

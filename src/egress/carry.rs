@@ -11,9 +11,41 @@ use super::publish;
 use super::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::Events;
+use crate::learn::record::Recorder;
 use crate::plan::{Plan, errno_of};
 use crate::spawn::Spawned;
 use crate::sys::parent;
+
+/// Who is told of what is carried.
+#[derive(Debug)]
+pub(crate) struct Told {
+    pub(crate) events: Events,
+    pub(crate) callers: Callers,
+    pub(crate) recorder: Recorder,
+}
+
+impl Told {
+    /// Nobody.
+    pub(crate) fn nobody() -> Self {
+        Self {
+            events: Events::default(),
+            callers: Callers::default(),
+            recorder: Recorder::default(),
+        }
+    }
+
+    /// The same for another thread.
+    ///
+    /// # Errors
+    /// When no descriptor is left.
+    fn again(&self) -> Result<Self> {
+        Ok(Self {
+            events: self.events.again()?,
+            callers: self.callers.clone(),
+            recorder: self.recorder.clone(),
+        })
+    }
+}
 
 /// What is open outside before the launch.
 pub(crate) struct Outset {
@@ -58,8 +90,7 @@ impl Outset {
         self,
         plan: &Plan,
         spawned: &mut Spawned,
-        events: &Events,
-        callers: Callers,
+        told: Told,
     ) -> Result<(Option<Engine>, Option<Warden>)> {
         let Self {
             published,
@@ -72,12 +103,11 @@ impl Outset {
                 parent::raise_descriptor_limit()
                     .map_err(|errno| Error::host("raise", "the limit of descriptors", errno))?;
                 let ways = std::mem::take(&mut spawned.ways);
-                let told = (events.again()?, callers.clone());
-                Some(Engine::new(setup, ways, published, told)?)
+                Some(Engine::new(setup, ways, published, told.again()?)?)
             }
         };
         let counter = match (&mut engine, &connecting) {
-            (Some(engine), Some(ready)) if ready.gives_directly() => {
+            (Some(engine), Some(ready)) if ready.orders() => {
                 let sides = direct::pair();
                 let (dialler, counter) =
                     sides.map_err(|errno| Error::host("order", "connections", errno))?;
@@ -87,9 +117,7 @@ impl Outset {
             _ => None,
         };
         let warden = match (connecting, spawned.notifier.take()) {
-            (Some(ready), Some(notifier)) => {
-                Some(ready.start(plan, notifier, counter, events.again()?, callers)?)
-            }
+            (Some(ready), Some(notifier)) => Some(ready.start(plan, notifier, counter, told)?),
             _ => None,
         };
         Ok((engine, warden))

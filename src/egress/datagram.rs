@@ -150,6 +150,25 @@ impl Datagrams {
         self.buffer = buffer;
     }
 
+    /// A datagram that was sent to `destination` before there was an inlet for it: as if it came there now.
+    pub(super) fn take_late(
+        &mut self,
+        peer: SocketAddr,
+        destination: SocketAddr,
+        datagram: &[u8],
+        around: &mut Around<'_>,
+    ) {
+        let bound = |(_, address): &(OwnedFd, SocketAddr)| *address == destination;
+        if let Some(inlet) = self.inlets.iter().position(bound) {
+            let ends = Ends {
+                inlet,
+                peer,
+                destination,
+            };
+            self.send(ends, datagram, around);
+        }
+    }
+
     fn send(&mut self, ends: Ends, datagram: &[u8], around: &mut Around<'_>) {
         let number = match self.by_ends.get(&ends) {
             Some(number) => *number,

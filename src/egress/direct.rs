@@ -20,12 +20,29 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, socket};
 
+use super::destination::Protocol;
 use super::setup::V;
+use super::who::Who;
 use crate::proc_file;
 use crate::sys::notify;
 
 /// The most descriptors of a process that are looked through for copies of one.
 const MOST_DESCRIPTORS: usize = 512;
+
+/// What is asked of the side that dials.
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// A connected socket.
+    Socket(Order),
+    /// That something listens inside at an address, if that may be reached: it is learned which ones are
+    /// wanted. Its answer is [`Given::Inside`], whatever comes of it.
+    Way {
+        id: u64,
+        protocol: Protocol,
+        asked: SocketAddr,
+        who: Option<Who>,
+    },
+}
 
 /// A connection that the command asks for.
 #[derive(Debug)]
@@ -245,7 +262,7 @@ pub(crate) fn is_own(address: IpAddr) -> bool {
 /// The side that dials.
 #[derive(Debug)]
 pub(crate) struct Dialler {
-    orders: Receiver<Order>,
+    orders: Receiver<Wanted>,
     called: Arc<EventFd>,
     given: Sender<(u64, Given)>,
     call: Arc<EventFd>,
@@ -254,7 +271,7 @@ pub(crate) struct Dialler {
 /// The side that connects.
 #[derive(Debug)]
 pub(crate) struct Counter {
-    orders: Sender<Order>,
+    orders: Sender<Wanted>,
     call: Arc<EventFd>,
     given: Receiver<(u64, Given)>,
     called: Arc<EventFd>,
@@ -292,7 +309,7 @@ impl Dialler {
     }
 
     /// The orders that have come.
-    pub(crate) fn take(&self) -> Vec<Order> {
+    pub(crate) fn take(&self) -> Vec<Wanted> {
         // Before the queue is looked at: who comes after calls again.
         let _ = self.called.read();
         self.orders.try_iter().collect()
@@ -313,8 +330,8 @@ impl Counter {
         self.called.as_fd()
     }
 
-    /// Order a connection; whether there is anybody to take it.
-    pub(crate) fn order(&self, order: Order) -> bool {
+    /// Order something; whether there is anybody to take it.
+    pub(crate) fn order(&self, order: Wanted) -> bool {
         self.orders.send(order).is_ok() && self.call.write(1).is_ok()
     }
 

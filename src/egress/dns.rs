@@ -19,6 +19,7 @@ use domain::rdata::{A, Aaaa};
 use super::name::Name;
 use super::rules::{Permitted, Reason, Refusal, Rules};
 use super::synthetic::{Pair, Synthetic};
+use crate::learn::Learning;
 
 /// The longest message that is read from inside.
 pub const MAX_QUERY: usize = 1024;
@@ -41,6 +42,8 @@ pub struct Heard {
     pub asked: Option<Permitted>,
     /// The name that was refused.
     pub refused: Option<RefusedName>,
+    /// The name that is refused and answered all the same, because it is learned what is asked for.
+    pub noted: Option<Name>,
 }
 
 /// A name that was asked for and is not allowed.
@@ -56,7 +59,7 @@ pub struct RefusedName {
 
 /// What is known of a name inside.
 enum Answer {
-    /// It is allowed, and stands for these.
+    /// It stands for these.
     Addresses(Pair),
     /// It does not exist.
     NoSuchName,
@@ -149,6 +152,13 @@ fn answer(
         let pair = synthetic.assign(&permitted);
         heard.asked = pair.map(|_| permitted);
         return pair.map_or(Answer::Full, Answer::Addresses);
+    }
+    if let Some(name) = name
+        .as_ref()
+        .filter(|_| rules.learns() == Some(Learning::Denying))
+    {
+        heard.noted = Some(name.clone());
+        return synthetic.note(name).map_or(Answer::Full, Answer::Addresses);
     }
     heard.refused = Some(RefusedName {
         name: printable(question.qname()),

@@ -33,25 +33,26 @@ use tracing::debug;
 
 use super::asking::{self, Asking, Resolution};
 use super::budget::{Budgets, Share};
+use super::carry::Told;
 use super::datagram::{Around, Datagrams};
 use super::destination::{Asked, Protocol};
 use super::dial::{self, Dial, Progress};
-use super::direct::{Dialler, Given, Order, Waits};
+use super::direct::{Dialler, Given, Order, Waits, Wanted};
 use super::front::{self, Front, Turn};
 use super::inner::Inner;
 use super::journal::{Inbound, Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::{Names, Reply};
 use super::publish::Publish;
-use super::refusals::{self, FILTER_V4, FILTER_V6};
+use super::refusals::{self, FILTER_V4, FILTER_V6, looking_further};
 use super::relay::{self, Join, Pipes, Word};
 use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
-use super::who::Callers;
+use super::who::{Callers, Who};
 use crate::epoll_data::{NUMBERS, pack, unpack};
 use crate::error::{self, Error, Result};
-use crate::event::Events;
+use crate::learn::Learning;
 use crate::policy::{Carrier, Inspect};
 use crate::sys::parent;
 
@@ -305,7 +306,7 @@ impl Engine {
         setup: &Setup,
         sockets: Vec<OwnedFd>,
         published: Vec<TcpListener>,
-        (events, callers): (Events, Callers),
+        told: Told,
     ) -> Result<Self> {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
@@ -354,7 +355,11 @@ impl Engine {
                         V::Four => FILTER_V4,
                         V::Six => FILTER_V6,
                     };
-                    parent::attach_filter(socket.as_fd(), filter).map_err(failed)?;
+                    let filter = match setup.rules.learns() {
+                        None => filter.to_vec(),
+                        Some(_) => looking_further(filter),
+                    };
+                    parent::attach_filter(socket.as_fd(), &filter).map_err(failed)?;
                     let key = Key::Watch(watches.len() as u64);
                     let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
                     epoll.add(&socket, event).map_err(failed)?;
@@ -363,7 +368,12 @@ impl Engine {
             }
         }
         let now = Instant::now();
-        let mut journal = Journal::new(events, now);
+        let Told {
+            events,
+            callers,
+            recorder,
+        } = told;
+        let mut journal = Journal::new(events, recorder, now);
         for (place, (listener, publish)) in (0..).zip(published.iter().zip(&setup.published)) {
             let event = EpollEvent::new(EpollFlags::EPOLLIN, Key::Published(place).to_data());
             epoll.add(listener, event).map_err(failed)?;
@@ -614,7 +624,59 @@ impl Engine {
     fn take_orders(&mut self) {
         let orders = self.dialler.as_ref().map(Dialler::take);
         for order in orders.into_iter().flatten() {
-            self.take_order(order);
+            match order {
+                Wanted::Socket(order) => self.take_order(order),
+                Wanted::Way {
+                    id,
+                    protocol,
+                    asked,
+                    who,
+                } => {
+                    self.learn(protocol, asked, who);
+                    self.give(id, Given::Inside);
+                }
+            }
+        }
+    }
+
+    /// The command is about to go to `address`, or has just sent something there: see to it that somebody
+    /// listens there, if it may be reached.
+    fn learn(&mut self, protocol: Protocol, address: SocketAddr, who: Option<Who>) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if self.names.is_service(address) {
+            return;
+        }
+        let wish = self.wish(protocol, address, who);
+        match self.rules.decide(protocol, &wish.asked, wish.port) {
+            // A datagram's destination is wanted by whoever sends there: getaddrinfo(3) connects only to see
+            // whence it would be reached.
+            Err(_) if protocol == Protocol::Udp => {}
+            // It is told where the kernel refuses it.
+            Err(refusal) => self.journal.learn_refusal(&wish, &refusal),
+            Ok(_) if self.rules.learns() == Some(Learning::Permitting) => {
+                match self.names.open_at(protocol, address) {
+                    Ok(Some(socket)) => self.watch_way(protocol, address, socket),
+                    Ok(None) => {}
+                    Err(errno) => self.journal.not_learned(&wish, errno),
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// What who goes to `address` means.
+    fn wish(&self, protocol: Protocol, address: SocketAddr, who: Option<Who>) -> Wish {
+        let meant = self.names.meant_by(&self.rules, protocol, address);
+        let name = meant.as_ref().map(Permitted::name);
+        let name = name.or_else(|| self.names.noted_by(address.ip()));
+        Wish {
+            protocol,
+            asked: match name {
+                Some(name) => Asked::Name(name.clone()),
+                None => Asked::Address(address.ip()),
+            },
+            port: address.port(),
+            who,
         }
     }
 
@@ -1439,27 +1501,35 @@ impl Engine {
         if let Some(refused) = &reply.refused {
             self.journal.refused_name(refused, Instant::now());
         }
+        if let Some(name) = reply.named.filter(|_| self.journal.learns()) {
+            self.journal.learn_name(&name.to_string());
+        }
         for (protocol, address, socket) in reply.sockets {
-            if protocol == Protocol::Udp {
-                let key = Key::Datagrams(self.datagrams.inlets());
-                let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                if self.epoll.add(&socket, event).is_ok() {
-                    self.datagrams.add_inlet(socket, address);
-                }
-                continue;
-            }
-            let place = self.listeners.len() as u64;
-            let interest = match self.accepting {
-                Accepting::Yes => EpollFlags::EPOLLIN,
-                _ => EpollFlags::empty(),
-            };
-            let event = EpollEvent::new(interest, Key::Listener(place).to_data());
-            if self.epoll.add(&socket, event).is_ok() {
-                debug!(%address, "listens for a name");
-                self.listeners.push(TcpListener::from(socket));
-            }
+            self.watch_way(protocol, address, socket);
         }
         reply.message
+    }
+
+    /// Take what comes to `socket`, which has just been bound to `address` inside.
+    fn watch_way(&mut self, protocol: Protocol, address: SocketAddr, socket: OwnedFd) {
+        if protocol == Protocol::Udp {
+            let key = Key::Datagrams(self.datagrams.inlets());
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
+            if self.epoll.add(&socket, event).is_ok() {
+                self.datagrams.add_inlet(socket, address);
+            }
+            return;
+        }
+        let place = self.listeners.len() as u64;
+        let interest = match self.accepting {
+            Accepting::Yes => EpollFlags::EPOLLIN,
+            _ => EpollFlags::empty(),
+        };
+        let event = EpollEvent::new(interest, Key::Listener(place).to_data());
+        if self.epoll.add(&socket, event).is_ok() {
+            debug!(%address, "listens for a name");
+            self.listeners.push(TcpListener::from(socket));
+        }
     }
 
     fn look_at_watches(&mut self) {
@@ -1478,25 +1548,43 @@ impl Engine {
             else {
                 return;
             };
-            let mut packet = [0; refusals::LOOK];
+            let mut packet = [0; refusals::FURTHER];
             let Ok(length) = recv(watch.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) else {
                 return;
             };
             let Some(refused) = packet.get(..length).and_then(refusals::parse) else {
                 continue;
             };
-            let wish = Wish {
-                protocol: refused.protocol,
-                asked: Asked::Address(refused.destination.ip().to_canonical()),
-                port: refused.destination.port(),
-                who: match refused.protocol {
-                    Protocol::Tcp => self.callers.find(refused.client, refused.destination),
-                    Protocol::Udp => None,
-                },
+            let destination = refused.destination;
+            let destination = SocketAddr::new(destination.ip().to_canonical(), destination.port());
+            let who = match refused.protocol {
+                Protocol::Tcp => self.callers.find(refused.client, destination),
+                Protocol::Udp => None,
             };
-            // What the rules allow and the kernel refuses is a socket of the sandbox's own.
-            if let Err(refusal) = self.rules.decide(wish.protocol, &wish.asked, wish.port) {
-                self.journal.refused(&wish, &refusal, now);
+            let wish = match self.rules.learns() {
+                None => Wish {
+                    protocol: refused.protocol,
+                    asked: Asked::Address(destination.ip()),
+                    port: destination.port(),
+                    who,
+                },
+                Some(_) => self.wish(refused.protocol, destination, who),
+            };
+            let permits = self.rules.learns() == Some(Learning::Permitting);
+            match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
+                Err(refusal) => self.journal.refused(&wish, &refusal, now),
+                // The first datagram to a destination that is learned: nobody listened there yet.
+                Ok(_) if permits && refused.protocol == Protocol::Udp => {
+                    self.learn(Protocol::Udp, destination, None);
+                    let datagram = packet.get(..length).and_then(refusals::undelivered_payload);
+                    if let Some(datagram) = datagram {
+                        self.with_datagrams(|flows, around| {
+                            flows.take_late(refused.client, destination, datagram, around);
+                        });
+                    }
+                }
+                // What the rules allow and the kernel refuses is a socket of the sandbox's own.
+                Ok(_) => {}
             }
         }
     }

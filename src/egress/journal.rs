@@ -10,14 +10,16 @@ use std::collections::{BTreeMap, HashSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
 use super::destination::{Asked, Protocol};
 use super::dns::RefusedName;
-use super::rules;
+use super::rules::{self, Reason};
 use super::who::Who;
 use crate::event::Events;
+use crate::learn::record::{Came, Recorder, Target};
 use crate::log;
 use crate::policy::Carrier;
 
@@ -41,6 +43,14 @@ pub(super) struct Wish {
 impl Wish {
     fn destination(&self) -> String {
         format!("{}:{}", self.asked, self.port)
+    }
+
+    fn target(&self) -> Target {
+        Target::new(self.protocol, &self.asked, self.port)
+    }
+
+    fn executable(&self) -> Option<&str> {
+        self.who.as_ref().and_then(|who| who.executable.as_deref())
     }
 }
 
@@ -82,6 +92,8 @@ struct Sum {
 #[derive(Debug)]
 pub(super) struct Journal {
     events: Events,
+    /// What is learned.
+    recorder: Recorder,
     printed: HashSet<String>,
     /// The second that is counted, and how many refusals it had.
     second: Instant,
@@ -112,9 +124,10 @@ impl Sum {
 }
 
 impl Journal {
-    pub(super) fn new(events: Events, now: Instant) -> Self {
+    pub(super) fn new(events: Events, recorder: Recorder, now: Instant) -> Self {
         Self {
             events,
+            recorder,
             printed: HashSet::new(),
             second: now,
             in_second: 0,
@@ -128,9 +141,55 @@ impl Journal {
     /// The rules, or what was found out later, refuse `wish`.
     pub(super) fn refused(&mut self, wish: &Wish, refusal: &rules::Refusal, now: Instant) {
         let (reason, flag) = (refusal.to_string(), refusal.flag());
+        self.learn_refusal(wish, refusal);
         let protocol = wish.protocol.to_string();
         let who = wish.who.as_ref();
         self.tell_refusal(&protocol, wish.destination(), &reason, flag, who, now);
+    }
+
+    /// Keep, where somebody learns, that `wish` is refused; it is told by whoever refuses it.
+    pub(super) fn learn_refusal(&mut self, wish: &Wish, refusal: &rules::Refusal) {
+        let open = matches!(refusal.reason, Reason::NotAllowed | Reason::OtherPorts(..))
+            && rules::may_be_learned(&wish.asked, wish.port);
+        match open {
+            true => self.recorder.wanted(wish.target(), wish.executable()),
+            false => {
+                let reason = refusal.to_string();
+                self.recorder
+                    .special(wish.target(), reason, wish.executable());
+            }
+        }
+    }
+
+    /// `wish` would be permitted while it is learned, and nobody could be made to listen for it.
+    pub(super) fn not_learned(&mut self, wish: &Wish, errno: Errno) {
+        let reason = match errno {
+            Errno::EMFILE => "more destinations than can be learned in one run",
+            errno => errno.desc(),
+        };
+        warn!(destination = wish.destination(), reason, "not learned");
+        self.recorder
+            .missed(wish.target(), reason.to_owned(), wish.executable());
+    }
+
+    /// A name was looked up.
+    pub(super) fn learn_name(&self, name: &str) {
+        self.recorder.name(name.to_owned());
+    }
+
+    /// A Unix socket of the host was connected to.
+    pub(super) fn learn_socket(&self, path: String, user: Option<&str>) {
+        self.recorder.socket(path, user);
+    }
+
+    /// One was not.
+    pub(super) fn learn_closed(&self, path: String, reason: &str, user: Option<&str>) {
+        self.recorder.closed(path, reason, user);
+    }
+
+    /// Whether anything is learned.
+    pub(super) fn learns(&self) -> bool {
+        self.recorder.is_on()
     }
 
     /// `wish` is refused for what was sent.
@@ -231,6 +290,17 @@ impl Journal {
             false => self.sums.entry("others".to_owned()).or_default(),
         };
         sum.add(outcome);
+        let came = Came {
+            out: outcome.there,
+            back: outcome.back,
+            failure: match (&outcome.failure, outcome.address) {
+                (None, None) => Some("the command ended before there was an answer"),
+                (failure, _) => failure.as_deref(),
+            },
+        };
+        let executable = outcome.wish.executable();
+        self.recorder
+            .ended(outcome.wish.target(), &came, executable);
         // What a caller does with a socket of its own is not seen here.
         let (engine, known_bytes) = match outcome.engine {
             Carrier::Relay => ("relay", true),

@@ -20,6 +20,7 @@ use super::name::Name;
 use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::synthetic::Synthetic;
+use crate::learn::Learning;
 use crate::sys::child::Family;
 use crate::sys::parent;
 
@@ -35,6 +36,8 @@ const SERVER_FAILURE: u8 = 2;
 pub(super) struct Reply {
     pub(super) message: Vec<u8>,
     pub(super) refused: Option<RefusedName>,
+    /// The name that was asked for and answered.
+    pub(super) named: Option<Name>,
     /// New listeners, not watched yet.
     pub(super) sockets: Vec<(Protocol, SocketAddr, OwnedFd)>,
 }
@@ -60,6 +63,8 @@ pub(super) struct Names {
     has_six: bool,
     /// Names whose listeners are there.
     ready: BTreeSet<Name>,
+    /// Where there is a socket already, which a learning command need not be given.
+    taken: BTreeSet<(Protocol, SocketAddr)>,
     talks: BTreeMap<u64, Talk>,
 }
 
@@ -82,6 +87,7 @@ impl Names {
                 .iter()
                 .map(|name| name.name().clone())
                 .collect(),
+            taken: setup.ways.iter().filter_map(Way::place).collect(),
             talks: BTreeMap::new(),
         }
     }
@@ -244,6 +250,7 @@ impl Names {
         Reply {
             message,
             refused: heard.refused,
+            named: heard.asked.map(|name| name.name().clone()).or(heard.noted),
             sockets,
         }
     }
@@ -256,7 +263,9 @@ impl Names {
         rules: &Rules,
     ) -> std::result::Result<Vec<(Protocol, SocketAddr, OwnedFd)>, Errno> {
         let mut opened = Vec::new();
-        if self.ready.contains(name.name()) {
+        // While it is learned which ports there are, each waits for the first who wants it.
+        let learned = rules.learns() == Some(Learning::Permitting);
+        if learned || self.ready.contains(name.name()) {
             return Ok(opened);
         }
         let pair = self.synthetic.pair(name.name()).ok_or(Errno::ENOENT)?;
@@ -283,5 +292,45 @@ impl Names {
         }
         self.ready.insert(name.name().clone());
         Ok(opened)
+    }
+
+    /// A socket for `address`, which is learned, where there is none yet.
+    ///
+    /// # Errors
+    /// When there are no more: `EMFILE`.
+    pub(super) fn open_at(
+        &mut self,
+        protocol: Protocol,
+        address: SocketAddr,
+    ) -> std::result::Result<Option<OwnedFd>, Errno> {
+        if self.taken.contains(&(protocol, address)) {
+            return Ok(None);
+        }
+        let version = V::of(address);
+        let spare = self.take_spare(protocol, version).ok_or(Errno::EMFILE)?;
+        let bound = bind(spare.as_raw_fd(), &SockaddrStorage::from(address));
+        let opened = bound.and_then(|()| match protocol {
+            Protocol::Tcp => parent::listen(spare.as_fd(), None),
+            Protocol::Udp => Ok(()),
+        });
+        match opened {
+            Ok(()) => {
+                self.taken.insert((protocol, address));
+                Ok(Some(spare))
+            }
+            Err(errno) => {
+                self.keep_spare(protocol, version, spare);
+                match errno {
+                    // A wildcard is there already, or a server of the command's own.
+                    Errno::EADDRINUSE => Ok(None),
+                    errno => Err(errno),
+                }
+            }
+        }
+    }
+
+    /// The name that is refused and for which `address` stands.
+    pub(super) fn noted_by(&self, address: IpAddr) -> Option<&Name> {
+        self.synthetic.noted(address)
     }
 }

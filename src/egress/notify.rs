@@ -36,15 +36,17 @@ use nix::unistd::{getegid, geteuid};
 use tracing::{debug, error};
 
 use super::call::{self, Call, UnixAddress};
-use super::direct::{self, Counter, Given, Order, Place};
+use super::carry::Told;
+use super::destination::Protocol;
+use super::direct::{self, Counter, Given, Order, Place, Wanted};
 use super::journal::Journal;
 use super::setup::V;
 use super::unix::{self, Sockets};
-use super::who::Callers;
+use super::who::{Callers, Who};
 use crate::confine::{self, ChangesIds};
 use crate::error::{Error, Result};
-use crate::event::Events;
 use crate::filter::{self, Arch, Underlay};
+use crate::learn::Learning;
 use crate::plan::{Plan, errno_of};
 use crate::policy::{Carrier, Network, UnixSockets};
 use crate::prepare::Identity;
@@ -80,6 +82,8 @@ pub(crate) struct Policing {
     pub(crate) carrier: Carrier,
     /// Whether sockets with abstract names are the sandbox's own.
     pub(crate) abstract_names: AbstractNames,
+    /// Whether it is learned what is connected to.
+    pub(crate) learning: Option<Learning>,
 }
 
 /// Whose the abstract names of the command's network are (unix(7)).
@@ -188,9 +192,9 @@ impl Ready {
         }))
     }
 
-    /// Whether the command gets sockets of the host's.
-    pub(crate) fn gives_directly(&self) -> bool {
-        self.policing.carrier == Carrier::Direct
+    /// Whether the side that dials is asked before a connection is made.
+    pub(crate) fn orders(&self) -> bool {
+        self.policing.carrier == Carrier::Direct || self.policing.learning.is_some()
     }
 
     /// Start the thread. Where the command gets sockets, they are ordered at `counter`.
@@ -202,9 +206,13 @@ impl Ready {
         plan: &Plan,
         notifier: Notifier,
         counter: Option<Counter>,
-        events: Events,
-        callers: Callers,
+        told: Told,
     ) -> Result<Warden> {
+        let Told {
+            events,
+            callers,
+            recorder,
+        } = told;
         let failed = |errno| Error::host("start", "the thread that connects", errno);
         let Notifier { listener, sample } = notifier;
         let network = notify::network_of(sample.as_fd()).map_err(failed)?;
@@ -220,13 +228,14 @@ impl Ready {
             network,
             abstract_names: self.policing.abstract_names,
             which: self.policing.which,
+            carrier: self.policing.carrier,
             counter,
             hidden: self.policing.hidden,
             sockets: self.sockets,
             ids: ids.clone(),
             waiting: Vec::new(),
             callers,
-            journal: Journal::new(events, Instant::now()),
+            journal: Journal::new(events, recorder, Instant::now()),
         };
         let thread = thread::Builder::new()
             .name("sandbox-connect".to_owned())
@@ -333,6 +342,8 @@ enum Stage {
     Own,
     /// A socket of the host's is ordered for it, to be put where the number is.
     Ordered(i32, Place),
+    /// It waits for somebody to listen where it goes.
+    Learned,
     /// It has got one that is on its way, and connects it again.
     Given,
 }
@@ -362,7 +373,8 @@ struct Work {
     network: u64,
     abstract_names: AbstractNames,
     which: UnixSockets,
-    /// Where connected sockets of the host's are to be had.
+    carrier: Carrier,
+    /// Where the side that dials is asked.
     counter: Option<Counter>,
     hidden: BTreeSet<PathBuf>,
     sockets: Sockets,
@@ -398,7 +410,7 @@ impl Work {
         for waiting in &self.waiting {
             // One that was not begun with shows that it is hung up.
             let interest = match (&waiting.stage, &waiting.destination) {
-                (Stage::Ordered(..), _) => {
+                (Stage::Ordered(..) | Stage::Learned, _) => {
                     watched.push(PollFd::new(stop.as_fd(), PollFlags::empty()));
                     continue;
                 }
@@ -480,7 +492,7 @@ impl Work {
     /// Where it may have a socket of the host's, the call is made here, on the very socket that was looked
     /// at: otherwise the number could mean another by the time that the kernel makes it.
     fn listens(&mut self, call: &Call) -> Answer {
-        let direct = self.counter.is_some();
+        let direct = self.carrier == Carrier::Direct;
         let socket = match self.socket(call) {
             Ok(socket) => socket,
             Err(errno) if direct => return Answer::Fails(errno as i32),
@@ -558,6 +570,10 @@ impl Work {
             return Ok(None);
         }
         let waits = Waits::of(socket.as_fd())?;
+        if own && self.learns(call, socket.as_fd(), bytes) {
+            self.keep(call, socket, destination, Stage::Learned, None)?;
+            return Ok(None);
+        }
         if let Some(place) = self.order(call, socket.as_fd(), bytes, &waits, own) {
             let limit = match waits.waits {
                 true => waits.limit,
@@ -624,6 +640,28 @@ impl Work {
         Ok(())
     }
 
+    /// Have somebody listen where `call` is about to connect to, if that is to be learned.
+    fn learns(&self, call: &Call, socket: BorrowedFd<'_>, bytes: &[u8]) -> bool {
+        let Some(counter) = self.counter.as_ref().filter(|_| self.journal.learns()) else {
+            return false;
+        };
+        let asked = call::internet_address(bytes).filter(|it| !direct::is_own(it.ip()));
+        let protocol = match notify::socket_number(socket, libc::SO_TYPE) {
+            Ok(libc::SOCK_STREAM) => Protocol::Tcp,
+            Ok(libc::SOCK_DGRAM) => Protocol::Udp,
+            _ => return false,
+        };
+        let Some(asked) = asked else {
+            return false;
+        };
+        counter.order(Wanted::Way {
+            id: call.id,
+            protocol,
+            asked,
+            who: process_of(call.task).map(Who::of),
+        })
+    }
+
     /// Order a socket of the host's, where one may take this one's place: where in the caller's table.
     fn order(
         &self,
@@ -633,7 +671,8 @@ impl Work {
         waits: &Waits,
         own: bool,
     ) -> Option<Place> {
-        let counter = self.counter.as_ref()?;
+        let direct = self.carrier == Carrier::Direct;
+        let counter = self.counter.as_ref().filter(|_| direct)?;
         let asked = call::internet_address(bytes).filter(|it| !direct::is_own(it.ip()))?;
         let number = |option| notify::socket_number(socket, option);
         let family = match number(libc::SO_DOMAIN) {
@@ -662,7 +701,7 @@ impl Work {
             },
             options: direct::options_of(socket),
         };
-        counter.order(order).then_some(place)
+        counter.order(Wanted::Socket(order)).then_some(place)
     }
 
     /// Connecting a socket of another network: one that was given to the command, or handed in by somebody.
@@ -707,15 +746,14 @@ impl Work {
         let given = self.counter.as_ref().map(Counter::take);
         for (id, given) in given.into_iter().flatten() {
             // Who is interrupted, or killed, does without: what was given is closed.
-            let Some(at) = self
-                .waiting
-                .iter()
-                .position(|one| one.id == id && matches!(one.stage, Stage::Ordered(..)))
-            else {
+            let Some(at) = self.waiting.iter().position(|one| {
+                one.id == id && matches!(one.stage, Stage::Ordered(..) | Stage::Learned)
+            }) else {
                 continue;
             };
             let one = self.waiting.swap_remove(at);
             let Stage::Ordered(number, place) = one.stage else {
+                self.connect_inside(one);
                 continue;
             };
             match given {
@@ -798,11 +836,18 @@ impl Work {
                 return Err(Errno::ECONNREFUSED);
             }
         };
-        let file = unix::resolve(call.task, path)?;
+        let file =
+            unix::resolve(call.task, path).inspect_err(|_| self.learn_covered(call, path))?;
         let is_socket = unix::is_socket(file.as_fd());
         // Datagrams can be sent to any without a connection, where there are datagrams at all.
         let free = kind == libc::SOCK_DGRAM || self.which == UnixSockets::Any;
         if is_socket && (free || self.sockets.may_be_connected(file.as_fd())) {
+            if self.journal.learns() && !self.sockets.is_own(file.as_fd()) {
+                let found = unix::path_of(file.as_fd(), path);
+                let user = executable_of(call.task);
+                self.journal
+                    .learn_socket(found.to_string_lossy().into_owned(), user.as_deref());
+            }
             return Ok(Destination::File(file));
         }
         let found = unix::path_of(file.as_fd(), path);
@@ -812,11 +857,29 @@ impl Work {
             // Any other file has nothing to do with sockets.
             false => return Err(Errno::ECONNREFUSED),
         };
+        if self.journal.learns() {
+            let user = executable_of(call.task);
+            let path = found.to_string_lossy().into_owned();
+            self.journal.learn_closed(path, reason, user.as_deref());
+        }
         let shown: String = found.to_string_lossy().escape_debug().collect();
         let flag = format!("--allow unix:{shown}");
         self.journal
             .refused_socket("unix", shown, reason, Some(flag), Instant::now());
         Err(Errno::ECONNREFUSED)
+    }
+
+    /// Nothing is at `path` inside. Keep it where the host has a socket there, which the mounts cover.
+    fn learn_covered(&self, call: &Call, path: &[u8]) {
+        if !self.journal.learns() || path.first() != Some(&b'/') {
+            return;
+        }
+        if unix::host_has_socket(path) {
+            let user = executable_of(call.task);
+            let path = String::from_utf8_lossy(path).into_owned();
+            let reason = "the policy hides it";
+            self.journal.learn_closed(path, reason, user.as_deref());
+        }
     }
 
     fn attempt(&self, socket: BorrowedFd<'_>, destination: &Destination, waits: &Waits) -> Attempt {
@@ -893,7 +956,7 @@ impl Work {
             Err(errno) => return Attempt::Over(Answer::Fails(errno as i32)),
         };
         match (&one.stage, &one.destination) {
-            (Stage::Ordered(..), _) => Attempt::UnderWay,
+            (Stage::Ordered(..) | Stage::Learned, _) => Attempt::UnderWay,
             (Stage::Given, _) => match (
                 state_of(one.socket.as_fd()),
                 pending_error(one.socket.as_fd()),
@@ -907,6 +970,11 @@ impl Work {
             (Stage::Own, destination) => self.attempt(one.socket.as_fd(), destination, &waits),
         }
     }
+}
+
+/// What the process of `task` executes.
+fn executable_of(task: i32) -> Option<String> {
+    process_of(task).and_then(|pid| Who::of(pid).executable)
 }
 
 /// States of a TCP socket (tcp(7), `<linux/tcp.h>`).

@@ -102,6 +102,40 @@ fn split_v6(packet: &[u8]) -> Option<(u8, Ipv6Addr, Ipv6Addr, &[u8])> {
     ))
 }
 
+/// Of a packet that tells of a refused datagram, what was in the datagram, where all of it is told.
+pub(super) fn undelivered_payload(packet: &[u8]) -> Option<&[u8]> {
+    const HEADER: usize = 8;
+    let (protocol, datagram) = match packet.first()? >> 4 {
+        4 => {
+            let (ICMP, _, _, rest) = split_v4(packet)? else {
+                return None;
+            };
+            let (protocol, _, _, datagram) = split_v4(rest.get(HEADER..)?)?;
+            (protocol, datagram)
+        }
+        _ => {
+            let (ICMPV6, _, _, rest) = split_v6(packet)? else {
+                return None;
+            };
+            let (protocol, _, _, datagram) = split_v6(rest.get(HEADER..)?)?;
+            (protocol, datagram)
+        }
+    };
+    let length = usize::from(u16::from_be_bytes(*datagram.get(4..)?.first_chunk()?));
+    (protocol == UDP)
+        .then(|| datagram.get(HEADER..length))
+        .flatten()
+}
+
+/// `filter`, which lets through so much of each packet that a small datagram is all in it.
+pub(super) fn looking_further(filter: &[sock_filter]) -> Vec<sock_filter> {
+    let further = |it: &sock_filter| match (it.code, it.k) {
+        (code::RETURN, 1..) => instruction(code::RETURN, 0, 0, FURTHER as u32),
+        _ => *it,
+    };
+    filter.iter().map(further).collect()
+}
+
 fn refused_segment(segment: &[u8], source: IpAddr, client: IpAddr) -> Option<Refusal> {
     let port = u16::from_be_bytes(*segment.first_chunk()?);
     let to = u16::from_be_bytes(*segment.get(2..)?.first_chunk()?);
@@ -143,6 +177,9 @@ const fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
 
 /// How much of a packet is looked at.
 pub(super) const LOOK: usize = 128;
+/// The same while it is learned whom datagrams are for: the kernel tells so much of one, and no more
+/// (RFC 1812, 4.3.2.3; RFC 4443, 2.4).
+pub(super) const FURTHER: usize = 1280;
 
 /// The filter for IPv4 packets: TCP with RST and ACK, or ICMP "unreachable".
 pub(super) const FILTER_V4: &[sock_filter] = &[
@@ -275,6 +312,37 @@ mod tests {
         assert_eq!(parse(&v4(ICMP, [8, 8, 4, 4], [8, 8, 8, 8], &message)), None);
         let message = icmp((11, 0), &original);
         assert_eq!(parse(&v4(ICMP, [8, 8, 4, 4], [8, 8, 8, 8], &message)), None);
+    }
+
+    #[test]
+    fn a_datagram_is_had_from_its_refusal_where_all_of_it_is_told() {
+        let datagram = |payload: &[u8]| {
+            let mut datagram = udp(53);
+            datagram[4..6].copy_from_slice(&(8 + payload.len() as u16).to_be_bytes());
+            datagram.extend(payload);
+            datagram
+        };
+        let (four, eight) = ([8, 8, 4, 4], [8, 8, 8, 8]);
+        let told = |protocol| {
+            let original = v4(protocol, eight, four, &datagram(b"question"));
+            v4(ICMP, four, eight, &icmp(UNREACHABLE, &original))
+        };
+        let packet = told(UDP);
+        assert_eq!(undelivered_payload(&packet), Some(&b"question"[..]));
+        assert_eq!(undelivered_payload(&told(TCP)), None);
+        let original = v6(UDP, "::1", "2001:db8::1", &datagram(b"question"));
+        let reply = icmp(UNREACHABLE_V6, &original);
+        let six = v6(ICMPV6, "2001:db8::1", "::1", &reply);
+        assert_eq!(undelivered_payload(&six), Some(&b"question"[..]));
+        // One that says less of itself than there is, and ones that are cut.
+        let original = v4(UDP, eight, four, &[53, 53, 0, 53, 0, 7, 0, 0, 1]);
+        let short = v4(ICMP, four, eight, &icmp(UNREACHABLE, &original));
+        assert_eq!(undelivered_payload(&short), None);
+        for packet in [packet, six] {
+            for length in 0..packet.len() {
+                assert_eq!(undelivered_payload(&packet[..length]), None, "{length}");
+            }
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use ipnet::IpNet;
 use super::destination::{Asked, Destination, Hosts, Ports, Protocol};
 use super::name::Name;
 use super::special;
+use crate::learn::Learning;
 use crate::policy::spec::{Parsed, invalid};
 
 /// A destination with the set that it came from.
@@ -61,6 +62,7 @@ pub struct Rules {
     deny: Vec<Rule>,
     allow_unix: Vec<UnixRule>,
     deny_unix: Vec<UnixRule>,
+    learning: Option<Learning>,
 }
 
 /// A name that the rules allow on some port: the only thing that is ever looked up outside.
@@ -174,16 +176,31 @@ impl Rules {
         Ok(rules)
     }
 
+    /// The same, while it is learned what a command reaches: [`Learning::Permitting`] permits whatever a
+    /// rule for one host could, unless a denial names it or it is of a special block, which only an
+    /// express rule opens.
+    #[must_use]
+    pub fn learning(mut self, learning: Option<Learning>) -> Self {
+        self.learning = learning;
+        self
+    }
+
+    /// Whether it is learned what a command reaches, and how.
+    #[must_use]
+    pub fn learns(&self) -> Option<Learning> {
+        self.learning
+    }
+
     /// Whether nothing at all is allowed: then nothing of egress is set up.
     #[must_use]
     pub fn allow_nothing(&self) -> bool {
-        self.allow.is_empty() && self.allow_unix.is_empty()
+        !self.allow_hosts() && self.allow_unix.is_empty()
     }
 
-    /// Whether hosts are allowed, not only Unix sockets.
+    /// Whether hosts may be allowed, not only Unix sockets.
     #[must_use]
     pub fn allow_hosts(&self) -> bool {
-        !self.allow.is_empty()
+        !self.allow.is_empty() || self.learning.is_some()
     }
 
     /// Whether the command may talk to `port` of `asked`. For a name, [`Rules::judge`] is to be asked
@@ -204,6 +221,11 @@ impl Rules {
         if let Some(rule) = self.allow.iter().find(covering) {
             return Ok(Allowed {
                 rule: Arc::clone(&rule.text),
+            });
+        }
+        if self.learning == Some(Learning::Permitting) && may_be_learned(asked, port) {
+            return Ok(Allowed {
+                rule: LEARNED.into(),
             });
         }
         Err(self.not_allowed(protocol, asked, port))
@@ -280,6 +302,9 @@ impl Rules {
     pub fn permit(&self, name: &Name) -> Option<Permitted> {
         let asked = Asked::Name(name.clone());
         let some = |protocol| !self.ports(protocol, &asked).is_empty();
+        if self.learning == Some(Learning::Permitting) && !name.is_localhost() {
+            return Some(Permitted(name.clone()));
+        }
         (some(Protocol::Tcp) || some(Protocol::Udp)).then(|| Permitted(name.clone()))
     }
 
@@ -410,6 +435,19 @@ impl Rule {
     }
 }
 
+/// In the place of a rule, where a destination is reached because it is learned.
+const LEARNED: &str = "learning";
+
+/// Whether a rule that a policy learns may name this: not what only an express rule opens.
+#[must_use]
+pub fn may_be_learned(asked: &Asked, port: u16) -> bool {
+    let open = match asked {
+        Asked::Name(name) => !name.is_localhost(),
+        Asked::Address(address) => special::block(*address).is_none(),
+    };
+    open && port != 0
+}
+
 fn sort_in(grant: Grant, hosts: &mut Vec<Rule>, unix: &mut Vec<UnixRule>) -> Parsed<()> {
     let text: Arc<str> = match &grant.set {
         Some(set) => format!("{} of @{set}", grant.destination).into(),
@@ -459,6 +497,50 @@ pub(super) mod tests {
 
     /// The rule, or the reason with the flag.
     type Expected = Result<&'static str, (&'static str, Option<&'static str>)>;
+
+    #[test]
+    fn while_learning_what_a_rule_for_one_host_could_allow_is_permitted() {
+        let open = ["11.1.0.2:7", "udp://[2a00:1::2]:9", "web.example:443"];
+        let closed = [
+            "10.0.0.1:7",
+            "127.0.0.1:7",
+            "[::1]:7",
+            "169.254.169.254:80",
+            "[64:ff9b::7f00:1]:7",
+            "0.0.0.0:7",
+            "198.18.0.16:7",
+            "224.0.0.1:7",
+            "localhost:7",
+            "x.localhost:7",
+            "11.1.0.2:0",
+            "denied.example:443",
+            "11.1.0.9:7",
+        ];
+        let deny = ["denied.example:443", "11.1.0.9:1-65535"];
+        let learning = |learning| rules(&["10.9.9.9:7"], &deny).learning(learning);
+        let permitting = learning(Some(Learning::Permitting));
+        let denying = learning(Some(Learning::Denying));
+        for what in open {
+            assert!(ask(&permitting, what).is_ok(), "{what}");
+            assert!(ask(&denying, what).is_err(), "{what}");
+            assert!(ask(&learning(None), what).is_err(), "{what}");
+        }
+        for what in closed {
+            assert!(ask(&permitting, what).is_err(), "{what}");
+        }
+        for rules in [&permitting, &denying] {
+            assert!(rules.allow_hosts());
+            assert!(ask(rules, "10.9.9.9:7").is_ok());
+        }
+        // A name is looked up for it, and what that gives is judged as ever.
+        let name = |text| Name::parse(text).unwrap();
+        assert!(permitting.permit(&name("web.example")).is_some());
+        assert!(permitting.permit(&name("localhost")).is_none());
+        assert!(denying.permit(&name("web.example")).is_none());
+        let judged = |text: &str| permitting.judge(Protocol::Tcp, text.parse().unwrap(), 7);
+        assert!(judged("11.1.0.2").is_ok() && judged("10.9.9.9").is_ok());
+        assert!(judged("10.0.0.1").is_err() && judged("169.254.169.254").is_err());
+    }
 
     #[test]
     fn the_verdict_comes_with_rule_or_reason_and_flag() {

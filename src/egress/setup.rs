@@ -19,6 +19,7 @@ use super::publish::Publish;
 use super::rules::{Permitted, Rules};
 use super::synthetic::{OWN, Synthetic};
 use crate::error::{Error, Result};
+use crate::learn::Learning;
 use crate::policy::Inspect;
 use crate::sys::child::Family;
 
@@ -28,6 +29,10 @@ const MOST_WAYS: usize = 960;
 
 /// How many names that are met only later get listeners, where there is room for so many.
 const SPARE_NAMES: usize = 64;
+
+/// How many destinations can be learned in each family: one socket for each address and port.
+const LEARNED_STREAMS: usize = 240;
+const LEARNED_DATAGRAMS: usize = 160;
 
 /// One socket of the sandbox's namespace that the supervisor gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -120,6 +125,20 @@ const ETH_IP: u16 = 0x0800;
 const ETH_IPV6: u16 = 0x86dd;
 
 impl Way {
+    /// Where it stands from the start.
+    pub(crate) fn place(&self) -> Option<(Protocol, SocketAddr)> {
+        match self {
+            Self::Listener(address)
+            | Self::NameStream(address)
+            | Self::Front(address)
+            | Self::InnerListener(address) => Some((Protocol::Tcp, *address)),
+            Self::Datagrams(address) | Self::NameDatagrams(address) => {
+                Some((Protocol::Udp, *address))
+            }
+            Self::Spare(..) | Self::Watch(_) | Self::Inner(_) => None,
+        }
+    }
+
     /// What the child does for it.
     pub(crate) fn to_opening(self) -> Opening {
         match self {
@@ -307,7 +326,18 @@ impl Setup {
         check(ways.len())?;
         let below = |protocol| rules.ports_below(protocol).count();
         let spare = (below(Protocol::Tcp) + below(Protocol::Udp)) * versions.len();
-        if spare > 0 {
+        if rules.learns() == Some(Learning::Permitting) {
+            let learned = [
+                (Protocol::Tcp, LEARNED_STREAMS),
+                (Protocol::Udp, LEARNED_DATAGRAMS),
+            ];
+            for (protocol, sockets) in learned {
+                for &version in &versions {
+                    ways.extend(std::iter::repeat_n(Way::Spare(protocol, version), sockets));
+                }
+            }
+            check(ways.len())?;
+        } else if spare > 0 {
             // At least one name must have room.
             check(ways.len().saturating_add(spare))?;
             let names = ((MOST_WAYS - ways.len()) / spare).min(SPARE_NAMES);
@@ -419,6 +449,9 @@ impl Setup {
 
     /// Every port that is dialled by TCP, in order: outside, that of name servers among them, and inside.
     pub(crate) fn ports(&self) -> Vec<u16> {
+        if self.rules.learns() == Some(Learning::Permitting) {
+            return (0..=u16::MAX).collect();
+        }
         let mut ports = BTreeSet::new();
         if self.rules.allow_hosts() {
             ports.insert(DOMAIN);

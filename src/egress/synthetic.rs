@@ -30,6 +30,17 @@ impl Pair {
     }
 }
 
+impl Pair {
+    /// The same for names that are only noted: 198.19.0.0/16, and another part of the prefix.
+    const fn noted(number: u16) -> Self {
+        let [high, low] = number.to_be_bytes();
+        Self {
+            v4: Ipv4Addr::new(198, 19, high, low),
+            v6: Ipv6Addr::new(0xfd73, 0x616e, 0x6462, 0x6f78, 0, 0, 1, number),
+        }
+    }
+}
+
 /// What no name has: the sandbox's own.
 pub const OWN: Pair = Pair::number(1);
 
@@ -45,6 +56,9 @@ pub const MAX_NAMES: usize = 4096;
 pub struct Synthetic {
     names: Vec<Permitted>,
     numbers: BTreeMap<Name, u16>,
+    /// Names that are not permitted, and only noted.
+    noted: Vec<Name>,
+    noted_numbers: BTreeMap<Name, u16>,
 }
 
 impl Synthetic {
@@ -85,6 +99,40 @@ impl Synthetic {
             }
         };
         self.names.get(usize::from(number.checked_sub(FIRST)?))
+    }
+
+    /// Addresses for a name that is refused, so that it is learned which port of it is wanted. Nothing
+    /// listens there, and it never becomes a [`Permitted`]. `None` when there are none left.
+    pub fn note(&mut self, name: &Name) -> Option<Pair> {
+        if let Some(number) = self.noted_numbers.get(name) {
+            return Some(Pair::noted(*number));
+        }
+        if self.noted.len() >= MAX_NAMES {
+            return None;
+        }
+        let number = u16::try_from(self.noted.len()).ok()?.checked_add(FIRST)?;
+        self.noted.push(name.clone());
+        self.noted_numbers.insert(name.clone(), number);
+        Some(Pair::noted(number))
+    }
+
+    /// The refused name for which `address` stands.
+    #[must_use]
+    pub fn noted(&self, address: IpAddr) -> Option<&Name> {
+        let number = match address.to_canonical() {
+            IpAddr::V4(v4) => match v4.octets() {
+                [198, 19, high, low] => u16::from_be_bytes([high, low]),
+                _ => return None,
+            },
+            IpAddr::V6(v6) => {
+                let [.., number] = v6.segments();
+                match Pair::noted(number).v6 == v6 {
+                    true => number,
+                    false => return None,
+                }
+            }
+        };
+        self.noted.get(usize::from(number.checked_sub(FIRST)?))
     }
 
     /// How many names have an address.
@@ -133,6 +181,30 @@ mod tests {
         assert_eq!(synthetic.len(), MAX_NAMES);
         assert_eq!(synthetic.assign(&permitted("more.example")), None);
         assert!(synthetic.assign(&permitted("n7.example")).is_some());
+    }
+
+    #[test]
+    fn a_name_that_is_only_noted_never_stands_for_one_that_is_permitted() {
+        let mut synthetic = Synthetic::default();
+        let permitted = permitted("a.example");
+        let pair = synthetic.assign(&permitted).unwrap();
+        let name = Name::parse("b.example").unwrap();
+        let noted = synthetic.note(&name).unwrap();
+        assert_eq!(synthetic.note(&name), Some(noted));
+        for address in [IpAddr::from(noted.v4), noted.v6.into()] {
+            assert_eq!(synthetic.noted(address), Some(&name));
+            assert_eq!(synthetic.name(address), None);
+            let block = special::block(address).unwrap();
+            assert_eq!(block.opened, special::Opened::Never, "{address}");
+        }
+        for address in [IpAddr::from(pair.v4), pair.v6.into()] {
+            assert_eq!(synthetic.noted(address), None);
+        }
+        for number in 1..MAX_NAMES {
+            let name = Name::parse(&format!("n{number}.example")).unwrap();
+            assert!(synthetic.note(&name).is_some());
+        }
+        assert_eq!(synthetic.note(&Name::parse("more.example").unwrap()), None);
     }
 
     #[test]

@@ -80,10 +80,20 @@ impl Sockets {
         }
     }
 
+    /// Whether something inside listens on `file`.
+    pub(crate) fn is_own(&self, file: BorrowedFd<'_>) -> bool {
+        inode(file).is_ok_and(|it| self.own.contains_key(&it))
+    }
+
     /// Whether `file` is one of them.
     pub(crate) fn may_be_connected(&self, file: BorrowedFd<'_>) -> bool {
         inode(file).is_ok_and(|it| self.own.contains_key(&it) || self.allowed.contains_key(&it))
     }
+}
+
+/// Whether this host has a Unix socket at `path`. Nothing is decided by it.
+pub(crate) fn host_has_socket(path: &[u8]) -> bool {
+    open_path(Path::new(OsStr::from_bytes(path))).is_ok_and(|file| is_socket(file.as_fd()))
 }
 
 /// Whether `file` is a Unix socket's.

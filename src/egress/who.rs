@@ -65,12 +65,11 @@ impl Callers {
         let Some(pid) = pid() else {
             return connect();
         };
-        let link = fs::read_link(format!("/proc/{pid}/exe"));
-        let executable = link.ok().map(|path| path.to_string_lossy().into_owned());
+        let who = Who::of(pid);
         let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
         let connected = connect();
         if let Some(address) = own_address(socket) {
-            noted.insert(way(address, destination), Who { pid, executable });
+            noted.insert(way(address, destination), who);
         }
         connected
     }
@@ -80,6 +79,17 @@ impl Callers {
         let noted = self.0.as_ref()?;
         let mut noted = noted.lock().unwrap_or_else(PoisonError::into_inner);
         noted.by_way.remove(&way(client, destination))
+    }
+}
+
+impl Who {
+    /// Process `pid`, by what the kernel says of it now.
+    pub(super) fn of(pid: i32) -> Self {
+        let link = fs::read_link(format!("/proc/{pid}/exe"));
+        Self {
+            pid,
+            executable: link.ok().map(|path| path.to_string_lossy().into_owned()),
+        }
     }
 }
 

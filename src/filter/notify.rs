@@ -16,6 +16,7 @@ use libc::sock_filter;
 use super::interpret::may_permit;
 use super::program::code;
 use super::{Arch, Program, Verdict, number};
+use crate::learn::Learning;
 use crate::policy::{Carrier, UnixSockets};
 
 /// AF_UNIX (unix(7)).
@@ -60,12 +61,14 @@ pub(crate) enum Tells {
 }
 
 /// What has to lie under `profile`, so that of the Unix sockets only `which` can be reached, and
-/// `carrier` gets the connections that it is to make; `None` where there is nothing to do.
+/// `carrier` gets the connections that it is to make, and whoever learns sees all of them; `None` where
+/// there is nothing to do.
 #[must_use]
 pub(crate) fn underlay(
     profile: &Program,
     which: UnixSockets,
     carrier: Carrier,
+    learning: Option<Learning>,
     arch: Arch,
 ) -> Option<Underlay> {
     // Whatever else the arguments are: a profile may look at any of them.
@@ -82,7 +85,7 @@ pub(crate) fn underlay(
             })
         })
     };
-    let wanted = which != UnixSockets::Any || carrier == Carrier::Direct;
+    let wanted = which != UnixSockets::Any || carrier == Carrier::Direct || learning.is_some();
     let tells = wanted && permits("connect", [None; 6]);
     let refuses = which == UnixSockets::Own
         && DATAGRAMS.into_iter().any(made)
@@ -193,7 +196,7 @@ mod tests {
     fn unix_sockets_of_datagrams_are_refused_and_no_others() {
         for arch in Arch::ALL {
             let default = profile("default", false, arch);
-            let under = underlay(&default, UnixSockets::Own, Carrier::Relay, arch).unwrap();
+            let under = underlay(&default, UnixSockets::Own, Carrier::Relay, None, arch).unwrap();
             assert_eq!(under.tells, Tells::Yes);
             let verdict = |name: &str, family: u64, kind: u64| {
                 let number = number(name, arch).unwrap();
@@ -224,7 +227,7 @@ mod tests {
                 assert!(tells(&under.program, name, arch), "{name}");
             }
             let datagrams =
-                underlay(&default, UnixSockets::Datagrams, Carrier::Relay, arch).unwrap();
+                underlay(&default, UnixSockets::Datagrams, Carrier::Relay, None, arch).unwrap();
             assert!(tells(&datagrams.program, "connect", arch));
             let number = number("socket", arch).unwrap();
             let verdict = interpret(
@@ -235,10 +238,10 @@ mod tests {
             );
             assert_eq!(verdict, Verdict::Allow);
             assert_eq!(
-                underlay(&default, UnixSockets::Any, Carrier::Relay, arch),
+                underlay(&default, UnixSockets::Any, Carrier::Relay, None, arch),
                 None
             );
-            let direct = underlay(&default, UnixSockets::Any, Carrier::Direct, arch).unwrap();
+            let direct = underlay(&default, UnixSockets::Any, Carrier::Direct, None, arch).unwrap();
             for name in ["connect", "listen", "bind"] {
                 assert!(tells(&direct.program, name, arch), "{name}");
             }
@@ -250,7 +253,7 @@ mod tests {
     fn where_nothing_can_be_connected_nothing_is_told() {
         for name in builtin_names() {
             let fds = profile(name, true, Arch::native());
-            let under = underlay(&fds, UnixSockets::Own, Carrier::Relay, Arch::native());
+            let under = underlay(&fds, UnixSockets::Own, Carrier::Relay, None, Arch::native());
             assert_eq!(under, None, "{name}");
         }
     }
@@ -262,7 +265,7 @@ mod tests {
             let text = "description = \"x\"\nextends = \"default\"\n".to_owned() + &rules.concat();
             let profile = parse_profile(Path::new("test"), &text).unwrap();
             let profile = compile(&profile, &Context::default()).unwrap();
-            underlay(&profile, UnixSockets::Own, Carrier::Relay, arch)
+            underlay(&profile, UnixSockets::Own, Carrier::Relay, None, arch)
         };
         let rule = |calls: &str, test: &str| {
             format!(

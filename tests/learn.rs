@@ -1,0 +1,406 @@
+//! `sandbox learn`: a run is recorded, and the policy that is written lets the same run pass and no other.
+//!
+//! In the small Internet of `tests/support/lab.rs`.
+
+mod support;
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
+
+use support::lab::{Besides, Lab, in_lab, printed};
+use support::{User, each_user, have, success, text};
+
+/// A file of `user`'s that is not there yet.
+fn fresh(user: &User, name: &str) -> PathBuf {
+    let path = user.home.join(name);
+    let _ = fs::remove_file(&path);
+    path
+}
+
+/// The lines of a policy that grant something, without their comments.
+fn granted(policy: &str) -> Vec<&str> {
+    let lines = policy.lines().filter(|line| line.starts_with("  \""));
+    lines.filter_map(|line| line.split('"').nth(1)).collect()
+}
+
+/// The lines that are comments and name something.
+fn commented(policy: &str) -> Vec<&str> {
+    let lines = policy.lines().filter(|line| line.starts_with("#   \""));
+    lines.filter_map(|line| line.split('"').nth(1)).collect()
+}
+
+/// Reaches something in each of the ways that there are.
+const EVERY_WAY: &str = r#"
+import select
+def ask(connected, host, port, family=socket.AF_INET):
+    s = socket.socket(family, socket.SOCK_DGRAM)
+    s.settimeout(20)
+    if connected:
+        s.connect((host, port))
+        s.send(b"abc")
+    else:
+        s.sendto(b"abc", (host, port))
+    return s.recv(9).decode()
+def watched(host, port):
+    """A descriptor that is in an epoll set before it is connected."""
+    s = socket.socket()
+    s.setblocking(False)
+    with select.epoll() as events:
+        events.register(s, select.EPOLLOUT)
+        s.connect_ex((host, port))
+        assert events.poll(20)
+        s.setblocking(True)
+        s.sendall(b"y")
+        return s.recv(1).decode()
+print(attempt("web.test.example", 7), attempt("b.sub.example", 7), attempt("11.1.0.2", 100, 20))
+print(attempt("2a00:1::2", 7), watched("11.1.0.4", 7), watched(socket.gethostbyname("a.sub.example"), 7))
+print(ask(True, "web.test.example", 7), ask(False, "11.1.0.2", 7), ask(False, "four.test.example", 7))
+"#;
+
+const ANSWERS: &str = "x x 1\nx y y\nABC ABC ABC";
+
+#[test]
+fn a_learned_policy_lets_the_same_run_pass_and_no_other() {
+    in_lab(|lab, user| {
+        let script = EVERY_WAY.replace("attempt(\"11.1.0.2\", 100, 20)", "count()");
+        let script = format!(
+            "def count():\n    s = dial('11.1.0.2', 100); s.sendall(b'z'); s.shutdown(1); return s.recv(1).decode()\n{script}"
+        );
+        let path = fresh(user, "learned.toml");
+        let file = path.display().to_string();
+        let learn = ["learn", "-q", "-o", &file];
+        let out = printed(user, &mut lab.python(user, &learn, &script));
+        assert_eq!(out, ANSWERS, "as {}", user.name);
+        let first = fs::read_to_string(&path).unwrap();
+        assert_eq!(
+            granted(&first),
+            [
+                "a.sub.example:7",
+                "b.sub.example:7",
+                "udp://four.test.example:7",
+                "web.test.example:7",
+                "udp://web.test.example:7",
+                "udp://11.1.0.2:7",
+                "11.1.0.2:100",
+                "11.1.0.4:7",
+                "[2a00:1::2]:7",
+            ],
+            "{first}"
+        );
+        let told = first.lines().find(|line| line.contains("11.1.0.2:100"));
+        let told = told.unwrap_or_default();
+        assert!(told.contains("python3") && told.contains("1 connection, up to 1K out, 1K in"));
+
+        // Another run learns the same.
+        let again = ["learn", "-q", "--force", "-o", &file];
+        printed(user, &mut lab.python(user, &again, &script));
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            first,
+            "as {}",
+            user.name
+        );
+
+        // And passes under it; what it did not do is refused.
+        let policy = ["-q", "--policy", &file];
+        let out = printed(user, &mut lab.python(user, &policy, &script));
+        assert_eq!(out, ANSWERS, "as {}", user.name);
+        let other = r#"print(attempt("web.test.example", 101), attempt("11.1.0.3", 7), attempt("six.test.example", 7))"#;
+        let out = printed(user, &mut lab.python(user, &policy, other));
+        assert_eq!(out, "ECONNREFUSED ECONNREFUSED no name", "as {}", user.name);
+        // Control: these answer where they are learned.
+        let path = fresh(user, "other.toml");
+        let learn = ["learn", "-q", "-o", &path.display().to_string()].map(str::to_owned);
+        let learn: Vec<&str> = learn.iter().map(String::as_str).collect();
+        let out = printed(user, &mut lab.python(user, &learn, other));
+        assert_eq!(out, "ECONNRESET x x", "as {}", user.name);
+    });
+}
+
+#[test]
+fn what_only_an_express_rule_opens_stays_refused_and_is_a_comment() {
+    in_lab(|lab, user| {
+        let script = r#"
+print(attempt("169.254.169.254", 80), attempt("metadata.example", 80), attempt("private.example", 7))
+print(attempt("10.0.0.1", 7), attempt("127.0.0.1", 7), attempt("mapped.example", 7), attempt("11.1.0.3", 7))
+"#;
+        let path = fresh(user, "special.toml");
+        let file = path.display().to_string();
+        let options = ["learn", "-q", "-o", &file, "--deny", "11.1.0.3:7"];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        let (at_once, later) = ("ECONNREFUSED", "ECONNRESET");
+        assert_eq!(
+            out,
+            format!("{at_once} {later} {later}\n{at_once} {at_once} {later} {at_once}"),
+            "as {}",
+            user.name
+        );
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), [""; 0], "{policy}");
+        assert_eq!(
+            commented(&policy),
+            [
+                "mapped.example:7",
+                "metadata.example:80",
+                "private.example:7",
+                "10.0.0.1:7",
+                "11.1.0.3:7",
+                "169.254.169.254:80"
+            ],
+            "{policy}"
+        );
+        let reasons = [
+            "169.254.169.254 is a cloud's metadata service",
+            "10.0.0.1 is an address of a private network",
+            "denied by 11.1.0.3:7",
+        ];
+        assert!(reasons.iter().all(|it| policy.contains(it)), "{policy}");
+        // It is a policy all the same.
+        success(user, &user.output(&["policy", "check", &file]));
+    });
+}
+
+#[test]
+fn an_express_rule_opens_what_it_names_while_learning_and_is_learned() {
+    in_lab(|lab, user| {
+        let path = fresh(user, "express.toml");
+        let file = path.display().to_string();
+        // The host's own loopback: its name server is there.
+        let options = ["learn", "-q", "-o", &file, "--allow", "127.0.0.1:7"];
+        let script = "print(attempt('127.0.0.1', 7), attempt('127.0.0.1', 8))";
+        let out = printed(user, &mut lab.python(user, &options, script));
+        assert_eq!(out, "x ECONNREFUSED", "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), ["127.0.0.1:7"], "{policy}");
+    });
+}
+
+#[test]
+fn nothing_is_asked_or_dialled_while_it_is_refused_and_all_is_listed() {
+    let Some(lab) = Lab::start(Besides::Watcher) else {
+        return;
+    };
+    each_user(|user| {
+        // The lab's own neighbour discovery goes on by itself.
+        let sent = || -> Vec<String> {
+            let arrived = lab.arrived().into_iter();
+            let kinds = ["tcp ", "udp "];
+            arrived
+                .filter(|line| kinds.iter().any(|kind| line.starts_with(kind)))
+                .collect()
+        };
+        let before = (lab.asked(), sent());
+        let script = r#"
+def send(host, port):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    for _ in range(3):
+        s.sendto(b"abc", (host, port))
+print(attempt("web.test.example", 7), attempt("11.1.0.2", 80), attempt("2a00:1::2", 7), attempt("169.254.169.254", 80))
+send("11.1.0.2", 9); send("four.test.example", 9)
+socket.gethostbyname("idle.example")
+"#;
+        let path = fresh(user, "denied.toml");
+        let file = path.display().to_string();
+        let options = ["learn", "-q", "--deny-while-learning", "-o", &file];
+        let out = printed(user, &mut lab.python(user, &options, script));
+        assert_eq!(out, ["ECONNREFUSED"; 4].join(" "), "as {}", user.name);
+        assert_eq!((lab.asked(), sent()), before, "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        let expected = [
+            "udp://four.test.example:9",
+            "web.test.example:7",
+            "udp://11.1.0.2:9",
+            "11.1.0.2:80",
+            "[2a00:1::2]:7",
+        ];
+        assert_eq!(granted(&policy), expected, "{policy}");
+        assert_eq!(commented(&policy), ["169.254.169.254:80"], "{policy}");
+        assert!(policy.contains("#   idle.example\n"), "{policy}");
+        assert!(policy.contains("refused while learning"), "{policy}");
+
+        // What the options allow is reached, and learned as reached.
+        let options = [&options[..], &["--force", "--allow", "web.test.example:7"]].concat();
+        let out = printed(user, &mut lab.python(user, &options, script));
+        assert!(out.starts_with("x ECONNREFUSED"), "as {}: {out}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), expected, "{policy}");
+        // Control: the watcher sees what is let go.
+        assert!(
+            lab.arrived().contains("tcp 11.1.0.2 7") || lab.arrived().contains("tcp 2a00:1::2 7")
+        );
+        assert!(lab.asked().contains("web.test.example"));
+    });
+}
+
+/// A Unix socket of the host that answers.
+fn answering(user: &User, name: &str) -> PathBuf {
+    let path = fresh(user, name);
+    let listener = UnixListener::bind(&path).expect("the name is new");
+    std::os::unix::fs::chown(&path, Some(user.uid), Some(user.gid)).expect("root, or own");
+    std::thread::spawn(move || {
+        for mut peer in listener.incoming().flatten() {
+            let _ = peer.write_all(b"answer");
+        }
+    });
+    path
+}
+
+#[test]
+fn a_socket_of_the_hosts_is_learned_where_an_option_allows_it_and_is_a_comment_elsewhere() {
+    if !have("python3") {
+        return;
+    }
+    each_user(|user| {
+        let [one, two] = ["one.s", "two.s"].map(|name| answering(user, name));
+        let [one, two] = [one, two].map(|path| path.display().to_string());
+        let script = format!(
+            "
+import errno, os, socket
+own = socket.socket(socket.AF_UNIX); own.bind('own.s'); own.listen()
+for path in ['{one}', '{two}', 'own.s']:
+    try:
+        peer = socket.socket(socket.AF_UNIX); peer.connect(path)
+        print(path == 'own.s' or peer.recv(9).decode())
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+os.unlink('own.s')"
+        );
+        let path = fresh(user, "sockets.toml");
+        let file = path.display().to_string();
+        let allow = format!("unix:{one}");
+        let python = ["--", "python3", "-c", &script];
+        let learn = ["learn", "-q", "-o", &file, "--allow", &allow];
+        let out = success(user, &user.output(&[&learn[..], &python].concat()));
+        assert_eq!(out, "answer\nECONNREFUSED\nTrue", "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), [&allow], "{policy}");
+        assert_eq!(commented(&policy), [format!("unix:{two}")], "{policy}");
+        let run = ["-q", "--policy", &file];
+        let out = success(user, &user.output(&[&run[..], &python].concat()));
+        assert_eq!(out, "answer\nECONNREFUSED\nTrue", "as {}", user.name);
+    });
+}
+
+#[test]
+fn a_file_is_there_whole_or_as_it_was() {
+    each_user(|user| {
+        let folder = user.home.join("learn-files");
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir(&folder).unwrap();
+        std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid)).expect("root, or own");
+        let path = folder.join("one.toml");
+        let file = path.display().to_string();
+        let learn = |options: &[&str], command: &[&str]| {
+            let output = [&["learn", "-o", &file], options, &["--"], command].concat();
+            let output = user.output(&output);
+            (
+                output.status.code(),
+                text(&output.stdout),
+                text(&output.stderr),
+            )
+        };
+        let names = || -> Vec<String> {
+            let entries = fs::read_dir(&folder).unwrap();
+            let name = |entry: fs::DirEntry| entry.file_name().to_string_lossy().into_owned();
+            entries.map(|entry| name(entry.unwrap())).collect()
+        };
+
+        // A command that is not run leaves nothing.
+        let (status, ..) = learn(&[], &["./no-such-command"]);
+        assert_eq!((status, names()), (Some(127), vec![]), "as {}", user.name);
+
+        // One that fails has its own status, and the file says so.
+        let (status, ..) = learn(&[], &["sh", "-c", "exit 7"]);
+        assert_eq!((status, names()), (Some(7), vec!["one.toml".to_owned()]));
+        let policy = fs::read_to_string(&path).unwrap();
+        assert!(
+            policy.contains("# The command failed with status 7"),
+            "{policy}"
+        );
+        success(user, &user.output(&["--policy", &file, "--", "true"]));
+
+        // A file that is there is kept, and nothing is run.
+        let (status, out, complaint) = learn(&[], &["echo", "run"]);
+        assert_eq!((status, out.as_str()), (Some(125), ""), "{complaint}");
+        assert_eq!(
+            complaint,
+            format!(
+                "sandbox: -o {file}: it is there already; choose another name, or replace it with --force"
+            )
+        );
+        assert_eq!(fs::read_to_string(&path).unwrap(), policy);
+
+        // Also one that is made meanwhile; what was learned is not lost.
+        fs::remove_file(&path).unwrap();
+        let script = format!("echo mine > {file}");
+        let (status, _, complaint) = learn(&["-q"], &["sh", "-c", &script]);
+        assert_eq!(status, Some(125), "{complaint}");
+        assert!(complaint.contains("extends = \"default\""), "{complaint}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "mine\n");
+        assert_eq!(names(), ["one.toml"]);
+
+        let (status, ..) = learn(&["--force"], &["true"]);
+        assert_eq!((status, names()), (Some(0), vec!["one.toml".to_owned()]));
+        let policy = fs::read_to_string(&path).unwrap();
+        assert!(policy.contains("extends = \"default\""), "{policy}");
+
+        // Standard output has it behind the command's own.
+        let output = user.output(&[
+            "learn", "-o", "-", "--policy", "build", "--", "echo", "said",
+        ]);
+        let out = success(user, &output);
+        assert!(out.starts_with("said\n# For: echo said\n"), "{out}");
+        assert!(out.ends_with("extends = \"build\""), "{out}");
+
+        // A policy in a file is named from wherever the new one lies.
+        let output = [
+            "learn",
+            "-o",
+            "-",
+            "--policy",
+            "learn-files/one.toml",
+            "--",
+            "true",
+        ];
+        let out = success(user, &user.output(&output));
+        assert!(out.contains(&format!("extends = \"{file}\"")), "{out}");
+        let _ = fs::remove_dir_all(&folder);
+    });
+}
+
+#[test]
+fn where_connections_cannot_be_seen_nothing_is_learned_and_nothing_run() {
+    each_user(|user| {
+        let table = [
+            (
+                &["--net", "none"][..],
+                "learn: this launch's connections cannot be seen",
+            ),
+            (
+                &["--net", "host"],
+                "learn: this launch's connections cannot be seen",
+            ),
+            (
+                &["--net", "fds"],
+                "learn: this launch's connections cannot be seen",
+            ),
+            (
+                &["--seccomp", "off"],
+                "learn: this launch's connections cannot be seen",
+            ),
+        ];
+        for (options, reason) in table {
+            let learn = [&["learn", "-q", "-o", "-"], options, &["--", "echo", "run"]].concat();
+            let output = user.output(&learn);
+            let complaint = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{options:?}: {complaint}");
+            assert_eq!(text(&output.stdout), "", "{options:?}");
+            assert!(
+                complaint.starts_with(&format!("sandbox: {reason}")),
+                "{complaint}"
+            );
+        }
+    });
+}
