@@ -12,6 +12,7 @@ use std::io::IsTerminal;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -26,7 +27,7 @@ use crate::egress::rules::Rules;
 use crate::egress::setup::{Place, Setup};
 use crate::egress::{asking, sets};
 use crate::error::{self, Error, Result};
-use crate::filter::{self, Arch, Context, Program};
+use crate::filter::{self, Arch, Beyond, Context, Program};
 use crate::learn::Learning;
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
@@ -227,17 +228,24 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         .map(|word| substitute(word, &situation.descriptors))
         .collect();
     let program = find_program(&argv, &environment, &directory)?;
-    let (profile, filter) = match &process.seccomp {
-        Seccomp::Off => (None, None),
+    let (profile, filter, beyond) = match &process.seccomp {
+        Seccomp::Off => (None, None, None),
         Seccomp::Profile(name) => {
             let context = filter_context(policy, situation, init, landlock_scopes);
-            (Some(name.clone()), Some(filter::program(name, &context)?))
+            let (filter, beyond) = match situation.learning {
+                None => (filter::program(name, &context)?, None),
+                Some(_) => {
+                    let (program, beyond) = filter::beyond(name, &context)?;
+                    (program, Some(beyond))
+                }
+            };
+            (Some(name.clone()), Some(filter), beyond)
         }
     };
     let rules = sets::rules(&policy.egress)?.learning(situation.learning);
     let mounts = with_files(&situation.files, policy, mounts(policy, support, &rules)?)?;
     let policing = match &filter {
-        Some(filter) => decide_policing(policy, filter, &mounts, &rules)?,
+        Some(filter) => decide_policing(policy, filter, beyond, &mounts, &rules)?,
         None => None,
     };
     if situation.learning.is_some() && !policing.as_ref().is_some_and(Policing::tells) {
@@ -303,6 +311,7 @@ const UNSEEN: &str = "this launch's connections cannot be seen: leave out --secc
 fn decide_policing(
     policy: &Policy,
     filter: &Program,
+    beyond: Option<Beyond>,
     mounts: &[Mount],
     rules: &Rules,
 ) -> Result<Option<Policing>> {
@@ -315,7 +324,7 @@ fn decide_policing(
         _ => Carrier::Relay,
     };
     let (which, arch) = (policy.unix_sockets, Arch::native());
-    let Some(underlay) = filter::underlay(filter, which, carrier, rules.learns(), arch) else {
+    let Some(underlay) = filter::underlay(filter, which, carrier, beyond.as_ref(), arch) else {
         return Ok(None);
     };
     let allowed = sockets_let_through(rules)?.into_iter();
@@ -332,7 +341,7 @@ fn decide_policing(
         abstract_names: Policing::abstract_names_of(&policy.network),
         which,
         carrier,
-        learning: rules.learns(),
+        beyond: beyond.map(Arc::new),
     }))
 }
 

@@ -18,9 +18,9 @@ use crate::egress::carry::{Outset, Told};
 use crate::egress::who::Callers;
 use crate::error::{Error, Result};
 use crate::event::{self, Events};
-use crate::learn::compose;
-use crate::learn::output::Output;
+use crate::learn::output::{Output, Texts};
 use crate::learn::record::Recorder;
+use crate::learn::{Profile, compose};
 use crate::plan::{Plan, Situation, errno_of, working_directory};
 use crate::policy::Policy;
 use crate::probe::Support;
@@ -65,6 +65,12 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     let output = request.learn.as_ref();
     let output = output.map(|learn| Output::check(&learn.target, learn.replaces));
     let output = output.transpose()?;
+    let profile = match &output {
+        Some(_) => Profile::of(&lowered.policy.process.seccomp)?,
+        None => None,
+    };
+    let profile_file = output.as_ref().and_then(Output::profile_file);
+    let profile_file = profile_file.map(str::to_owned);
     let planned = Instant::now();
     let outset = Outset::for_launch(&plan)?;
     let group = Group::make(&lowered.policy.cgroup)?;
@@ -136,8 +142,12 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
             extends: &learn.extends,
             learning: learn.learning,
             ending,
+            profile: profile.as_ref(),
+            beyond: plan.policing.as_ref().and_then(|it| it.beyond.as_deref()),
+            profile_file: profile_file.as_deref(),
         };
-        writer.write(compose::policy(&run, &recorder.read()))?;
+        let (policy, profile) = compose::compose(&run, &recorder.read());
+        writer.write(Texts { policy, profile })?;
     }
     Ok(status)
 }

@@ -404,3 +404,98 @@ fn where_connections_cannot_be_seen_nothing_is_learned_and_nothing_run() {
         }
     });
 }
+
+/// Makes calls by their x86_64 or aarch64 numbers, and says what comes of each.
+const CALLS: &str = r#"
+import ctypes, errno, os, platform, socket
+libc = ctypes.CDLL(None, use_errno=True)
+intel = platform.machine() == "x86_64"
+def call(numbers, *arguments):
+    result = libc.syscall(numbers[0 if intel else 1], *arguments)
+    return "ok" if result >= 0 else errno.errorcode[ctypes.get_errno()]
+def made(*arguments):
+    try:
+        socket.socket(*arguments).close()
+        return "ok"
+    except OSError as error:
+        return errno.errorcode[error.errno]
+room = ctypes.create_string_buffer(256)
+print(call((319, 279), room, 0), call((278, 75), -1, room, 0, 0))
+print(call((165, 40), 0, 0, 0, 0, 0), call((250, 219), 0, 0), call((425, 425), 1, room), call((308, 268), -1, 0))
+print(call((56, 220), 0x10000011, 0, 0, 0, 0), call((101, 117), 0, 0, 0, 0))
+print(made(socket.AF_INET, socket.SOCK_STREAM), made(socket.AF_UNIX, socket.SOCK_DGRAM), made(socket.AF_INET, socket.SOCK_RAW), made(40, socket.SOCK_STREAM))
+"#;
+
+/// The shipped profile `default`, without some calls that it permits.
+fn narrower() -> String {
+    let without = |text: &str, what: &str, instead: &str| {
+        assert_eq!(text.matches(what).count(), 1, "{what}");
+        text.replace(what, instead)
+    };
+    let text = include_str!("../policies/seccomp/default.toml");
+    let text = without(text, "\"memfd_create\", ", "");
+    let text = without(&text, "calls = [\"ptrace\"]", "calls = [\"uselib\"]");
+    // Nothing is said of sockets.
+    let socket = "calls = [\"socket\"]\nwhen = [\n  { if = \"arg0 == AF_UNIX\"";
+    let other = socket.replace("\"socket\"", "\"uselib\"");
+    without(&text, socket, &other)
+}
+
+#[test]
+fn calls_of_which_the_profile_says_nothing_are_learned_and_what_it_refuses_stays_refused() {
+    if !have("python3") {
+        return;
+    }
+    each_user(|user| {
+        let profile = fresh(user, "narrow.toml");
+        fs::write(&profile, narrower()).unwrap();
+        let profile = profile.display().to_string();
+        let path = fresh(user, "calls.toml");
+        let beside = fresh(user, "calls.seccomp.toml");
+        let file = path.display().to_string();
+        let python = ["--", "python3", "-c", CALLS];
+        let run = |options: &[&str]| success(user, &user.output(&[options, &python].concat()));
+
+        let refused = "EPERM EPERM ENOSYS EPERM\nEPERM";
+        let before = run(&["-q", "--seccomp", &profile]);
+        let expected = format!("ENOSYS ENOSYS\n{refused} ENOSYS\nENOSYS ENOSYS ENOSYS ENOSYS");
+        assert_eq!(before, expected, "as {}", user.name);
+
+        // What lies behind a pointer does not matter: the calls themselves go on. A Unix socket of datagrams
+        // is refused by what lies under the profile, a raw one and VSOCK by the profile `default`.
+        let learned = format!("ok EBADF\n{refused} ENOSYS\nok ENOSYS ENOSYS ENOSYS");
+        let out = run(&["learn", "-q", "-o", &file, "--seccomp", &profile]);
+        assert_eq!(out, learned, "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        let names = "seccomp = \"./calls.seccomp.toml\"  # permits besides: memfd_create, socket, vmsplice\n";
+        assert!(policy.contains(names), "{policy}");
+        for name in [
+            "io_uring_setup",
+            "keyctl",
+            "mount",
+            "ptrace",
+            "setns",
+            "socket",
+        ] {
+            assert!(
+                policy.contains(&format!("\n#   {name}  # ")),
+                "{name}: {policy}"
+            );
+        }
+
+        // Under the policy they go on too, and no other sockets than those that the profile `default` permits.
+        let out = run(&["-q", "--policy", &file]);
+        let sockets = "ok ESOCKTNOSUPPORT EPROTONOSUPPORT EAFNOSUPPORT";
+        let learned = format!("ok EBADF\n{refused} ENOSYS\n{sockets}");
+        assert_eq!(out, learned, "as {}", user.name);
+        let _ = fs::remove_file(&path);
+        let kept = user.output(&["learn", "-q", "-o", &file, "--", "true"]);
+        let complaint = text(&kept.stderr);
+        assert_eq!(kept.status.code(), Some(125), "{complaint}");
+        assert!(
+            complaint.contains("its profile of system calls is there already"),
+            "{complaint}"
+        );
+        drop(beside);
+    });
+}

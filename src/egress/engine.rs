@@ -18,6 +18,8 @@
 //! What is published goes the other way: accepted outside, dialled inside ([`super::inner`]).
 #![forbid(unsafe_code)]
 
+mod learn;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -49,7 +51,7 @@ use super::relay::{self, Join, Pipes, Word};
 use super::rules::{Permitted, Rules};
 use super::setup::{Setup, V, Way};
 use super::sniff::{self, Inspection};
-use super::who::{Callers, Who};
+use super::who::Callers;
 use crate::epoll_data::{NUMBERS, pack, unpack};
 use crate::error::{self, Error, Result};
 use crate::learn::Learning;
@@ -636,47 +638,6 @@ impl Engine {
                     self.give(id, Given::Inside);
                 }
             }
-        }
-    }
-
-    /// The command is about to go to `address`, or has just sent something there: see to it that somebody
-    /// listens there, if it may be reached.
-    fn learn(&mut self, protocol: Protocol, address: SocketAddr, who: Option<Who>) {
-        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if self.names.is_service(address) {
-            return;
-        }
-        let wish = self.wish(protocol, address, who);
-        match self.rules.decide(protocol, &wish.asked, wish.port) {
-            // A datagram's destination is wanted by whoever sends there: getaddrinfo(3) connects only to see
-            // whence it would be reached.
-            Err(_) if protocol == Protocol::Udp => {}
-            // It is told where the kernel refuses it.
-            Err(refusal) => self.journal.learn_refusal(&wish, &refusal),
-            Ok(_) if self.rules.learns() == Some(Learning::Permitting) => {
-                match self.names.open_at(protocol, address) {
-                    Ok(Some(socket)) => self.watch_way(protocol, address, socket),
-                    Ok(None) => {}
-                    Err(errno) => self.journal.not_learned(&wish, errno),
-                }
-            }
-            Ok(_) => {}
-        }
-    }
-
-    /// What who goes to `address` means.
-    fn wish(&self, protocol: Protocol, address: SocketAddr, who: Option<Who>) -> Wish {
-        let meant = self.names.meant_by(&self.rules, protocol, address);
-        let name = meant.as_ref().map(Permitted::name);
-        let name = name.or_else(|| self.names.noted_by(address.ip()));
-        Wish {
-            protocol,
-            asked: match name {
-                Some(name) => Asked::Name(name.clone()),
-                None => Asked::Address(address.ip()),
-            },
-            port: address.port(),
-            who,
         }
     }
 
@@ -1575,13 +1536,8 @@ impl Engine {
                 Err(refusal) => self.journal.refused(&wish, &refusal, now),
                 // The first datagram to a destination that is learned: nobody listened there yet.
                 Ok(_) if permits && refused.protocol == Protocol::Udp => {
-                    self.learn(Protocol::Udp, destination, None);
-                    let datagram = packet.get(..length).and_then(refusals::undelivered_payload);
-                    if let Some(datagram) = datagram {
-                        self.with_datagrams(|flows, around| {
-                            flows.take_late(refused.client, destination, datagram, around);
-                        });
-                    }
+                    let packet = packet.get(..length).unwrap_or_default();
+                    self.learn_late(refused.client, destination, packet);
                 }
                 // What the rules allow and the kernel refuses is a socket of the sandbox's own.
                 Ok(_) => {}

@@ -187,6 +187,16 @@ impl Journal {
         self.recorder.closed(path, reason, user);
     }
 
+    /// A call beyond the profile was made.
+    pub(super) fn learn_call(&self, name: &str, user: Option<&str>) {
+        self.recorder.call(name.to_owned(), user);
+    }
+
+    /// One was not.
+    pub(super) fn learn_refused_call(&self, name: &str, reason: &str, user: Option<&str>) {
+        self.recorder.refused_call(name.to_owned(), reason, user);
+    }
+
     /// Whether anything is learned.
     pub(super) fn learns(&self) -> bool {
         self.recorder.is_on()

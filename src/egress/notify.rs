@@ -14,14 +14,17 @@
 //!
 //! The address is read once, and what was read is what is connected to; the descriptor is copied once,
 //! and that open file is what is connected. A thread inside that changes either meanwhile changes
-//! nothing. No call with a pointer is ever let go on.
+//! nothing. No call that is decided by what a pointer points to is ever let go on.
 //!
 //! Where the thread ends, however it ends, the kernel answers each such call with ENOSYS.
 #![forbid(unsafe_code)]
 
+mod learn;
+
 use std::collections::{BTreeSet, HashSet};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -37,16 +40,14 @@ use tracing::{debug, error};
 
 use super::call::{self, Call, UnixAddress};
 use super::carry::Told;
-use super::destination::Protocol;
 use super::direct::{self, Counter, Given, Order, Place, Wanted};
 use super::journal::Journal;
 use super::setup::V;
 use super::unix::{self, Sockets};
-use super::who::{Callers, Who};
+use super::who::Callers;
 use crate::confine::{self, ChangesIds};
 use crate::error::{Error, Result};
-use crate::filter::{self, Arch, Underlay};
-use crate::learn::Learning;
+use crate::filter::{self, Arch, Beyond, Program, Underlay};
 use crate::plan::{Plan, errno_of};
 use crate::policy::{Carrier, Network, UnixSockets};
 use crate::prepare::Identity;
@@ -82,8 +83,8 @@ pub(crate) struct Policing {
     pub(crate) carrier: Carrier,
     /// Whether sockets with abstract names are the sandbox's own.
     pub(crate) abstract_names: AbstractNames,
-    /// Whether it is learned what is connected to.
-    pub(crate) learning: Option<Learning>,
+    /// Calls beyond the profile, of which it is told where somebody learns.
+    pub(crate) beyond: Option<Arc<Beyond>>,
 }
 
 /// Whose the abstract names of the command's network are (unix(7)).
@@ -194,7 +195,7 @@ impl Ready {
 
     /// Whether the side that dials is asked before a connection is made.
     pub(crate) fn orders(&self) -> bool {
-        self.policing.carrier == Carrier::Direct || self.policing.learning.is_some()
+        self.policing.carrier == Carrier::Direct || self.policing.beyond.is_some()
     }
 
     /// Start the thread. Where the command gets sockets, they are ordered at `counter`.
@@ -229,6 +230,8 @@ impl Ready {
             abstract_names: self.policing.abstract_names,
             which: self.policing.which,
             carrier: self.policing.carrier,
+            beyond: self.policing.beyond,
+            under: self.policing.underlay.plain,
             counter,
             hidden: self.policing.hidden,
             sockets: self.sockets,
@@ -312,6 +315,10 @@ struct Calls {
 }
 
 impl Calls {
+    fn contain(self, number: u32) -> bool {
+        [self.connect, self.listen].contains(&number)
+    }
+
     fn native() -> Option<Self> {
         let number = |name| filter::number(name, Arch::native());
         Some(Self {
@@ -374,6 +381,9 @@ struct Work {
     abstract_names: AbstractNames,
     which: UnixSockets,
     carrier: Carrier,
+    beyond: Option<Arc<Beyond>>,
+    /// What lies under the profile, without the calls beyond it.
+    under: Program,
     /// Where the side that dials is asked.
     counter: Option<Counter>,
     hidden: BTreeSet<PathBuf>,
@@ -460,7 +470,9 @@ impl Work {
             return;
         };
         let native = call.architecture == Arch::native().audit_word();
+        let beyond = native.then(|| self.beyond(&call)).flatten();
         let answer = match call.number {
+            _ if beyond.as_ref().is_some_and(|it| *it != Answer::GoesOn) => beyond,
             number if number == self.calls.listen && native => Some(self.listens(&call)),
             number if number == self.calls.bind && native => Some(
                 self.binds(&call)
@@ -469,7 +481,8 @@ impl Work {
             number if number == self.calls.connect && native => self
                 .connects(&call)
                 .unwrap_or_else(|errno| Some(Answer::Fails(errno as i32))),
-            _ => Some(Answer::Fails(libc::ENOSYS)),
+            // A call beyond the profile that goes on, or nothing that was to be told.
+            _ => Some(beyond.unwrap_or(Answer::Fails(libc::ENOSYS))),
         };
         if let Some(answer) = answer {
             self.answer(call.id, answer);
@@ -638,28 +651,6 @@ impl Work {
             destination,
         });
         Ok(())
-    }
-
-    /// Have somebody listen where `call` is about to connect to, if that is to be learned.
-    fn learns(&self, call: &Call, socket: BorrowedFd<'_>, bytes: &[u8]) -> bool {
-        let Some(counter) = self.counter.as_ref().filter(|_| self.journal.learns()) else {
-            return false;
-        };
-        let asked = call::internet_address(bytes).filter(|it| !direct::is_own(it.ip()));
-        let protocol = match notify::socket_number(socket, libc::SO_TYPE) {
-            Ok(libc::SOCK_STREAM) => Protocol::Tcp,
-            Ok(libc::SOCK_DGRAM) => Protocol::Udp,
-            _ => return false,
-        };
-        let Some(asked) = asked else {
-            return false;
-        };
-        counter.order(Wanted::Way {
-            id: call.id,
-            protocol,
-            asked,
-            who: process_of(call.task).map(Who::of),
-        })
     }
 
     /// Order a socket of the host's, where one may take this one's place: where in the caller's table.
@@ -842,12 +833,7 @@ impl Work {
         // Datagrams can be sent to any without a connection, where there are datagrams at all.
         let free = kind == libc::SOCK_DGRAM || self.which == UnixSockets::Any;
         if is_socket && (free || self.sockets.may_be_connected(file.as_fd())) {
-            if self.journal.learns() && !self.sockets.is_own(file.as_fd()) {
-                let found = unix::path_of(file.as_fd(), path);
-                let user = executable_of(call.task);
-                self.journal
-                    .learn_socket(found.to_string_lossy().into_owned(), user.as_deref());
-            }
+            self.learn_socket(call, file.as_fd(), path);
             return Ok(Destination::File(file));
         }
         let found = unix::path_of(file.as_fd(), path);
@@ -857,29 +843,12 @@ impl Work {
             // Any other file has nothing to do with sockets.
             false => return Err(Errno::ECONNREFUSED),
         };
-        if self.journal.learns() {
-            let user = executable_of(call.task);
-            let path = found.to_string_lossy().into_owned();
-            self.journal.learn_closed(path, reason, user.as_deref());
-        }
+        self.learn_closed(call, &found, reason);
         let shown: String = found.to_string_lossy().escape_debug().collect();
         let flag = format!("--allow unix:{shown}");
         self.journal
             .refused_socket("unix", shown, reason, Some(flag), Instant::now());
         Err(Errno::ECONNREFUSED)
-    }
-
-    /// Nothing is at `path` inside. Keep it where the host has a socket there, which the mounts cover.
-    fn learn_covered(&self, call: &Call, path: &[u8]) {
-        if !self.journal.learns() || path.first() != Some(&b'/') {
-            return;
-        }
-        if unix::host_has_socket(path) {
-            let user = executable_of(call.task);
-            let path = String::from_utf8_lossy(path).into_owned();
-            let reason = "the policy hides it";
-            self.journal.learn_closed(path, reason, user.as_deref());
-        }
     }
 
     fn attempt(&self, socket: BorrowedFd<'_>, destination: &Destination, waits: &Waits) -> Attempt {
@@ -970,11 +939,6 @@ impl Work {
             (Stage::Own, destination) => self.attempt(one.socket.as_fd(), destination, &waits),
         }
     }
-}
-
-/// What the process of `task` executes.
-fn executable_of(task: i32) -> Option<String> {
-    process_of(task).and_then(|pid| Who::of(pid).executable)
 }
 
 /// States of a TCP socket (tcp(7), `<linux/tcp.h>`).

@@ -34,6 +34,7 @@
 //! # Ok::<(), sandbox::Error>(())
 //! ```
 
+mod beyond;
 mod compile;
 mod constants;
 mod expression;
@@ -53,6 +54,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 
+pub(crate) use beyond::{Beyond, Fate, beyond, verdict_of};
 pub(crate) use compile::allow_only;
 pub use compile::compile;
 pub use interpret::interpret;

@@ -15,8 +15,7 @@ use libc::sock_filter;
 
 use super::interpret::may_permit;
 use super::program::code;
-use super::{Arch, Program, Verdict, number};
-use crate::learn::Learning;
+use super::{Arch, Beyond, Program, Verdict, number};
 use crate::policy::{Carrier, UnixSockets};
 
 /// AF_UNIX (unix(7)).
@@ -47,6 +46,8 @@ const fn argument(index: u32) -> u32 {
 pub(crate) struct Underlay {
     /// The filter.
     pub(crate) program: Program,
+    /// The same without the calls beyond the profile that are told while somebody learns.
+    pub(crate) plain: Program,
     /// Whether it has calls to tell.
     pub(crate) tells: Tells,
 }
@@ -68,7 +69,7 @@ pub(crate) fn underlay(
     profile: &Program,
     which: UnixSockets,
     carrier: Carrier,
-    learning: Option<Learning>,
+    beyond: Option<&Beyond>,
     arch: Arch,
 ) -> Option<Underlay> {
     // Whatever else the arguments are: a profile may look at any of them.
@@ -85,7 +86,7 @@ pub(crate) fn underlay(
             })
         })
     };
-    let wanted = which != UnixSockets::Any || carrier == Carrier::Direct || learning.is_some();
+    let wanted = which != UnixSockets::Any || carrier == Carrier::Direct || beyond.is_some();
     let tells = wanted && permits("connect", [None; 6]);
     let refuses = which == UnixSockets::Own
         && DATAGRAMS.into_iter().any(made)
@@ -101,14 +102,27 @@ pub(crate) fn underlay(
         true => Tells::Yes,
         false => Tells::No,
     };
+    let told: Vec<u32> = beyond.map(Beyond::numbers).into_iter().flatten().collect();
+    let plain = program(arch, tells, carrier, refuses, &[])?;
     Some(Underlay {
-        program: program(arch, tells, carrier, refuses)?,
+        program: match told.is_empty() {
+            true => plain.clone(),
+            false => program(arch, tells, carrier, refuses, &told)?,
+        },
+        plain,
         tells,
     })
 }
 
-fn program(arch: Arch, tells: Tells, carrier: Carrier, refuses: bool) -> Option<Program> {
-    let mut checks = Vec::new();
+fn program(
+    arch: Arch,
+    tells: Tells,
+    carrier: Carrier,
+    refuses: bool,
+    told: &[u32],
+) -> Option<Program> {
+    let tell = |&number: &u32| (number, libc::SECCOMP_RET_USER_NOTIF);
+    let mut checks: Vec<(u32, u32)> = told.iter().map(tell).collect();
     if tells == Tells::Yes {
         for name in ["connect", "listen"] {
             checks.push((number(name, arch)?, libc::SECCOMP_RET_USER_NOTIF));

@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
-use super::Learning;
 use super::record::{Missed, Record, Use};
+use super::{Learning, Profile};
 use crate::egress::destination::Destination;
+use crate::filter::Beyond;
 use crate::policy::value::{printable, quoted};
 use crate::supervise::Ending;
 
@@ -25,10 +26,92 @@ pub(crate) struct Run<'a> {
     pub(crate) extends: &'a OsStr,
     pub(crate) learning: Learning,
     pub(crate) ending: Ending,
+    /// Its profile of system calls.
+    pub(crate) profile: Option<&'a Profile>,
+    /// What lies beyond that.
+    pub(crate) beyond: Option<&'a Beyond>,
+    /// The file that a learned profile goes to, beside the policy; `None` where there is only one stream.
+    pub(crate) profile_file: Option<&'a str>,
 }
 
-/// The policy's text.
-pub(crate) fn policy(run: &Run<'_>, record: &Record) -> String {
+/// The policy's text, and that of the profile of system calls that it names, where there is one.
+pub(crate) fn compose(run: &Run<'_>, record: &Record) -> (String, Option<String>) {
+    let profile = profile(run, record);
+    let mut text = policy(run, record);
+    calls(run, record, profile.as_deref(), &mut text);
+    missed(record, &mut text);
+    (text, profile.filter(|_| run.profile_file.is_some()))
+}
+
+/// A profile that permits what the run had beyond its own.
+fn profile(run: &Run<'_>, record: &Record) -> Option<String> {
+    let beyond = run.beyond.filter(|_| !record.calls.is_empty())?;
+    let command = shown(run.command);
+    let said = format!("# Written by \"sandbox learn\" from: {command}\n");
+    let mut text = match run.profile? {
+        Profile::Foreign(_) => return None,
+        Profile::Shipped(name) => {
+            let description = format!("{name}, and what was learned from {command}");
+            format!(
+                "{said}description = {}\nextends = {}\n",
+                quoted(OsStr::new(&description)),
+                quoted(OsStr::new(name))
+            )
+        }
+        Profile::Text(text) => format!("{}\n\n{said}", text.trim_end()),
+    };
+    for (name, one) in &record.calls {
+        let reason = with_users(&one.users, "made while learning");
+        push(
+            &mut text,
+            format_args!(
+                "\n[[rule]]\nreason = {}\n{}",
+                quoted(OsStr::new(&reason)),
+                beyond.rule(name)
+            ),
+        );
+    }
+    Some(text)
+}
+
+/// What the policy says of system calls beyond the profile.
+fn calls(run: &Run<'_>, record: &Record, profile: Option<&str>, text: &mut String) {
+    let names: Vec<&str> = record.calls.keys().map(String::as_str).collect();
+    let names = names.join(", ");
+    match (profile, run.profile_file) {
+        _ if names.is_empty() => {}
+        (Some(_), Some(file)) => {
+            let file = quoted(OsStr::new(&format!("./{file}")));
+            push(
+                text,
+                format_args!("\n[process]\nseccomp = {file}  # permits besides: {names}\n"),
+            );
+        }
+        (Some(profile), None) => {
+            text.push_str("\n# System calls beyond the profile were made. With these lines in a file of their own, which\n# [process] seccomp names, they can be:\n");
+            for line in profile.lines() {
+                push(text, format_args!("#   {line}\n"));
+            }
+        }
+        (None, _) => push(
+            text,
+            format_args!(
+                "\n# System calls beyond the profile were made; allow them there: {names}\n"
+            ),
+        ),
+    }
+    if record.refused_calls.is_empty() {
+        return;
+    }
+    text.push_str("\n# System calls that were asked for and stay refused:\n");
+    for (name, one) in &record.refused_calls {
+        let comment = with_users(&one.users.users, &one.reason);
+        push(text, format_args!("#   {name}  # {comment}\n"));
+    }
+}
+
+/// The policy up to what it allows.
+fn policy(run: &Run<'_>, record: &Record) -> String {
     let command = shown(run.command);
     let mut text = String::new();
     let mut line = |line: &str| {
@@ -59,7 +142,6 @@ pub(crate) fn policy(run: &Run<'_>, record: &Record) -> String {
     ));
     line(&format!("extends = {}", quoted(run.extends)));
     egress(record, &mut text);
-    missed(record, &mut text);
     text
 }
 
@@ -222,8 +304,11 @@ fn push(text: &mut String, arguments: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::egress::destination::{Asked, Protocol};
+    use crate::filter;
     use crate::learn::record::{Came, Recorder, Target};
 
     fn target(text: &str) -> Target {
@@ -287,13 +372,16 @@ mod tests {
             extends: OsStr::new("default"),
             learning: Learning::Permitting,
             ending: Ending::Exited(0),
+            profile: None,
+            beyond: None,
+            profile_file: None,
         }
     }
 
     #[test]
     fn a_policy_has_what_was_reached_and_says_what_was_not() {
         let command = ["make".into(), "a\nb".into()];
-        let text = policy(&run(&command), &seen(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        let (text, _) = compose(&run(&command), &seen(&[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]));
         let expected = r#"# For: make a\nb
 # Written by "sandbox learn": what that run reached, each with who used it. Read it before you
 # use it, and give the other options of that run again.
@@ -323,7 +411,7 @@ allow = [
         let table: toml::Table = text.parse().unwrap();
         let allow = table["egress"]["allow"].as_array().unwrap();
         assert_eq!(allow.len(), 4);
-        let other = policy(&run(&command), &seen(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]));
+        let (other, _) = compose(&run(&command), &seen(&[9, 8, 7, 6, 5, 4, 3, 2, 1, 0]));
         assert_eq!(other, text);
     }
 
@@ -333,7 +421,7 @@ allow = [
             "\n[egress]\nallow=[\"*.x:1\"]".into(),
             "é".repeat(300).into(),
         ];
-        let text = policy(&run(&command), &Record::default());
+        let (text, _) = compose(&run(&command), &Record::default());
         let table: toml::Table = text.parse().unwrap();
         assert_eq!(table.keys().collect::<Vec<_>>(), ["description", "extends"]);
         assert!(
@@ -354,12 +442,67 @@ allow = [
                 learning: Learning::Denying,
                 ..run(&[])
             };
-            let text = policy(&run, &Record::default());
+            let (text, _) = compose(&run, &Record::default());
             assert!(
                 text.contains(said) && text.contains("--deny-while-learning"),
                 "{text}"
             );
         }
+    }
+
+    #[test]
+    fn calls_beyond_the_profile_make_a_profile_of_their_own() {
+        let recorder = Recorder::begin();
+        recorder.call("vmsplice".to_owned(), Some("/usr/bin/b"));
+        recorder.call("ustat".to_owned(), None);
+        recorder.refused_call("mount".to_owned(), "it is", Some("/usr/bin/a"));
+        let record = recorder.read();
+        let command = ["x".into()];
+        let shipped = || Profile::Shipped("strict".to_owned());
+        let (_, beyond) = filter::beyond("strict", &filter::Context::default()).unwrap();
+        let with = |profile: Profile, profile_file| {
+            let run = Run {
+                profile: Some(&profile),
+                beyond: Some(&beyond),
+                profile_file,
+                ..run(&command)
+            };
+            compose(&run, &record)
+        };
+        let (text, profile) = with(shipped(), Some("x.seccomp.toml"));
+        assert!(
+            text.contains("seccomp = \"./x.seccomp.toml\"  # permits besides: ustat, vmsplice\n"),
+            "{text}"
+        );
+        assert!(text.contains("#   mount  # /usr/bin/a: it is\n"), "{text}");
+        let profile = profile.unwrap();
+        let read = filter::parse_profile(Path::new("x"), &profile).unwrap();
+        let context = filter::Context::default();
+        let permits = |read: &filter::Profile, name: &str| {
+            let table = filter::resolve(read, &context).unwrap();
+            let number = filter::number(name, context.arch).unwrap();
+            table.verdict(number, &[0; 6]).permits()
+        };
+        assert!(permits(&read, "vmsplice") && !permits(&read, "mount"));
+        assert!(!permits(&filter::load("strict").unwrap(), "vmsplice"));
+
+        let (text, profile) = with(shipped(), None);
+        assert_eq!(profile, None);
+        assert!(text.contains("#   extends = \"strict\"\n"), "{text}");
+        assert!(text.parse::<toml::Table>().is_ok());
+
+        let own = filter::builtin_text("default").unwrap().to_owned();
+        let (_, profile) = with(Profile::Text(own), Some("x.seccomp.toml"));
+        let read = filter::parse_profile(Path::new("x"), &profile.unwrap()).unwrap();
+        assert!(permits(&read, "vmsplice") && permits(&read, "read") && !permits(&read, "mount"));
+
+        let foreign = Profile::Foreign("y.json".to_owned());
+        let (text, profile) = with(foreign, Some("x.seccomp.toml"));
+        assert_eq!(profile, None);
+        assert!(
+            text.contains("allow them there: ustat, vmsplice\n"),
+            "{text}"
+        );
     }
 
     #[test]

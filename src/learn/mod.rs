@@ -5,10 +5,16 @@
 //!          (as ever, by the rules)      (bounded)    the policy's text   atomically
 //! ```
 //!
-//! Learning opens one thing: *which* host is reached ([`Rules::learning`](crate::egress::rules::Rules)).
-//! Whatever a rule has to name expressly - special addresses, Unix sockets of the host - stays refused and
-//! is written as a comment.
+//! Learning opens two things: *which* host is reached ([`Rules::learning`](crate::egress::rules::Rules)), and
+//! system calls about which the profile says nothing ([`crate::filter`], `beyond`). Whatever a rule has to
+//! name expressly - special addresses, Unix sockets of the host - or refuses stays refused and is written as
+//! a comment.
 #![forbid(unsafe_code)]
+
+use crate::error::{Error, Result};
+use crate::filter;
+use crate::plan::errno_of;
+use crate::policy::Seccomp;
 
 pub(crate) mod compose;
 pub(crate) mod output;
@@ -21,4 +27,36 @@ pub enum Learning {
     Permitting,
     /// It is refused, and noted.
     Denying,
+}
+
+/// The profile of system calls that a run had, as another one can be laid over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Profile {
+    /// Shipped, by its name.
+    Shipped(String),
+    /// A file of ours: its text.
+    Text(String),
+    /// In a format that nothing can be added to here: its name.
+    Foreign(String),
+}
+
+impl Profile {
+    /// The one that `seccomp` names; `None` where there is none.
+    ///
+    /// # Errors
+    /// When its file cannot be read.
+    pub(crate) fn of(seccomp: &Seccomp) -> Result<Option<Self>> {
+        let Seccomp::Profile(name) = seccomp else {
+            return Ok(None);
+        };
+        if filter::builtin_text(name).is_some() {
+            return Ok(Some(Self::Shipped(name.clone())));
+        }
+        let text = std::fs::read_to_string(name)
+            .map_err(|error| Error::host("read seccomp profile", name.clone(), errno_of(&error)))?;
+        Ok(Some(match text.trim_start().starts_with('{') {
+            true => Self::Foreign(name.clone()),
+            false => Self::Text(text),
+        }))
+    }
 }

@@ -30,12 +30,19 @@ pub(crate) enum Output {
     File(Place),
 }
 
-/// Where a file is to be.
+/// Where a file is to be, and beside it one for a profile of system calls.
 pub(crate) struct Place {
     directory: OwnedFd,
     name: OsString,
+    profile: String,
     path: PathBuf,
     replaces: Replaces,
+}
+
+/// What is to be written.
+pub(crate) struct Texts {
+    pub(crate) policy: String,
+    pub(crate) profile: Option<String>,
 }
 
 impl Output {
@@ -50,17 +57,32 @@ impl Output {
         let shown = path.display().to_string();
         let failed = |errno| Error::host("write", shown.clone(), errno);
         let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR))?;
-        match std::fs::symlink_metadata(path) {
-            Ok(found) if found.is_dir() => return Err(failed(Errno::EISDIR)),
-            Ok(_) if replaces == Replaces::No => {
-                return Err(Error::usage(
-                    format!("-o {shown}"),
-                    "it is there already; choose another name, or replace it with --force",
-                ));
+        let profile = profile_beside(name).ok_or_else(|| {
+            let reason =
+                "a policy names its profile of system calls by text: choose a name in UTF-8";
+            Error::usage(format!("-o {shown}"), reason)
+        })?;
+        for (path, what) in [
+            (path.clone(), "it"),
+            (path.with_file_name(&profile), "its profile of system calls"),
+        ] {
+            match std::fs::symlink_metadata(&path) {
+                Ok(found) if found.is_dir() => {
+                    let shown = path.display().to_string();
+                    return Err(Error::host("write", shown, Errno::EISDIR));
+                }
+                Ok(_) if replaces == Replaces::No => {
+                    return Err(Error::usage(
+                        format!("-o {}", path.display()),
+                        format!(
+                            "{what} is there already; choose another name, or replace it with --force"
+                        ),
+                    ));
+                }
+                Ok(_) => {}
+                Err(error) if errno_of(&error) == Errno::ENOENT => {}
+                Err(error) => return Err(failed(errno_of(&error))),
             }
-            Ok(_) => {}
-            Err(error) if errno_of(&error) == Errno::ENOENT => {}
-            Err(error) => return Err(failed(errno_of(&error))),
         }
         let parent = match path.parent() {
             Some(parent) if parent != Path::new("") => parent,
@@ -72,9 +94,18 @@ impl Output {
         Ok(Self::File(Place {
             directory,
             name: name.to_owned(),
+            profile,
             path: path.clone(),
             replaces,
         }))
+    }
+
+    /// The file that a profile goes to; `None` where there is only one stream.
+    pub(crate) fn profile_file(&self) -> Option<&str> {
+        match self {
+            Self::Standard => None,
+            Self::File(place) => Some(&place.profile),
+        }
     }
 
     /// Wait for the text, in a thread that can do nothing else.
@@ -103,17 +134,19 @@ pub(crate) enum Writer {
     Standard,
     File {
         path: PathBuf,
-        give: Sender<String>,
+        give: Sender<Texts>,
         thread: JoinHandle<std::result::Result<(), Errno>>,
     },
 }
 
 impl Writer {
-    /// Write `text`.
+    /// Write `texts`.
     ///
     /// # Errors
-    /// When it is not there as a whole then. It is printed on standard error, so that it is not lost.
-    pub(crate) fn write(self, text: String) -> Result<()> {
+    /// When they are not there as a whole then. The policy is printed on standard error, so that it is not
+    /// lost.
+    pub(crate) fn write(self, texts: Texts) -> Result<()> {
+        let text = texts.policy.clone();
         let (path, give, thread) = match self {
             Self::Standard => {
                 let mut out = std::io::stdout().lock();
@@ -124,7 +157,7 @@ impl Writer {
             Self::File { path, give, thread } => (path, give, thread),
         };
         // It fails only where the thread has ended, and then the thread says why.
-        let _ = give.send(text.clone());
+        let _ = give.send(texts);
         drop(give);
         let written = thread.join().unwrap_or(Err(Errno::EIO));
         written.map_err(|errno| {
@@ -137,6 +170,13 @@ impl Writer {
             Error::host("write", path.display().to_string(), errno).with_hint(Some(hint.to_owned()))
         })
     }
+}
+
+/// The name of the profile that goes beside a policy in a file called `name`.
+fn profile_beside(name: &OsStr) -> Option<String> {
+    let name = name.to_str()?;
+    let stem = name.strip_suffix(".toml").unwrap_or(name);
+    Some(format!("{stem}.seccomp.toml"))
 }
 
 /// What the thread uses.
@@ -152,7 +192,7 @@ const WRITING: &[libc::c_long] = &[
 ];
 
 impl Place {
-    fn wait(&self, texts: &Receiver<String>) -> std::result::Result<(), Errno> {
+    fn wait(&self, texts: &Receiver<Texts>) -> std::result::Result<(), Errno> {
         // Root may write into others' directories by this alone.
         let mut kept = HashSet::new();
         if geteuid().is_root() {
@@ -164,16 +204,30 @@ impl Place {
         nix::sys::prctl::set_no_new_privs()?;
         confine::install(confine::plainly(WRITING))?;
         match texts.recv() {
-            Ok(text) => self.put(text.as_bytes()),
+            Ok(texts) => self.put_all(&texts),
             // The command was not run to its end.
             Err(_) => Ok(()),
         }
     }
 
-    /// Have the whole text there under its name, or nothing.
-    fn put(&self, text: &[u8]) -> std::result::Result<(), Errno> {
+    /// The profile first: a policy that is there names one that is.
+    fn put_all(&self, texts: &Texts) -> std::result::Result<(), Errno> {
+        let profile = OsStr::new(&self.profile);
+        if let Some(text) = &texts.profile {
+            self.put(profile, text.as_bytes())?;
+        }
+        let put = self.put(&self.name, texts.policy.as_bytes());
+        if put.is_err() && texts.profile.is_some() && self.replaces == Replaces::No {
+            // It is ours, and nobody names it.
+            let _ = unlinkat(self.directory.as_fd(), profile, UnlinkatFlags::NoRemoveDir);
+        }
+        put
+    }
+
+    /// Have the whole text there under this name, or nothing.
+    fn put(&self, name: &OsStr, text: &[u8]) -> std::result::Result<(), Errno> {
         let mut partial = OsString::from(".");
-        partial.push(&self.name);
+        partial.push(name);
         partial.push(format!(".{}.new", std::process::id()));
         let directory = self.directory.as_fd();
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
@@ -182,7 +236,7 @@ impl Place {
         let written = file.write_all(text).and_then(|()| file.sync_all());
         let put = written
             .map_err(|error| errno_of(&error))
-            .and_then(|()| rename(directory, &partial, &self.name, self.replaces));
+            .and_then(|()| rename(directory, &partial, name, self.replaces));
         if put.is_err() {
             // What is left is told by its name.
             let _ = unlinkat(directory, partial.as_os_str(), UnlinkatFlags::NoRemoveDir);

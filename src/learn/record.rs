@@ -111,6 +111,10 @@ pub(crate) struct Record {
     pub(crate) sockets: BTreeMap<String, Use>,
     /// Those that were refused.
     pub(crate) closed: BTreeMap<String, Missed>,
+    /// System calls beyond the profile that went on.
+    pub(crate) calls: BTreeMap<String, Use>,
+    /// Those that did not.
+    pub(crate) refused_calls: BTreeMap<String, Missed>,
     /// More was seen than is kept.
     pub(crate) overflowed: bool,
 }
@@ -230,6 +234,25 @@ impl Recorder {
     pub(crate) fn closed(&self, path: String, reason: &str, user: Option<&str>) {
         self.note(|record| {
             if let Some(one) = entry(&mut record.closed, path, &mut record.overflowed) {
+                one.reason = reason.to_owned();
+                one.users.used_by(user);
+            }
+        });
+    }
+
+    /// A system call beyond the profile went on.
+    pub(crate) fn call(&self, name: String, user: Option<&str>) {
+        self.note(|record| {
+            if let Some(one) = entry(&mut record.calls, name, &mut record.overflowed) {
+                one.add(user);
+            }
+        });
+    }
+
+    /// One was refused.
+    pub(crate) fn refused_call(&self, name: String, reason: &str, user: Option<&str>) {
+        self.note(|record| {
+            if let Some(one) = entry(&mut record.refused_calls, name, &mut record.overflowed) {
                 one.reason = reason.to_owned();
                 one.users.used_by(user);
             }

@@ -67,8 +67,9 @@ pub(crate) enum Answer {
     Value(i64),
     /// It fails so; the kernel's own numbers above 511 too.
     Fails(i32),
-    /// It is made after all. For calls without a pointer only: what one points to may be changed
-    /// meanwhile.
+    /// It is made after all. Only where nothing was decided by what a pointer points to, which may be
+    /// changed meanwhile: for calls without one, and for those that are let go on whatever it is
+    /// ([`crate::filter`], `beyond`).
     GoesOn,
 }
 

@@ -1,0 +1,66 @@
+//! What the engine does besides, where it is learned what a command reaches: listeners on demand.
+#![forbid(unsafe_code)]
+
+use std::net::SocketAddr;
+
+use super::Engine;
+use crate::egress::destination::{Asked, Protocol};
+use crate::egress::journal::Wish;
+use crate::egress::refusals;
+use crate::egress::rules::Permitted;
+use crate::egress::who::Who;
+use crate::learn::Learning;
+
+impl Engine {
+    /// The command is about to go to `address`, or has just sent something there: see to it that somebody
+    /// listens there, if it may be reached.
+    pub(super) fn learn(&mut self, protocol: Protocol, address: SocketAddr, who: Option<Who>) {
+        let address = SocketAddr::new(address.ip().to_canonical(), address.port());
+        if self.names.is_service(address) {
+            return;
+        }
+        let wish = self.wish(protocol, address, who);
+        match self.rules.decide(protocol, &wish.asked, wish.port) {
+            // A datagram's destination is wanted by whoever sends there: getaddrinfo(3) connects only to see
+            // whence it would be reached.
+            Err(_) if protocol == Protocol::Udp => {}
+            // It is told where the kernel refuses it.
+            Err(refusal) => self.journal.learn_refusal(&wish, &refusal),
+            Ok(_) if self.rules.learns() == Some(Learning::Permitting) => {
+                match self.names.open_at(protocol, address) {
+                    Ok(Some(socket)) => self.watch_way(protocol, address, socket),
+                    Ok(None) => {}
+                    Err(errno) => self.journal.not_learned(&wish, errno),
+                }
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// What who goes to `address` means.
+    pub(super) fn wish(&self, protocol: Protocol, address: SocketAddr, who: Option<Who>) -> Wish {
+        let meant = self.names.meant_by(&self.rules, protocol, address);
+        let name = meant.as_ref().map(Permitted::name);
+        let name = name.or_else(|| self.names.noted_by(address.ip()));
+        Wish {
+            protocol,
+            asked: match name {
+                Some(name) => Asked::Name(name.clone()),
+                None => Asked::Address(address.ip()),
+            },
+            port: address.port(),
+            who,
+        }
+    }
+
+    /// A datagram to `destination` was refused, as `packet` tells, because nobody listened there yet. From
+    /// now on somebody does, and it is taken as if it came only now.
+    pub(super) fn learn_late(&mut self, from: SocketAddr, destination: SocketAddr, packet: &[u8]) {
+        self.learn(Protocol::Udp, destination, None);
+        if let Some(datagram) = refusals::undelivered_payload(packet) {
+            self.with_datagrams(|flows, around| {
+                flows.take_late(from, destination, datagram, around);
+            });
+        }
+    }
+}
