@@ -236,6 +236,7 @@ fn mount_words(mount: &Mount) -> String {
             );
         }
         Mount::ReadOnly(_) | Mount::ProcReadOnly(_) => "read-only",
+        Mount::Pinned(_) => "not to be moved",
         Mount::ReadWrite(_) => "writable",
         Mount::ProcMask(_)
         | Mount::HideDirectory(_)

@@ -25,6 +25,7 @@ mod lower;
 pub mod mounts;
 pub mod netns;
 pub mod owner;
+mod pinned;
 pub mod plan;
 pub mod policy;
 mod prepare;

@@ -23,7 +23,8 @@ use crate::prepare::c_path;
 use crate::report::Failure;
 use crate::step::Step;
 use crate::sys::mount::{
-    self as sys, Access, Depth, attach_tree, copy_tree, make_file, mkdir, set_access, symlink,
+    self as sys, Access, Depth, attach_tree, copy_entry, copy_tree, make_file, mkdir, set_access,
+    symlink,
 };
 
 /// One change to what the sandbox sees of the file system.
@@ -44,6 +45,9 @@ pub enum Mount {
         /// Where.
         directory: PathBuf,
     },
+    /// A directory or a symbolic link on the way to a read-only tree: not to be renamed or removed, for another
+    /// tree could take the place then.
+    Pinned(PathBuf),
     /// A tree made read-only, with everything mounted below it.
     ReadOnly(PathBuf),
     /// A tree kept writable.
@@ -93,7 +97,7 @@ impl Mount {
     pub const fn step(&self) -> Step {
         match self {
             Self::File { .. } | Self::Overlay { .. } => Step::Files,
-            Self::ReadOnly(_) => Step::ReadOnly,
+            Self::Pinned(_) | Self::ReadOnly(_) => Step::ReadOnly,
             Self::ReadWrite(_) => Step::ReadWrite,
             Self::Proc => Step::Proc,
             Self::ProcReadOnly(_) | Self::ProcMask(_) => Step::ProcMasks,
@@ -117,6 +121,7 @@ impl Mount {
             | Self::Overlay {
                 directory: path, ..
             }
+            | Self::Pinned(path)
             | Self::ReadOnly(path)
             | Self::ReadWrite(path)
             | Self::ProcReadOnly(path)
@@ -178,6 +183,8 @@ enum Call {
     SetAccessOfCopy(usize, Access),
     SetAccess(CString, Depth, Access),
     Attach(usize, CString),
+    /// Mount it onto itself: what is mounted on, nobody moves.
+    Pin(CString),
     /// Make it read-only, if there is such a thing.
     Protect(CString),
     /// Cover it with nothing, if there is such a thing.
@@ -233,6 +240,7 @@ impl Mounts {
                 };
                 self.push(step, line, call);
             }
+            Mount::Pinned(path) => self.push(step, line, Call::Pin(c_path(path)?)),
             Mount::ReadOnly(path) if path == Path::new("/") => {
                 let call = Call::SetAccess(c"/".into(), Depth::Recursive, Access::ReadOnly);
                 self.push(step, line, call);
@@ -472,6 +480,11 @@ impl Call {
             Self::Attach(slot, path) => {
                 attach_tree(tree(trees, *slot), path)?;
                 crate::sys::child::close(tree(trees, *slot))
+            }
+            Self::Pin(path) => {
+                let copy = copy_entry(path)?;
+                attach_tree(copy, path)?;
+                crate::sys::child::close(copy)
             }
             Self::Protect(path) => match copy_tree(path, Depth::Recursive) {
                 Err(Errno::ENOENT) => Ok(()),

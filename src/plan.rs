@@ -31,6 +31,7 @@ use crate::filter::{self, Arch, Beyond, Context, Program};
 use crate::learn::Learning;
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::owner::{self, NetworkOwner};
+use crate::pinned;
 use crate::policy::merge;
 use crate::policy::{
     Carrier, Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets,
@@ -814,6 +815,9 @@ pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Resul
     // The kernel lets uid 0 write there without any capability; others may own a control group.
     if filesystem.sys == View::Host && Path::new("/sys").exists() {
         read_only.push(PathBuf::from("/sys"));
+    }
+    if !read_only.iter().any(|path| path == Path::new("/")) {
+        mounts.extend(pinned::on_the_ways_to(&filesystem.read_only).map(Mount::Pinned));
     }
     mounts.extend(read_only.into_iter().map(Mount::ReadOnly));
     let read_write = resolve("--read-write", &filesystem.read_write)?;

@@ -801,3 +801,54 @@ fn a_dry_run_runs_nothing() {
         fs::remove_file(witness).expect("it is there");
     });
 }
+
+#[test]
+fn a_read_only_tree_keeps_its_place_and_no_other_takes_it() {
+    const INSIDE: &str = "
+import errno, os
+def said(name, act):
+    try:
+        act()
+        print(name, 'OK')
+    except OSError as error:
+        print(name, errno.errorcode[error.errno])
+said('write', lambda: open('a/b/file', 'a'))
+said('make', lambda: open('a/b/new', 'w'))
+said('write by the link', lambda: open('link', 'a'))
+said('move', lambda: os.rename('a/b', 'a/c'))
+said('move what is above', lambda: os.rename('a', 'c'))
+said('remove the link', lambda: os.unlink('link'))
+said('move the link', lambda: os.rename('link', 'c'))
+said('move what the link goes through', lambda: os.rename('way', 'c'))
+said('write beside', lambda: open('a/beside', 'w'))
+";
+    each_user(|user| {
+        let folder = user.home.join(format!("pinned-{}", std::process::id()));
+        let tried = |program: &str, options: &[&str]| {
+            let _ = fs::remove_dir_all(&folder);
+            let script = "mkdir -p a/b way; echo > a/b/file; ln -s ../a/b/file way/file; ln -s way/file link";
+            fs::create_dir_all(&folder).expect("the directory is writable");
+            std::os::unix::fs::chown(&folder, Some(user.uid), Some(user.gid))
+                .expect("root, or own");
+            let in_folder = |program: &str, arguments: &[&str]| {
+                let mut command = user.command(program);
+                let output = command.current_dir(&folder).args(arguments).output();
+                support::success(user, &output.expect("it can be started"))
+            };
+            in_folder("sh", &["-c", script]);
+            let arguments = [options, &["python3", "-c", INSIDE]].concat();
+            in_folder(program, &arguments)
+        };
+        let sandbox = user.sandbox.to_str().expect("UTF-8");
+        let options = ["-q", "--read-only", "a/b", "--read-only", "link", "--"];
+        let inside = tried(sandbox, &options);
+        let expected = "write EROFS\nmake EROFS\nwrite by the link EROFS\nmove EBUSY\nmove what is above EBUSY\n\
+                        remove the link EBUSY\nmove the link EBUSY\nmove what the link goes through EBUSY\n\
+                        write beside OK";
+        assert_eq!(inside.trim(), expected, "as {}", user.name);
+        let outside = tried("env", &[]);
+        let moved = "move OK\nmove what is above OK\nremove the link OK";
+        assert!(outside.contains(moved), "as {}: {outside}", user.name);
+        fs::remove_dir_all(&folder).expect("it is there");
+    });
+}

@@ -36,8 +36,12 @@ pub(crate) fn mount(
 /// open_tree(2) with `OPEN_TREE_CLONE`: a detached copy of the mount at `path`, to be attached
 /// elsewhere. Since Linux 5.2.
 pub(crate) fn copy_tree(path: &CStr, depth: Depth) -> Result<RawFd, Errno> {
+    copy(path, depth.flag())
+}
+
+fn copy(path: &CStr, flags: i32) -> Result<RawFd, Errno> {
     const OPEN_TREE_CLONE: i32 = 1;
-    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | depth.flag();
+    let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | flags;
     let arguments = [
         int(libc::AT_FDCWD),
         address(Some(path)),
@@ -49,6 +53,11 @@ pub(crate) fn copy_tree(path: &CStr, depth: Depth) -> Result<RawFd, Errno> {
     // SAFETY: `path` ends with a NUL.
     unsafe { syscall6(libc::SYS_open_tree, arguments) }
         .and_then(|fd| RawFd::try_from(fd).map_err(|_| Errno::EBADF))
+}
+
+/// The same of the very entry at `path`, a symbolic link too, with everything mounted below it.
+pub(crate) fn copy_entry(path: &CStr) -> Result<RawFd, Errno> {
+    copy(path, libc::AT_SYMLINK_NOFOLLOW | Depth::Recursive.flag())
 }
 
 /// move_mount(2): attach the detached tree `from` at `to`. Since Linux 5.2.
