@@ -852,3 +852,43 @@ said('write beside', lambda: open('a/beside', 'w'))
         fs::remove_dir_all(&folder).expect("it is there");
     });
 }
+
+#[test]
+fn an_agents_command_writes_no_policy_for_the_next_one() {
+    const INSIDE: &str = "d=$HOME/.config/sandbox/policies; mv $HOME/.config $HOME/other; mkdir -p $d; \
+                          printf '[network]\\nmode = \"host\"\\n' > $d/agent.toml; echo mine > $HOME/project";
+    each_user(|user| {
+        let home = user.home.join(format!("agent-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(home.join(".config")).expect("the directory is writable");
+        for path in [home.clone(), home.join(".config")] {
+            std::os::unix::fs::chown(path, Some(user.uid), Some(user.gid)).expect("root, or own");
+        }
+        let run = |program: &str, options: &[&str]| {
+            let mut command = user.command(program);
+            command.env("HOME", &home).env_remove("XDG_CONFIG_HOME");
+            command.current_dir(&home).args(options);
+            support::success(
+                user,
+                &command
+                    .args(["sh", "-c", INSIDE])
+                    .output()
+                    .expect("it starts"),
+            );
+        };
+        let policy = home.join(".config/sandbox/policies/agent.toml");
+        run(
+            user.sandbox.to_str().expect("UTF-8"),
+            &["-q", "--policy", "agent", "--"],
+        );
+        assert!(
+            !policy.exists() && !home.join("other").exists(),
+            "as {}",
+            user.name
+        );
+        assert!(home.join("project").exists());
+        run("env", &[]);
+        assert!(policy.exists(), "as {}", user.name);
+        fs::remove_dir_all(&home).expect("it is there");
+    });
+}
