@@ -439,3 +439,40 @@ fn another_user_joins_none_of_them() {
             .unwrap(),
     );
 }
+
+#[test]
+fn who_made_the_directory_first_gives_no_namespaces() {
+    use nix::sys::socket::{
+        AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept, bind, listen, socket,
+    };
+    use std::os::fd::AsRawFd;
+
+    let Some(one) = Ordinary::new("first") else {
+        return;
+    };
+    if !users().iter().any(User::is_root) {
+        skip("first", "only root can be another user here");
+        return;
+    }
+    // As in /tmp, where anybody may be the first.
+    let base = one.runtime.join("sandbox");
+    fs::remove_dir_all(&base).unwrap();
+    fs::create_dir_all(base.join("netns")).unwrap();
+    fs::write(base.join("netns/a"), "").unwrap();
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fake = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).unwrap();
+    let path = base.join("holder");
+    bind(fake.as_raw_fd(), &UnixAddr::new(&path).unwrap()).unwrap();
+    listen(&fake, Backlog::new(5).unwrap()).unwrap();
+    for path in [base.join("netns"), path] {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let said = one.refused(&["exec", "a", "--", "true"]);
+    assert!(
+        said.contains("a directory of your own that is closed to others"),
+        "{said}"
+    );
+    let joined = one.command(&["--net", "ns:a", "--", "true"]).output();
+    assert_eq!(joined.unwrap().status.code(), Some(125));
+    assert_eq!(accept(fake.as_raw_fd()), Err(nix::errno::Errno::EAGAIN));
+}

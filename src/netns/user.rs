@@ -60,11 +60,16 @@ pub(crate) fn make_private(directory: &Path) -> Result<()> {
     }
     let found = fs::symlink_metadata(directory)
         .map_err(|error| Error::host("look at", object(), errno_of(&error)))?;
-    if found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0 {
+    if is_private(&found) {
         return Ok(());
     }
     let hint = "it has to be a directory of your own that is closed to others: remove it, or set XDG_RUNTIME_DIR";
     Err(Error::host("use", object(), Errno::EACCES).with_hint(Some(hint.to_owned())))
+}
+
+/// Whether that is a directory of this user's own that is closed to others.
+fn is_private(found: &fs::Metadata) -> bool {
+    found.is_dir() && found.uid() == geteuid().as_raw() && found.mode() & 0o077 == 0
 }
 
 /// A user's directory for names.
@@ -83,9 +88,7 @@ impl Home {
         }
         let own = |path: &Path| {
             let found = fs::symlink_metadata(path).ok();
-            found.is_some_and(|found| {
-                found.is_dir() && found.uid() == uid.as_raw() && found.mode() & 0o077 == 0
-            })
+            found.is_some_and(|found| is_private(&found))
         };
         let named = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let usual = PathBuf::from(format!("/run/user/{uid}"));
@@ -213,6 +216,10 @@ impl Home {
             Ok(Some(descriptor)) => {
                 Namespace::from_descriptor_called(descriptor, name.to_string())
             }
+            Err(Errno::EACCES) => {
+                make_private(&self.0)?;
+                Err(failed(Errno::EACCES))
+            }
             _ => Err(failed(Errno::ESTALE).with_hint(Some(format!(
                 "its namespace has ended with the process that kept it: 'sandbox netns delete {name}' frees the name"
             )))),
@@ -287,7 +294,16 @@ impl Home {
     /// By its own path where there is room: `/proc/net/unix` then tells it, and sandboxes hide what that
     /// tells.
     fn short_path(&self) -> std::result::Result<(File, PathBuf), Errno> {
-        let directory = File::open(&self.0).map_err(|error| errno_of(&error))?;
+        let directory = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+            .open(&self.0)
+            .map_err(|error| errno_of(&error))?;
+        // In a directory of another's, in /tmp, that other would give namespaces of its choice.
+        let found = directory.metadata().map_err(|error| errno_of(&error))?;
+        if !is_private(&found) {
+            return Err(Errno::EACCES);
+        }
         let socket = self.socket();
         if UnixAddr::new(&socket).is_ok() {
             return Ok((directory, socket));
