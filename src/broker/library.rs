@@ -2,16 +2,17 @@
 //!
 //! Runs in that program, on whichever thread calls it. No thread of its own: it looks after its workers
 //! while it is called, above all in [`Broker::wait_for`], which stands where the program would wait for
-//! its listener. Who gets what is [`super::pool`]'s to decide; this does it.
+//! its listener. Who gets what is [`super::pool`]'s to decide; this does it: connections here, and
+//! [`workers`] its workers.
 #![forbid(unsafe_code)]
 
+mod accepted;
+mod told;
+mod workers;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::fmt;
-use std::net::{SocketAddr, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
-use std::process::ExitStatus;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -19,12 +20,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
-use super::address;
-use super::channel::{Address, Delivery, FromWorker, ListenerName};
+use super::channel::{Delivery, ListenerName};
 use super::pool::{Full, Overdue, Phase, Pool, Settings, WorkerId};
-use super::transport::{self, Channel, Parcel, Sent, TakenBack};
+use super::transport::{Channel, Parcel, Sent};
 use crate::error::{Error, Result};
 use crate::sandbox::{Child, Sandbox};
+pub use accepted::Accepted;
+use accepted::{addresses, back};
+pub use told::{Counts, Event, SendError, Unsent};
 
 /// What workers give back is read when this many connections were sent since the last time, …
 const READ_AFTER: u32 = 16;
@@ -36,176 +39,6 @@ const MANY: usize = 64;
 const LATER: Duration = Duration::from_millis(5);
 /// The most events that are kept for a program that does not ask for them.
 const MOST_EVENTS: usize = 1024;
-
-/// A connection to hand over: an accepted socket, and what the worker is told of it.
-///
-/// Made of a `TcpStream`, a `UnixStream` or what `accept` returns. The socket goes as it is: a worker
-/// that reads and writes it blocking needs one that is not non-blocking.
-#[derive(Debug)]
-pub struct Accepted {
-    socket: OwnedFd,
-    listener: Option<ListenerName>,
-    peer: Option<Address>,
-    local: Option<Address>,
-    deadline: Option<Duration>,
-    accepted: SystemTime,
-}
-
-impl Accepted {
-    /// From any connected stream socket.
-    pub fn new(socket: impl Into<OwnedFd>) -> Self {
-        Self {
-            socket: socket.into(),
-            listener: None,
-            peer: None,
-            local: None,
-            deadline: None,
-            accepted: SystemTime::now(),
-        }
-    }
-
-    /// Say by which listener it came in; without this the worker sees "accepted".
-    #[must_use]
-    pub fn listener(mut self, name: ListenerName) -> Self {
-        self.listener = Some(name);
-        self
-    }
-
-    /// Say who the client is, instead of asking the kernel: behind a proxy, for example.
-    #[must_use]
-    pub fn peer(mut self, peer: impl Into<Address>) -> Self {
-        self.peer = Some(peer.into());
-        self
-    }
-
-    /// Say where the client connected to, instead of asking the kernel: for a listener that is bound to one
-    /// address, it is that one.
-    #[must_use]
-    pub fn local(mut self, local: impl Into<Address>) -> Self {
-        self.local = Some(local.into());
-        self
-    }
-
-    /// Say how long it may take from now on. It is the worker's to keep.
-    #[must_use]
-    pub fn deadline(mut self, time: Duration) -> Self {
-        self.deadline = Some(time);
-        self
-    }
-}
-
-impl AsFd for Accepted {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
-}
-
-impl From<Accepted> for OwnedFd {
-    fn from(accepted: Accepted) -> Self {
-        accepted.socket
-    }
-}
-
-impl From<TcpStream> for Accepted {
-    fn from(stream: TcpStream) -> Self {
-        Self::new(stream)
-    }
-}
-
-impl From<UnixStream> for Accepted {
-    fn from(stream: UnixStream) -> Self {
-        Self::new(stream)
-    }
-}
-
-impl From<(TcpStream, SocketAddr)> for Accepted {
-    fn from((stream, peer): (TcpStream, SocketAddr)) -> Self {
-        Self::new(stream).peer(peer)
-    }
-}
-
-/// Why a connection was not sent; it comes back.
-#[derive(Debug)]
-pub struct SendError {
-    /// The connection.
-    pub connection: Box<Accepted>,
-    /// Why.
-    pub reason: Unsent,
-}
-
-/// Why a connection was not sent.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Unsent {
-    /// No worker has credit left now.
-    #[error("every worker has as many connections as it will have at a time")]
-    Full,
-    /// Something else.
-    #[error(transparent)]
-    Failed(Error),
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "cannot hand over a connection: {}", self.reason)
-    }
-}
-
-impl std::error::Error for SendError {}
-
-/// What has become of the connections.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Counts {
-    /// Put into a worker's channel; those that came back, again.
-    pub sent: u64,
-    /// Given back by a worker.
-    pub done: u64,
-    /// Refused by a worker.
-    pub refused: u64,
-    /// Taken back from a worker that ended.
-    pub returned: u64,
-    /// With a worker when it ended.
-    pub lost: u64,
-}
-
-/// Something that happened to a worker.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// It is ready for this many connections at a time.
-    #[non_exhaustive]
-    Ready {
-        /// Its pid outside.
-        pid: u32,
-        /// Its capacity.
-        credits: u32,
-    },
-    /// It has ended.
-    #[non_exhaustive]
-    Ended {
-        /// Its pid outside.
-        pid: u32,
-        /// How.
-        status: Option<ExitStatus>,
-        /// What it did, if the broker has killed it for that.
-        fault: Option<String>,
-        /// Connections that it had not taken: others get them.
-        returned: Vec<u64>,
-        /// Connections that it had: they were closed with it.
-        lost: Vec<u64>,
-        /// In which time another is started in its place.
-        again: Option<Duration>,
-    },
-    /// One could not be started; it is tried again.
-    #[non_exhaustive]
-    NotStarted {
-        /// Why not.
-        error: Error,
-        /// In which time it is tried again.
-        again: Option<Duration>,
-    },
-}
 
 #[derive(Debug)]
 struct Running {
@@ -333,38 +166,6 @@ impl Broker {
             None => Ok(()),
             Some((error, _)) => Err(error),
         }
-    }
-
-    /// Start the workers that are due; the last failure, if there was one.
-    fn start_due(&mut self) -> Option<(Error, Option<Duration>)> {
-        let mut failed = None;
-        while let Some(worker) = self.pool.due(self.looked) {
-            if let Err(error) = self.start(worker) {
-                let again = self.pool.ended(worker, &[], self.looked).again;
-                let again = again.map(|at| at.saturating_duration_since(self.looked));
-                failed = Some((error, again));
-            }
-        }
-        failed
-    }
-
-    fn start(&mut self, worker: WorkerId) -> Result<()> {
-        let (channel, end) =
-            transport::pair().map_err(|errno| Error::host("make", "a channel", errno))?;
-        let (child, end) = self.sandbox.spawn_worker(end)?;
-        for fd in [channel.as_fd(), child.pidfd()] {
-            self.epoll
-                .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, worker.0))
-                .map_err(|errno| Error::host("watch", "a worker", errno))?;
-        }
-        let running = Running {
-            channel,
-            end,
-            child,
-            fault: None,
-        };
-        self.workers.insert(worker, running);
-        Ok(())
     }
 
     fn tell(&mut self, event: Event) {
@@ -624,13 +425,6 @@ impl Broker {
         Ok(self.counts)
     }
 
-    fn tell_to_drain(&mut self, worker: WorkerId) {
-        if let Some(running) = self.workers.get_mut(&worker) {
-            // A worker whose channel takes no message is killed when its time is over.
-            let _ = running.channel.send_drain();
-        }
-    }
-
     fn held(&self) -> usize {
         self.pool
             .loads()
@@ -699,12 +493,7 @@ impl Broker {
                     self.counts.sent = self.counts.sent.saturating_add(1);
                 }
             }
-            Sent::Full => {
-                self.pool.unsent(worker, ids);
-                self.pool.set_full(worker, Full::Yes);
-                self.later = Instant::now().checked_add(LATER);
-            }
-            Sent::Later => {
+            Sent::Full | Sent::Later => {
                 self.pool.unsent(worker, ids);
                 self.pool.set_full(worker, Full::Yes);
                 self.later = Instant::now().checked_add(LATER);
@@ -714,122 +503,6 @@ impl Broker {
                 self.blame(worker, "it shut its channel down".to_owned());
             }
         }
-        Ok(())
-    }
-
-    /// Which workers have something to say, and which have ended.
-    fn news(&self) -> Result<(Vec<WorkerId>, Vec<WorkerId>)> {
-        let mut watched: Vec<_> = self
-            .workers
-            .values()
-            .flat_map(|running| [running.channel.as_fd(), running.child.pidfd()])
-            .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
-            .collect();
-        wait(&mut watched, PollTimeout::ZERO)?;
-        let (mut speaking, mut ended) = (Vec::new(), Vec::new());
-        for (&worker, pair) in self.workers.keys().zip(watched.chunks_exact(2)) {
-            let [channel, pidfd] = pair else { continue };
-            if channel.any() != Some(false) {
-                speaking.push(worker);
-            }
-            if pidfd.any() != Some(false) {
-                ended.push(worker);
-            }
-        }
-        Ok((speaking, ended))
-    }
-
-    fn listen_to(&mut self, worker: WorkerId) {
-        loop {
-            let Some(running) = self.workers.get_mut(&worker) else {
-                return;
-            };
-            if running.fault.is_some() {
-                return;
-            }
-            let message = match running.channel.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(breach) => return self.blame(worker, breach.to_string()),
-            };
-            let pid = running.child.id();
-            if let Err(fault) = self.hear(worker, pid, message) {
-                return self.blame(worker, fault.to_string());
-            }
-        }
-    }
-
-    fn hear(
-        &mut self,
-        worker: WorkerId,
-        pid: u32,
-        message: FromWorker,
-    ) -> std::result::Result<(), super::pool::Fault> {
-        let now = self.looked;
-        let (ids, credits, count) = match message {
-            FromWorker::Hello { credits } => {
-                self.pool.hello(worker, credits, now)?;
-                self.tell(Event::Ready { pid, credits });
-                return Ok(());
-            }
-            FromWorker::Done { ids, credits } => (ids, credits, &mut self.counts.done),
-            FromWorker::Refused { ids, credits, .. } => (ids, credits, &mut self.counts.refused),
-        };
-        self.pool.done(worker, &ids, credits, now)?;
-        *count = count.saturating_add(length(&ids));
-        Ok(())
-    }
-
-    /// The worker is not trusted any more.
-    fn blame(&mut self, worker: WorkerId, fault: String) {
-        self.pool.cut_off(worker, self.looked);
-        if let Some(running) = self.workers.get_mut(&worker) {
-            running.fault.get_or_insert(fault);
-            // It may speak on: nobody listens, and epoll(7) need not tell.
-            let _ = self.epoll.delete(running.channel.as_fd());
-        }
-    }
-
-    fn kill_cut_off(&mut self) -> Result<()> {
-        for worker in self.pool.cut_off_workers() {
-            if let Some(running) = self.workers.get(&worker) {
-                running.child.kill()?;
-            }
-        }
-        Ok(())
-    }
-
-    /// A worker that has ended: what it left, and what it took along.
-    fn bury(&mut self, worker: WorkerId) -> Result<()> {
-        // Its last words may be that it was through with something.
-        self.listen_to(worker);
-        let Some(running) = self.workers.get_mut(&worker) else {
-            return Ok(());
-        };
-        let status = running.child.try_wait();
-        let Some(running) = self.workers.remove(&worker) else {
-            return Ok(());
-        };
-        let TakenBack { parcels, .. } = transport::take_back(running.end.as_fd());
-        let unread: Vec<_> = parcels.iter().map(|parcel| parcel.delivery.id).collect();
-        let ended = self.pool.ended(worker, &unread, self.looked);
-        let kept = parcels
-            .into_iter()
-            .filter(|parcel| ended.returned.contains(&parcel.delivery.id));
-        self.waiting
-            .extend(kept.map(|parcel| (parcel.delivery.id, parcel)));
-        let counts = &mut self.counts;
-        counts.returned = counts.returned.saturating_add(length(&ended.returned));
-        counts.lost = counts.lost.saturating_add(length(&ended.lost));
-        let again = ended.again;
-        self.tell(Event::Ended {
-            pid: running.child.id(),
-            status: status?,
-            fault: running.fault,
-            returned: ended.returned,
-            lost: ended.lost,
-            again: again.map(|at| at.saturating_duration_since(self.looked)),
-        });
         Ok(())
     }
 
@@ -896,31 +569,6 @@ fn timeout_until(wake: Option<Instant>) -> PollTimeout {
     // Rounded up, so that the loop does not spin through the last millisecond.
     let left = wake.saturating_duration_since(Instant::now()).as_millis();
     PollTimeout::try_from(left.saturating_add(1).min(60_000)).unwrap_or(PollTimeout::MAX)
-}
-
-/// Both ends of it; what was not said, the kernel is asked.
-fn addresses(connection: &Accepted) -> std::result::Result<(Address, Address), Errno> {
-    let local = match &connection.local {
-        Some(local) => local.clone(),
-        None => address::local_of(connection.as_fd())?,
-    };
-    let peer = match &connection.peer {
-        Some(peer) => peer.clone(),
-        None => address::peer_of(connection.as_fd(), &local)?,
-    };
-    Ok((peer, local))
-}
-
-fn back(parcel: Parcel) -> Accepted {
-    let Parcel { delivery, socket } = parcel;
-    Accepted {
-        socket,
-        listener: Some(delivery.listener),
-        peer: Some(delivery.peer),
-        local: Some(delivery.local),
-        deadline: delivery.deadline,
-        accepted: delivery.accepted,
-    }
 }
 
 fn length(ids: &[u64]) -> u64 {
