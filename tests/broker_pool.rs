@@ -10,8 +10,8 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::broker::{Broker, PATIENCE, exchange, tcp};
-use support::pool::{PYTHON, command, hold, serve};
+use support::broker::{Broker, PATIENCE, exchange, exists, tcp};
+use support::pool::{PYTHON, command, have, hold, serve};
 use support::{each_user, text};
 
 #[test]
@@ -111,6 +111,37 @@ fn clients_wait_while_all_workers_are_busy_and_are_served_then() {
             broker.all("closed").iter().all(|it| it["why"] == "done"),
             "{:#?}",
             broker.events
+        );
+    });
+}
+
+#[test]
+fn the_last_words_of_a_worker_that_has_ended_are_heard() {
+    each_user(|user| {
+        let mut broker = serve(user, 64, &["--workers", "1"]);
+        let pid = broker.all("worker-started")[0]["pid"].as_i64().unwrap();
+        // More words than are taken from one worker at a time.
+        let held: Vec<_> = (0..40).map(|_| hold(&broker)).collect();
+        let (mut last, _) = have(&broker, "last");
+        broker.signal(Signal::SIGSTOP);
+        drop(held);
+        assert_eq!(last.read(&mut [0]).unwrap(), 0);
+        let deadline = Instant::now() + PATIENCE;
+        while exists(format!("/proc/{pid}").as_ref()) {
+            assert!(Instant::now() < deadline, "the keeper does not reap it");
+            std::thread::yield_now();
+        }
+        broker.signal(Signal::SIGCONT);
+        broker.wait("worker-ended", |it| it["status"] == 3);
+        broker.stop();
+        broker.assert_every_connection_is_accounted_for();
+        let closed = broker.all("closed");
+        let count = |why: &str| closed.iter().filter(|it| it["why"] == why).count();
+        assert_eq!(
+            (count("done"), count("worker-ended")),
+            (40, 1),
+            "as {}: {closed:#?}",
+            user.name
         );
     });
 }

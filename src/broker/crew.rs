@@ -206,16 +206,28 @@ impl Crew {
     }
 
     /// A worker has ended, with all of its sandbox.
-    pub(crate) fn ended(&mut self, house: &mut House, worker: u64, ending: Ending) {
+    ///
+    /// # Errors
+    /// When the keeper is gone.
+    pub(crate) fn ended(&mut self, house: &mut House, worker: u64, ending: Ending) -> Result<()> {
         let worker = WorkerId(worker);
         let expected = self.pool.loads().any(|load| {
             load.worker == worker && matches!(load.phase, Phase::Draining | Phase::CutOff)
         });
+        // Its last words may be that it was through with something; nobody adds to them any more. A hello
+        // is of no use.
+        while let Some(line) = self.lines.get_mut(&worker)
+            && let Ok(Some(message)) = line.channel.receive()
+            && !matches!(message, FromWorker::Hello { .. })
+        {
+            self.take(house, worker, message)?;
+        }
         let again = self.bury(house, worker);
         if let Some(again) = again.filter(|_| !expected) {
             let pause = again.saturating_duration_since(house.now);
             house.journal.worker_replaced(worker.0, ending, pause);
         }
+        Ok(())
     }
 
     /// Give back what a worker had not taken, and say what is lost with it. When another takes its

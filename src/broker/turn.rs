@@ -542,9 +542,11 @@ impl Broker {
         }
         match &mut self.staff {
             Staff::Crew(crew) => crew.ended(&mut self.house, worker, ending),
-            Staff::Each(each) => each.ended(&mut self.house, worker, ending),
+            Staff::Each(each) => {
+                each.ended(&mut self.house, worker, ending);
+                Ok(())
+            }
         }
-        Ok(())
     }
 
     // ---- connections ----

@@ -44,8 +44,14 @@ pub(crate) fn serve(user: &User, credits: u32, options: &[&str]) -> Broker {
 /// A connection that a worker holds until it is dropped, and which worker that is.
 #[track_caller]
 pub(crate) fn hold(broker: &Broker) -> (BufReader<TcpStream>, String) {
+    have(broker, "hold")
+}
+
+/// A connection whose worker says who it is, and then does `what`.
+#[track_caller]
+pub(crate) fn have(broker: &Broker, what: &str) -> (BufReader<TcpStream>, String) {
     let mut stream = broker.connect();
-    stream.write_all(b"hold\n").expect("it is connected");
+    writeln!(stream, "{what}").expect("it is connected");
     let mut stream = BufReader::new(stream);
     let mut name = String::new();
     stream.read_line(&mut name).expect("a worker has it");

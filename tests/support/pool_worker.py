@@ -23,6 +23,8 @@ if os.environ.get("VERSION") == "broken":
 NAME = os.urandom(4).hex()
 channel = worker.Channel(credits=int(sys.argv[2]))
 speaking = threading.Lock()
+# How many connections it has.
+held = 0
 
 
 def dial(words):
@@ -69,6 +71,13 @@ def act(connection, stream):
         return " ".join(sorted(os.environ))
     if what == "variable":
         return os.environ.get(words[0], "")
+    if what == "last":
+        # Once everybody else has been given back.
+        stream.write(f"{NAME}\n".encode())
+        stream.flush()
+        while held > 1:
+            time.sleep(0.001)
+        os._exit(3)
     if what == "die":
         os._exit(3)
     if what == "garbage":
@@ -101,12 +110,16 @@ def serve(connection):
     except OSError:
         pass  # clients come and go as they like
     connection.socket.close()
+    global held
     with speaking:
         channel.done(connection)
+        held -= 1
 
 
 try:
     for connection in channel:
+        with speaking:
+            held += 1
         threading.Thread(target=serve, args=(connection,)).start()
 except OSError:
     pass  # it was closed; a complaint would get into the middle of a line of the broker's events
