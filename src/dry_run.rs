@@ -1,15 +1,17 @@
 //! A plan for people and for programs: `--dry-run[=text|json]`, and the `start` event.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::egress::destination::Destination;
 use crate::log::Printable;
 use crate::mounts::Mount;
 use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan};
-use crate::policy::{UnixSockets, spec};
+use crate::policy::{Carrier, Cgroup, Egress, Inspect, UnixSockets, spec};
 
 /// The plan as one JSON object. Documented in `docs/events.md`.
 #[must_use]
@@ -37,6 +39,7 @@ pub fn json(plan: &Plan) -> Value {
         "landlock_scopes": plan.landlock_scopes,
         "filter": filter,
         "unix_sockets": unix_sockets(plan),
+        "egress": egress(&plan.ways_out),
         "session_keyring": plan.new_keyring,
         "nested_user_namespaces": !plan.forbids_user_namespaces,
         "mounts": plan.mounts,
@@ -47,6 +50,7 @@ pub fn json(plan: &Plan) -> Value {
             .iter()
             .map(|limit| format!("{}={}", limit.name, spec::show_limit(limit)))
             .collect::<Vec<_>>(),
+        "cgroup": cgroup(&plan.cgroup),
         "descriptors": plan.descriptors.iter().map(|handed| &handed.name).collect::<Vec<_>>(),
         "environment": plan
             .environment
@@ -56,6 +60,51 @@ pub fn json(plan: &Plan) -> Value {
         "timeout_seconds": plan.timeout.map(|timeout| timeout.as_secs_f64()),
         "losses": plan.losses,
     })
+}
+
+/// The ways through the empty network, in and out; null where there is none.
+fn egress(ways: &Egress) -> Value {
+    if ways.is_empty() {
+        return Value::Null;
+    }
+    json!({
+        "allow": shown(&ways.allow),
+        "deny": shown(&ways.deny),
+        "inspect": ways.inspect == Inspect::Yes,
+        "engine": engine(ways.engine),
+        "publish": shown(&ways.publish),
+        "max_bytes": budgets(&ways.budgets.bytes, ""),
+        "max_rate": budgets(&ways.budgets.rates, "/s"),
+        "proxy_env": ways.proxy_env,
+    })
+}
+
+fn shown(words: &[impl ToString]) -> Vec<String> {
+    words.iter().map(ToString::to_string).collect()
+}
+
+fn budgets(budgets: &BTreeMap<Destination, u64>, unit: &str) -> BTreeMap<String, String> {
+    let words = |(to, most): (&Destination, &u64)| {
+        (to.to_string(), format!("{}{unit}", spec::show_size(*most)))
+    };
+    budgets.iter().map(words).collect()
+}
+
+fn engine(carrier: Carrier) -> &'static str {
+    match carrier {
+        Carrier::Relay => "relay",
+        Carrier::Direct => "direct",
+    }
+}
+
+/// The limits of the sandbox as a whole, as `--cgroup` takes them.
+fn cgroup(limits: &Cgroup) -> Vec<String> {
+    let memory = limits
+        .memory
+        .map(|bytes| format!("memory={}", spec::show_size(bytes)));
+    let pids = limits.pids.map(|most| format!("pids={most}"));
+    let cpu = limits.cpu.map(|most| format!("cpu={most}"));
+    [memory, pids, cpu].into_iter().flatten().collect()
 }
 
 /// Which Unix sockets may be connected to, as the policy says it.
@@ -167,11 +216,37 @@ pub fn text(plan: &Plan) -> String {
             &format!("{}={}", limit.name, spec::show_limit(limit)),
         );
     }
+    for limit in cgroup(&plan.cgroup) {
+        line("limit", &format!("{limit}, of the whole sandbox"));
+    }
     for (number, handed) in (3..).zip(&plan.descriptors) {
         line(
             "descriptor",
             &format!("{number} {} ({:?})", handed.name, handed.kind),
         );
+    }
+    let ways = &plan.ways_out;
+    for destination in &ways.allow {
+        line("allowed", &destination.to_string());
+    }
+    if !ways.allow.is_empty() {
+        for destination in &ways.deny {
+            line("denied", &destination.to_string());
+        }
+        let inspected = match ways.inspect {
+            Inspect::Yes => ", TLS and HTTP that name the host only",
+            Inspect::No => "",
+        };
+        line("carried by", &format!("{}{inspected}", engine(ways.engine)));
+    }
+    for (budgets, unit) in [(&ways.budgets.bytes, ""), (&ways.budgets.rates, "/s")] {
+        for (to, most) in budgets {
+            let most = spec::show_size(*most);
+            line("budget", &format!("{most}{unit} to and from {to}"));
+        }
+    }
+    if let Some(port) = ways.proxy_env {
+        line("proxy", &format!("at 127.0.0.1:{port} inside"));
     }
     for publish in plan.egress.iter().flat_map(|setup| &setup.published) {
         line(

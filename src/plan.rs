@@ -34,7 +34,7 @@ use crate::owner::{self, NetworkOwner};
 use crate::pinned;
 use crate::policy::merge;
 use crate::policy::{
-    Carrier, Cgroup, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets,
+    Carrier, Cgroup, Egress, Limit, Namespaces, Network, Policy, Seccomp, Strictness, UnixSockets,
     UserNamespace, View,
 };
 use crate::prepare::Identity;
@@ -122,6 +122,8 @@ pub struct Plan {
     pub loopback_up: bool,
     /// How allowed destinations are reached; `None` where nothing is allowed.
     pub(crate) egress: Option<Setup>,
+    /// The policy's words for it.
+    pub ways_out: Egress,
     /// No user namespaces below this one.
     pub forbids_user_namespaces: bool,
     /// Changes to the file system's view, in order.
@@ -270,6 +272,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         id_maps,
         loopback_up: policy.network == Network::Loopback,
         egress: decide_egress(policy, user_namespace, rules)?,
+        ways_out: policy.egress.clone(),
         forbids_user_namespaces: user_namespace,
         mounts,
         hostname: process.hostname.clone(),

@@ -213,7 +213,7 @@ impl Sandbox {
     }
 
     /// Let the host reach a port of the sandbox's loopback, written as for `--publish`:
-    /// `127.0.0.1:8080:80`. The connections are carried by a thread of this process, as for
+    /// `127.0.0.1:8080:8000`. The connections are carried by a thread of this process, as for
     /// [`Sandbox::allow`]; a way in, and none out. [`Child::published`] says where it listens.
     ///
     /// # Errors
@@ -267,7 +267,7 @@ impl Sandbox {
     }
 
     /// End the sandbox when it has run for `timeout`. Kept by [`Child::wait`], so only while somebody
-    /// waits.
+    /// waits; [`Child::timed_out`] tells it from a command that ended of itself.
     pub fn timeout(&mut self, timeout: Duration) -> &mut Self {
         self.change(Change::Timeout(timeout))
     }
@@ -390,6 +390,7 @@ impl Sandbox {
                 .timeout
                 .and_then(|timeout| Instant::now().checked_add(timeout)),
             kill_after: plan.kill_after,
+            timed_out: false,
             plan,
             ended: None,
             status: None,
@@ -656,6 +657,7 @@ pub struct Child {
     plan: Plan,
     deadline: Option<Instant>,
     kill_after: Duration,
+    timed_out: bool,
     ended: Option<i32>,
     status: Option<ExitStatus>,
     spawned: Spawned,
@@ -685,6 +687,12 @@ impl Child {
     #[must_use]
     pub fn published(&self) -> &[SocketAddr] {
         &self.published
+    }
+
+    /// Whether [`Child::wait`] has ended it because its time was over ([`Sandbox::timeout`]).
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.timed_out
     }
 
     /// What was launched.
@@ -735,7 +743,6 @@ impl Child {
     /// When the kernel refuses to wait.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.stdin = None;
-        let mut warned = false;
         loop {
             if let Some(status) = self.try_wait()? {
                 return Ok(status);
@@ -760,12 +767,12 @@ impl Child {
             {
                 continue;
             }
-            if warned {
+            if self.timed_out {
                 self.deadline = None;
                 self.kill()?;
                 continue;
             }
-            warned = true;
+            self.timed_out = true;
             self.deadline = Instant::now().checked_add(self.kill_after);
             self.send(libc::SIGTERM)?;
             self.send(libc::SIGCONT)?;

@@ -29,7 +29,7 @@ use nix::sys::socket::{
 };
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use nix::unistd::Pid;
-use support::{each_user, have, inside, success, text};
+use support::{each_user, have, inside, skip, success, text};
 
 /// Tests that run the same body outside and inside.
 macro_rules! keeps_working {
@@ -471,5 +471,24 @@ fn sockets_of_the_host_that_come_and_go_do_not_stop_a_launch() {
                 success(user, &output.expect("the binary can be started"));
             }
         });
+    });
+}
+
+/// In the sandbox's own network, whose ports are nobody else's; without it, root cannot either.
+#[test]
+fn a_low_port_is_had_with_its_capability() {
+    if !have("python3") {
+        return skip("low ports", "python3 is not installed");
+    }
+    let script = "import socket\n\
+                  try: socket.create_server(('127.0.0.1', 80)); print('bound')\n\
+                  except OSError as error: print(error.errno)";
+    each_user(|user| {
+        let bound = |options: &[&str]| {
+            let words = [options, &["-q", "--", "python3", "-c", script]].concat();
+            success(user, &user.output(&words)).trim().to_owned()
+        };
+        assert_eq!(bound(&["--cap-add", "NET_BIND_SERVICE"]), "bound");
+        assert_eq!(bound(&[]), libc::EACCES.to_string(), "as {}", user.name);
     });
 }

@@ -189,6 +189,20 @@ fn a_time_limit_is_kept_while_waiting() {
 }
 
 #[test]
+fn a_time_limit_is_told_from_a_signal_of_somebody_else() {
+    let limited = |script: &str, limit| {
+        let mut child = shell(script).timeout(limit).spawn().unwrap();
+        let status = child.wait().unwrap();
+        (status.signal(), child.timed_out())
+    };
+    let kept = limited("sleep 1000", Duration::from_millis(50));
+    assert_eq!(kept, (Some(libc::SIGTERM), true));
+    // The control: the same status, of itself.
+    let own = limited("kill -TERM $$", Duration::from_secs(600));
+    assert_eq!(own, (Some(libc::SIGTERM), false));
+}
+
+#[test]
 fn the_environment_is_what_was_asked_for() {
     let output = Sandbox::new("/usr/bin/env")
         .env_clear()

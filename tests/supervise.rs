@@ -785,6 +785,55 @@ fn events_that_nobody_could_read_are_refused_beforehand() {
     });
 }
 
+/// What the command can reach belongs to what is written down about it.
+#[test]
+fn a_plan_names_every_way_through_the_empty_network() {
+    each_user(|user| {
+        let options = [
+            "-q",
+            "--allow=a.example:80",
+            "--deny=udp://192.0.2.0/24:53",
+            "--max-bytes=a.example:80=1M",
+            "--max-rate=a.example:80=2K/s",
+            "--proxy-env=3129",
+            "--inspect",
+            "--publish=127.0.0.1:0:8000",
+        ];
+        let planned = |format: &str| {
+            let words = [&options[..], &[format, "--", "true"]].concat();
+            success(user, &user.output(&words))
+        };
+        let plan: Value = serde_json::from_str(&planned("--dry-run=json")).expect("JSON");
+        let expected = serde_json::json!({
+            "allow": ["a.example:80"],
+            "deny": ["udp://192.0.2.0/24:53"],
+            "inspect": true,
+            "engine": "relay",
+            "publish": ["127.0.0.1:0:8000"],
+            "max_bytes": {"a.example:80": "1M"},
+            "max_rate": {"a.example:80": "2K/s"},
+            "proxy_env": 3129,
+        });
+        assert_eq!(plan["egress"], expected, "as {}", user.name);
+        let page = planned("--dry-run");
+        for line in [
+            "allowed        a.example:80",
+            "denied         udp://192.0.2.0/24:53",
+            "carried by     relay, TLS and HTTP that name the host only",
+            "budget         1M to and from a.example:80",
+            "budget         2K/s to and from a.example:80",
+            "proxy          at 127.0.0.1:3129 inside",
+            "published      port 8000 inside at 127.0.0.1:0",
+        ] {
+            assert!(page.lines().any(|found| found == line), "{line}: {page}");
+        }
+        // The control: where there is none, none is named.
+        let output = user.output(&["--dry-run=json", "--", "true"]);
+        let plan: Value = serde_json::from_str(&success(user, &output)).expect("JSON");
+        assert_eq!(plan["egress"], Value::Null);
+    });
+}
+
 #[test]
 fn a_dry_run_runs_nothing() {
     each_user(|user| {

@@ -28,7 +28,7 @@ impl FromStr for Publish {
 
     /// `[ADDRESS:]PORT:PORT`; without ADDRESS on 127.0.0.1, so that no other host is let in unasked.
     fn from_str(text: &str) -> Parsed<Self> {
-        let help = "write what is published as 8080:80, 127.0.0.1:8080:80 or [::1]:8080:80";
+        let help = "write what is published as 8080:8000, 127.0.0.1:8080:8000 or [::1]:8080:8000";
         if text.starts_with("udp://") {
             return invalid("only TCP is published; leave udp:// out");
         }

@@ -207,7 +207,7 @@ keys! {
                 Carrier::Relay => "relay",
                 Carrier::Direct => "direct",
             }));
-        "publish": Kind::Texts, "--publish OUT:IN", "[\"127.0.0.1:8080:80\"]",
+        "publish": Kind::Texts, "--publish OUT:IN", "[\"127.0.0.1:8080:8000\"]",
             "Ports of the sandbox's loopback that the host reaches: [ADDRESS:]PORT outside, PORT inside; no way out",
             read |layer, item| { layer.egress.publish = item.list(spec::publish)?; Ok(()) },
             value |layer| Value::list(layer.egress.publish.iter().map(|publish| publish.to_string().into()));

@@ -487,12 +487,12 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
         (
             !policy.egress.allow.is_empty(),
             "egress.allow",
-            "the command reaches what is named there, through the supervisor",
+            "the command reaches the allowed destinations, through the supervisor",
         ),
         (
             !policy.egress.publish.is_empty(),
             "egress.publish",
-            "who reaches the address outside reaches the command's port inside",
+            "whoever reaches the published address reaches the command's port",
         ),
         (
             policy.user_namespace == UserNamespace::No,
