@@ -232,6 +232,12 @@ pub(crate) fn check_standard(kinds: &[Kind; 3], unsafe_descriptors: bool) -> Res
 
 pub(crate) fn refuse_dangerous(kind: Kind, what: &str, unsafe_descriptors: bool) -> Result<()> {
     match kind.danger() {
+        Some(_) if kind == Kind::OtherObject && !Path::new("/proc/self/fd").exists() => {
+            Err(Error::usage(
+                what,
+                "cannot be looked at: there is no /proc here, which sandbox needs; mount it first",
+            ))
+        }
         Some(danger) if !unsafe_descriptors => Err(Error::usage(
             what,
             format!("is {danger}; --allow-unsafe-fd accepts that"),

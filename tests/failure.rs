@@ -239,6 +239,34 @@ fn ids_not_mapped() {
             "as {}: {said}",
             user.name
         );
+        assert!(
+            said.contains("there is no /proc here"),
+            "as {}: {said}",
+            user.name
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn a_missing_proc_is_not_blamed_on_a_descriptor() {
+    each_user(|user| {
+        let file = user.home.join(format!("input-{}", rand()));
+        fs::write(&file, "").expect("home is writable");
+        let script = "mount -t tmpfs none /proc && exec \"$@\"";
+        let output = user
+            .command("unshare")
+            .args(["-Urm", "sh", "-c", script, "sh"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .stdin(fs::File::open(&file).expect("it is there"))
+            .output()
+            .expect("unshare is there");
+        fs::remove_file(&file).expect("ours");
+        let said = text(&output.stderr);
+        let expected = "sandbox: standard input: cannot be looked at: there is no /proc here";
+        assert!(said.starts_with(expected), "as {}: {said}", user.name);
         assert_eq!(output.status.code(), Some(125), "as {}", user.name);
         assert_eq!(text(&output.stdout), "");
     });
