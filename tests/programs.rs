@@ -1,8 +1,8 @@
 //! Real programs, under the profile that fits each, as root and as an ordinary user.
 //!
 //! A program that is not installed is skipped, loudly. Those that take long (browsers, the JVM's
-//! compiler, builds) run with `SANDBOX_TEST_HEAVY=1`. The README's table of programs is made from
-//! what these tests showed; `docs/programs.md` has the options that single programs need.
+//! compiler, builds) run with `SANDBOX_TEST_HEAVY=1`. The table in `docs/programs.md` is made from what
+//! these tests showed; the page has the options that single programs need as well.
 
 mod support;
 
