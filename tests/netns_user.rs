@@ -177,10 +177,18 @@ fn a_run_in_each_ends_with_a_signal_to_all_or_with_its_own_end() {
     ] {
         let mark = one.user.home.join("all-mark");
         let _ = fs::remove_file(&mark);
-        let script = format!("echo x >>{}; exec sleep 86391", mark.display());
+        // Nobody else's.
+        let idle = format!("sleep 86391.{}", std::process::id());
+        let script = format!("echo x >>{}; exec {idle}", mark.display());
         let line = ["netns", "exec", "--all", "-q", "--", "sh", "-c", &script];
+        // Whoever started this test may have had it ignored.
         let mut child = one
-            .command(&line)
+            .user
+            .command("env")
+            .arg("--default-signal=INT")
+            .arg(&one.user.sandbox)
+            .args(line)
+            .env("XDG_RUNTIME_DIR", &one.runtime)
             .process_group(0)
             .stdout(Stdio::null())
             .spawn()
@@ -190,7 +198,7 @@ fn a_run_in_each_ends_with_a_signal_to_all_or_with_its_own_end() {
             let lines =
                 entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
             lines
-                .filter(|line| line.starts_with(b"sleep\x0086391"))
+                .filter(|line| line.starts_with(idle.replace(' ', "\0").as_bytes()))
                 .count()
         };
         soon("it does not start", || sleeps() == 1);

@@ -68,6 +68,8 @@ pub(crate) fn leave_caller() -> Result<(), Errno> {
 pub(crate) struct Interrupts {
     /// What the calling thread's mask was before.
     mask: u64,
+    /// Those that are held back: not what whoever started this program has had ignored.
+    held: u64,
 }
 
 impl Interrupts {
@@ -76,10 +78,9 @@ impl Interrupts {
     /// Not async-signal-safe: uses libc's errno.
     pub(crate) fn hold() -> Result<Self, Errno> {
         let mask = parent::block_all_signals()?;
-        let held = [libc::SIGINT, libc::SIGQUIT];
-        let held = held.iter().fold(mask, |mask, signal| mask | bit(*signal));
-        parent::swap_signal_mask(held)?;
-        Ok(Self { mask })
+        let held = (bit(libc::SIGINT) | bit(libc::SIGQUIT)) & !ignored_signals();
+        parent::swap_signal_mask(mask | held)?;
+        Ok(Self { mask, held })
     }
 
     /// One that has come meanwhile.
@@ -89,9 +90,17 @@ impl Interrupts {
         let pending = parent::pending_signals().unwrap_or_default();
         [libc::SIGINT, libc::SIGQUIT]
             .into_iter()
-            .find(|signal| pending & !self.mask & bit(*signal) != 0)
+            .find(|signal| pending & self.held & bit(*signal) != 0)
             .and_then(|signal| u8::try_from(signal).ok())
     }
+}
+
+/// The signals that are ignored (proc_pid_status(5)): a blocked one is pending all the same.
+fn ignored_signals() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or_default()
 }
 
 const fn bit(signal: libc::c_int) -> u64 {
