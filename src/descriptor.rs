@@ -19,8 +19,9 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockType, SockaddrLike, SockaddrStorage, getsockname, getsockopt,
     sockopt,
 };
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::{SFlag, fstat, major, minor};
 use nix::sys::statfs::{FsType, fstatfs};
+use nix::unistd::isatty;
 
 use crate::broker::listen::{self, SocketFile, shown};
 use crate::error::{Error, Result};
@@ -41,8 +42,10 @@ pub enum Kind {
     File,
     /// A pipe or FIFO.
     Pipe,
-    /// A character device: a terminal, `/dev/null`.
+    /// A harmless character device: a terminal, `/dev/null`, `/dev/urandom`.
     Device,
+    /// Any other.
+    OtherDevice,
     /// TCP.
     InternetStream,
     /// UDP.
@@ -92,6 +95,9 @@ impl Kind {
         Some(match self {
             Self::Directory => "a directory: the host's files can be opened through it",
             Self::BlockDevice => "a block device: it holds the host's files",
+            Self::OtherDevice => {
+                "a device that is no terminal: it may be hardware, or an interface of the host's network"
+            }
             Self::ProcessFile => "a file of /proc: it shows or changes a process outside",
             Self::PathOnly => "an O_PATH descriptor: it can be opened or executed past the policy",
             Self::Namespace => "a namespace: it can be joined",
@@ -122,10 +128,20 @@ impl Kind {
         match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
             SFlag::S_IFSOCK => Self::of_socket(fd),
             SFlag::S_IFIFO => Self::Pipe,
-            SFlag::S_IFCHR => Self::Device,
+            SFlag::S_IFCHR => Self::of_device(fd, status.st_rdev),
             SFlag::S_IFBLK => Self::BlockDevice,
             SFlag::S_IFDIR => Self::Directory,
             _ => Self::of_file(fd),
+        }
+    }
+
+    /// By its number: those of memory that hold nothing, null, zero, full, random and urandom, are 3, 5, 7, 8
+    /// and 9 of major 1 on every Linux (`Documentation/admin-guide/devices.txt`).
+    fn of_device(fd: BorrowedFd<'_>, number: u64) -> Self {
+        let is_empty = major(number) == 1 && [3, 5, 7, 8, 9].contains(&minor(number));
+        match is_empty || isatty(fd).unwrap_or(false) {
+            true => Self::Device,
+            false => Self::OtherDevice,
         }
     }
 
@@ -371,7 +387,16 @@ mod tests {
         let open = |path: &str| OwnedFd::from(fs::File::open(path).unwrap());
         let kind = |fd: OwnedFd| Kind::of(fd.as_fd());
         assert_eq!(kind(open("/")), Kind::Directory);
-        assert_eq!(kind(open("/dev/null")), Kind::Device);
+        for harmless in ["/dev/null", "/dev/zero", "/dev/urandom", "/dev/ptmx"] {
+            assert_eq!(kind(open(harmless)), Kind::Device, "{harmless}");
+        }
+        for other in ["/dev/kmsg", "/dev/net/tun", "/dev/fuse"] {
+            // Not everybody may, and not every host has them.
+            if let Ok(file) = std::fs::File::open(other) {
+                assert_eq!(kind(file.into()), Kind::OtherDevice, "{other}");
+                assert!(Kind::OtherDevice.danger().is_some());
+            }
+        }
         assert_eq!(kind(open("/proc/self/ns/net")), Kind::Namespace);
         assert_eq!(kind(open("/proc/self/status")), Kind::ProcessFile);
         assert_eq!(kind(open("/etc/passwd")), Kind::File);

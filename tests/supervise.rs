@@ -607,6 +607,36 @@ fn a_directory_is_no_descriptor_to_pass() {
     });
 }
 
+#[test]
+fn a_device_that_is_no_terminal_is_no_descriptor_to_pass() {
+    each_user(|user| {
+        // An interface of the host's network, once it is set up; and whichever this user may open.
+        let devices = ["/dev/net/tun", "/dev/kmsg", "/dev/fuse", "/dev/kvm"];
+        let can = |device: &&&str| {
+            let test = format!("exec 7<{device}");
+            let tried = user.command("sh").args(["-c", &test]).output();
+            tried.is_ok_and(|tried| tried.status.success())
+        };
+        let Some(device) = devices.iter().find(can) else {
+            return support::skip("a device to pass", "this user may open none");
+        };
+        let run = |options: &[&str], setup: String| {
+            let output = by_shell(user, &setup, &script(options, "echo it ran")).output();
+            output.expect("sh can be started")
+        };
+        let passed = format!("exec 7<{device};");
+        let input = format!("exec <{device};");
+        for (options, setup) in [(&["--pass-fd", "7"][..], &passed), (&[], &input)] {
+            let output = run(options, setup.clone());
+            let said = support::text(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);
+            assert!(said.contains("--allow-unsafe-fd accepts that"), "{said}");
+        }
+        let accepted = run(&["--pass-fd", "7", "--allow-unsafe-fd"], passed);
+        assert!(accepted.status.success(), "as {}: {accepted:?}", user.name);
+    });
+}
+
 /// A listening socket that `user` may connect to.
 fn listening(user: &User, name: &str) -> (UnixListener, String) {
     let path = fresh(user, name);
