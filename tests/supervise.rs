@@ -971,3 +971,62 @@ fn an_agents_command_writes_no_policy_for_the_next_one() {
         fs::remove_dir_all(&home).expect("it is there");
     });
 }
+
+#[test]
+fn another_users_policies_and_sets_are_not_found_by_name() {
+    use std::os::unix::fs::{chown, symlink};
+
+    let all = support::users();
+    let (Some(root), Some(other)) = (
+        all.iter().find(|user| user.is_root()),
+        all.iter().find(|user| !user.is_root()),
+    ) else {
+        return support::skip("another user's policy", "only root can be somebody else");
+    };
+    // As after 'sudo -E': HOME is still that of who has become root.
+    let home = other.home.join(format!("found-{}", std::process::id()));
+    let place = home.join(".config/sandbox");
+    fs::create_dir_all(place.join("policies")).expect("it works");
+    fs::create_dir_all(place.join("sets")).expect("it works");
+    let wide = "[network]\nmode = \"host\"\n";
+    fs::write(place.join("policies/mine.toml"), wide).expect("it works");
+    fs::write(
+        place.join("sets/mine.toml"),
+        "destinations = [\"192.0.2.1:80\"]\n",
+    )
+    .expect("it works");
+    let theirs = ["policies/mine.toml", "sets/mine.toml"].map(|file| place.join(file));
+    let run = |options: &[&str]| {
+        let mut command = root.sandbox(&[&["-q"], options, &["--", "true"]].concat());
+        command.env("HOME", &home).env_remove("XDG_CONFIG_HOME");
+        let output = command.output().expect("it works");
+        (output.status.code(), support::text(&output.stderr))
+    };
+    let named = [&["--policy", "mine"][..], &["--allow", "@mine"]];
+    for options in named {
+        assert_eq!(run(options), (Some(0), String::new()), "{options:?}");
+    }
+    for file in &theirs {
+        chown(file, Some(other.uid), Some(other.gid)).expect("it works");
+    }
+    for options in named {
+        let (code, said) = run(options);
+        assert_eq!(code, Some(125), "{options:?}: {said}");
+        assert!(
+            said.contains("who would decide what your command may"),
+            "{said}"
+        );
+    }
+    // Who names the file itself has read it.
+    let path = theirs[0].to_str().expect("it works");
+    assert_eq!(run(&["--policy", path]).0, Some(0));
+    // A link of theirs to a file of root's that is wide.
+    let elsewhere = home.join("wide.toml");
+    fs::write(&elsewhere, wide).expect("it works");
+    fs::remove_file(&theirs[0]).expect("it works");
+    symlink(&elsewhere, &theirs[0]).expect("it works");
+    assert_eq!(run(named[0]).0, Some(0));
+    std::os::unix::fs::lchown(&theirs[0], Some(other.uid), Some(other.gid)).expect("it works");
+    assert_eq!(run(named[0]).0, Some(125));
+    fs::remove_dir_all(&home).expect("it works");
+}

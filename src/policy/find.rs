@@ -10,7 +10,7 @@
 //! 4. the profiles shipped with the program.
 //!
 //! The user's wins because the tool has no privilege that the user lacks: whoever can write that
-//! file could also leave the sandbox out. But a file stands *over* what it has below, it does not
+//! file could also leave the sandbox out. What is another user's is an error ([`read_trusted`]). But a file stands *over* what it has below, it does not
 //! take its place: without `extends` it is laid over the policy of the same name from the next place
 //! down, or over `default` if there is none, so that an administrator's additions are not lost by
 //! accident. `extends` with the file's own name says the same; with `"nothing"`, it starts from
@@ -19,6 +19,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -299,7 +300,7 @@ fn find(places: &Places, word: &OsStr, base: &Path, depth: usize) -> Result<Foun
             }
         }
         return Ok(Found {
-            text: read(&path)?,
+            text: read_trusted(&path)?,
             base: directory.clone(),
             origin: Origin::File(path),
             named: Some((text.into_owned(), place)),
@@ -332,11 +333,49 @@ fn is_name(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(fits) && !text.starts_with(['-', '.'])
 }
 
-/// A policy file's contents.
-pub(crate) fn read(path: &Path) -> Result<String> {
+/// The contents of a file that was found by name, not named: neither it nor a link to it is another
+/// user's. With HOME kept by whoever became root, that user would decide what root's command may.
+///
+/// # Errors
+/// As [`read`], and when it is another's.
+pub(crate) fn read_trusted(path: &Path) -> Result<String> {
     let shown = path.display().to_string();
     let fail = |error: &std::io::Error| Error::host("read policy", &shown, errno_of(error));
+    let link = std::fs::symlink_metadata(path).map_err(|error| fail(&error))?;
     let file = File::open(path).map_err(|error| fail(&error))?;
+    let file_itself = file.metadata().map_err(|error| fail(&error))?;
+    for found in [link, file_itself] {
+        let owner = found.uid();
+        if ![0, nix::unistd::geteuid().as_raw(), nobody()].contains(&owner) {
+            return Err(Error::usage(
+                shown,
+                format!(
+                    "it is user {owner}'s, who would decide what your command may: set HOME or XDG_CONFIG_HOME to what is yours, or name the file itself"
+                ),
+            ));
+        }
+    }
+    text_of(path, file)
+}
+
+/// Who owns what no user here does: root outside of a container, say (user_namespaces(7)).
+fn nobody() -> u32 {
+    const USUAL: u32 = 65_534;
+    let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid").unwrap_or_default();
+    text.trim().parse().unwrap_or(USUAL)
+}
+
+/// A policy file's contents.
+pub(crate) fn read(path: &Path) -> Result<String> {
+    let file = File::open(path).map_err(|error| {
+        Error::host("read policy", path.display().to_string(), errno_of(&error))
+    })?;
+    text_of(path, file)
+}
+
+fn text_of(path: &Path, file: File) -> Result<String> {
+    let shown = path.display().to_string();
+    let fail = |error: &std::io::Error| Error::host("read policy", &shown, errno_of(error));
     let mut bytes = Vec::new();
     file.take(MAX_FILE + 1)
         .read_to_end(&mut bytes)
