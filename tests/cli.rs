@@ -44,6 +44,9 @@ fn no_command_is_an_error_that_says_how_to_give_one() {
     assert_refused(&[], message);
     assert_refused(&["--net", "none"], message);
     assert_refused(&["run", "--"], message);
+    let message = "no command given: write sandbox netns exec NAME -- COMMAND";
+    assert_refused(&["netns", "exec", "left"], message);
+    assert_refused(&["netns", "exec", "--", "ls"], message);
 }
 
 #[test]
@@ -252,6 +255,16 @@ fn a_subcommands_own_words_are_checked() {
         &["completions", "basj"],
         "SHELL basj: no such value; did you mean \"bash\"? use one of bash, elvish, fish, \
          powershell, zsh",
+    );
+    assert_refused(
+        &["netns", "sysctl", ".", "kernel.pid_max"],
+        "NAME[=VALUE] kernel.pid_max: setting \"kernel.pid_max\": only settings below net belong to \
+         a network namespace, as net.ipv4.ip_forward",
+    );
+    assert_refused(
+        &["netns", "add", "pid:1"],
+        "NAME pid:1: namespace \"pid:1\": pid: stands before the number of a process whose \
+         namespace is meant",
     );
     assert_refused(
         &["doctor", "extra"],

@@ -187,10 +187,7 @@ impl RunArgs {
 
     fn execute_with(self, files: Vec<Placed>, learn: Option<Learn>) -> Result<u8> {
         if self.command.is_empty() {
-            return Err(Error::usage(
-                "no command given",
-                "write sandbox -- COMMAND; sandbox --help tells more",
-            ));
+            return Err(no_command("sandbox -- COMMAND; sandbox --help tells more"));
         }
         if self.sockets.stdin_socket && self.descriptors.passed.is_empty() {
             return Err(Error::usage(
@@ -212,6 +209,11 @@ impl RunArgs {
         };
         crate::run::run(&policy, &request)
     }
+}
+
+/// The error of a line without a command, and how to write one.
+pub(crate) fn no_command(right: &str) -> Error {
+    Error::usage("no command given", format!("write {right}"))
 }
 
 #[cfg(test)]

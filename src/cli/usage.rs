@@ -176,7 +176,12 @@ fn list(error: &clap::Error, kind: ContextKind) -> String {
 /// The option's name in the way clap shows it: without its value.
 fn option_name(shown: &str) -> &str {
     if !shown.starts_with('-') {
-        return shown.trim_matches(['<', '>', '[', ']', '.']);
+        let word = shown.trim_end_matches("...");
+        let inner = word
+            .strip_prefix('<')
+            .and_then(|word| word.strip_suffix('>'));
+        let inner = inner.or_else(|| word.strip_prefix('[')?.strip_suffix(']'));
+        return inner.unwrap_or(word);
     }
     shown
         .split([' ', '[', '=', '<', '.'])
@@ -202,6 +207,9 @@ mod tests {
             ("--hide-sockets[=<yes|no>]", "--hide-sockets"),
             ("--quiet", "--quiet"),
             ("<SHELL>", "SHELL"),
+            ("<NAME>...", "NAME"),
+            ("[LINK]", "LINK"),
+            ("<NAME[=VALUE]>...", "NAME[=VALUE]"),
             ("--verbose...", "--verbose"),
         ] {
             assert_eq!(option_name(shown), name);

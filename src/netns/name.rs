@@ -41,6 +41,9 @@ impl FromStr for NamespaceName {
         let reason = match text {
             "" => "a namespace's name has at least one character".to_owned(),
             "." | ".." => "this names a directory; choose another name".to_owned(),
+            _ if text.starts_with("pid:") => {
+                "pid: stands before the number of a process whose namespace is meant".to_owned()
+            }
             _ if text.contains('/') => {
                 "a namespace's name has no slash: it is a file in a directory of names".to_owned()
             }

@@ -14,13 +14,16 @@ use clap::Args;
 
 use serde_json::json;
 
-use super::super::run::RunArgs;
+use super::super::run::{RunArgs, no_command};
 use super::print::Sheet;
 use crate::error::{Error, Result};
 use crate::netns::{NamespaceName, Reference, files, named, unconfined};
 use crate::plan::errno_of;
 use crate::request::Placed;
 use crate::sys::process::{self, Interrupts};
+
+/// A right line.
+const RIGHT: &str = "sandbox netns exec NAME -- COMMAND";
 
 /// The options of `sandbox netns exec`.
 #[derive(Debug, Args)]
@@ -61,6 +64,10 @@ impl ExecArgs {
         if self.all {
             return self.execute_in_all(sheet);
         }
+        // Before the name is looked for: of "exec -- COMMAND" the command would be taken for it.
+        if self.one.is_none() && self.run.command().is_empty() {
+            return Err(no_command(RIGHT));
+        }
         let namespace = match (self.one.take(), self.namespace.take()) {
             (Some(name), word) => {
                 self.run.begin_command(word);
@@ -93,10 +100,7 @@ impl ExecArgs {
 
     fn execute_in_all(self, sheet: Sheet) -> Result<u8> {
         if self.namespace.is_none() {
-            return Err(Error::usage(
-                "no command given",
-                "write sandbox netns exec --all -- COMMAND",
-            ));
+            return Err(no_command("sandbox netns exec --all -- COMMAND"));
         }
         let failed = |error: std::io::Error| Error::host("start", "sandbox", errno_of(&error));
         let interrupts =
@@ -147,10 +151,7 @@ impl ExecArgs {
     fn run_unconfined(&self, namespace: &Reference, files: &[(PathBuf, PathBuf)]) -> Result<u8> {
         let command = self.run.command_alone()?;
         let Some((program, arguments)) = command.split_first() else {
-            return Err(Error::usage(
-                "no command given",
-                "write sandbox netns exec NAME -- COMMAND",
-            ));
+            return Err(no_command(RIGHT));
         };
         unconfined::enter(&namespace.open()?, files)?;
         let error = Command::new(program).args(arguments).exec();
