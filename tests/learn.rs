@@ -120,6 +120,104 @@ fn a_learned_policy_lets_the_same_run_pass_and_no_other() {
 }
 
 #[test]
+fn what_curl_and_git_reach_over_tls_is_learned_by_name() {
+    let Some(lab) = Lab::start(Besides::RealServers) else {
+        return;
+    };
+    if !lab.serves("nginx") || !["curl", "git", "bash"].iter().all(|it| have(it)) {
+        return;
+    }
+    each_user(|user| {
+        let certificate = fresh(user, "ca.pem");
+        fs::copy(lab.for_clients().join("ca.pem"), &certificate).expect("the lab has made it");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+        fs::set_permissions(&certificate, mode).expect("it is ours");
+        let clone = user.home.join("learned-clone");
+        let script = format!(
+            "set -e; curl -sS --http2 --cacert ca.pem https://www.lab.example/protocol
+             curl -sSfL http://www.lab.example/moved
+             rm -rf {0}; git clone -q https://www.lab.example/repo.git {0}
+             cat {0}/README",
+            clone.display()
+        );
+        let run = |options: &[&str]| {
+            let mut command = lab.command(user, &user.sandbox.display().to_string());
+            command.args(options).args(["--", "bash", "-c", &script]);
+            command.env("GIT_SSL_CAINFO", &certificate);
+            command.output().expect("nsenter can be started")
+        };
+        let path = fresh(user, "curl.toml");
+        let file = path.display().to_string();
+        let learned = success(user, &run(&["learn", "-q", "-o", &file]));
+        assert!(
+            learned.contains("HTTP/2.0") && learned.contains("page of the lab"),
+            "{learned}"
+        );
+        let policy = fs::read_to_string(&path).unwrap();
+        let expected = ["www.lab.example:80", "www.lab.example:443"];
+        assert_eq!(granted(&policy), expected, "{policy}");
+        let line = policy
+            .lines()
+            .find(|line| line.contains("www.lab.example:443"));
+        let line = line.unwrap_or_default();
+        assert!(line.contains("/curl, ") && line.contains("git"), "{policy}");
+        let again = success(user, &run(&["-q", "--policy", &file]));
+        assert_eq!(again, learned, "as {}", user.name);
+        // The same again. No two handshakes are quite alike, and sizes are rounded; a size may all the same
+        // be near the next one.
+        success(user, &run(&["learn", "-q", "--force", "-o", &file]));
+        let sizeless = |policy: &str| -> Vec<String> {
+            let lines = policy.lines().map(|line| line.split(", up to").next());
+            lines.flatten().map(str::to_owned).collect()
+        };
+        let second = fs::read_to_string(&path).unwrap();
+        assert_eq!(sizeless(&second), sizeless(&policy), "as {}", user.name);
+        let _ = fs::remove_dir_all(&clone);
+    });
+}
+
+#[test]
+fn a_name_that_is_not_there_is_not_there_while_it_is_learned_either() {
+    in_lab(|lab, user| {
+        // The first two of what is tried are not there: resolv.conf(5), resolver(3).
+        let script = r#"
+os.environ["LOCALDOMAIN"] = "none.example test.example"
+os.environ["RES_OPTIONS"] = "ndots:3"
+again = [sys.executable, "-c", "import socket; print(socket.create_connection(('web', 7)) and 'x')"]
+import subprocess
+print(subprocess.run(again, capture_output=True, text=True).stdout.strip())
+print(attempt("nowhere.example", 7), attempt("web.test.example", 7))
+def by_stream():
+    name = b"".join(bytes([len(l)]) + l for l in [b"nowhere", b"example"]) + b"\0"
+    query = b"\1\2\1\0\0\1" + bytes(6) + name + b"\0\1\0\1"
+    with open("/etc/resolv.conf") as settings:
+        server = [line.split()[1] for line in settings if line.startswith("nameserver")][0]
+    with dial(server, 53) as s:
+        s.sendall(struct.pack(">H", len(query)) + query)
+        length = struct.unpack(">H", s.recv(2, socket.MSG_WAITALL))[0]
+        reply = s.recv(length, socket.MSG_WAITALL)
+    return reply[:2] == b"\1\2", reply[3] & 15
+print(by_stream())
+"#;
+        let path = fresh(user, "names.toml");
+        let file = path.display().to_string();
+        let answers = "x\nno name x\n(True, 3)";
+        let learn = ["learn", "-q", "-o", &file];
+        let out = printed(user, &mut lab.python(user, &learn, script));
+        assert_eq!(out, answers, "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), ["web.test.example:7"], "{policy}");
+        assert!(
+            !policy.contains("none.example") && !policy.contains("nowhere"),
+            "{policy}"
+        );
+        let run = ["-q", "--policy", &file];
+        let out = printed(user, &mut lab.python(user, &run, script));
+        assert_eq!(out, answers, "as {}", user.name);
+    });
+}
+
+#[test]
 fn what_only_an_express_rule_opens_stays_refused_and_is_a_comment() {
     in_lab(|lab, user| {
         let script = r#"

@@ -164,6 +164,12 @@ impl Ports {
         Self(Vec::new())
     }
 
+    /// Every port that there is.
+    #[must_use]
+    pub fn all() -> Self {
+        Self(vec![(1, u16::MAX)])
+    }
+
     /// One port.
     #[must_use]
     pub fn one(port: u16) -> Self {

@@ -16,6 +16,7 @@ use domain::base::{Message, ParsedName, Question, Rtype, Ttl};
 use domain::dep::octseq::array::Array;
 use domain::rdata::{A, Aaaa};
 
+use super::lookup::Failure;
 use super::name::Name;
 use super::rules::{Permitted, Reason, Refusal, Rules};
 use super::synthetic::{Pair, Synthetic};
@@ -251,6 +252,35 @@ fn sections(
     Ok(additional)
 }
 
+/// One of our replies, turned into the one for a name of which nothing was found. Only its header and the
+/// question stay.
+#[must_use]
+pub fn without_answers(reply: &[u8], failure: Failure) -> Vec<u8> {
+    const HEADER: usize = 12;
+    let code = match failure {
+        Failure::NoSuchName => Rcode::NXDOMAIN,
+        Failure::NoAddress => Rcode::NOERROR,
+        Failure::NoAnswer => Rcode::SERVFAIL,
+    };
+    let parsed = Message::from_octets(reply).ok();
+    let end = parsed.and_then(|message| {
+        let mut questions = message.question();
+        questions.next()?.ok()?;
+        Some(questions.pos())
+    });
+    let mut made = reply
+        .get(..end.unwrap_or(HEADER))
+        .unwrap_or_default()
+        .to_vec();
+    if let Some(low) = made.get_mut(3) {
+        *low = *low & 0xf0 | code.to_int();
+    }
+    for counted in made.get_mut(6..HEADER).into_iter().flatten() {
+        *counted = 0;
+    }
+    made
+}
+
 /// What stands at the head of a TCP stream of messages (RFC 1035, 4.2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framed<'a> {
@@ -308,6 +338,29 @@ mod tests {
         message.extend(kind.to_be_bytes());
         message.extend(class.to_be_bytes());
         message
+    }
+
+    #[test]
+    fn a_reply_for_a_name_that_was_not_found_has_its_question_and_nothing_else() {
+        let rules = rules(&["a.example:1"], &[]);
+        let mut asked = query(&labels("a.example"), 1, 1);
+        asked[11] = 1;
+        asked.extend(opt());
+        let reply = hear(&asked, &rules, &mut Synthetic::default())
+            .reply
+            .unwrap();
+        assert_eq!(read(&reply).1.len(), 1);
+        for (failure, code) in [
+            (Failure::NoSuchName, 3),
+            (Failure::NoAddress, 0),
+            (Failure::NoAnswer, 2),
+        ] {
+            let made = without_answers(&reply, failure);
+            assert_eq!(read(&made), (code, vec![]));
+            assert_eq!(made.len(), asked.len() - opt().len());
+            assert_eq!(&made[12..], &asked[12..made.len()]);
+        }
+        assert_eq!(without_answers(&[], Failure::NoAnswer), [0; 0]);
     }
 
     fn labels(name: &str) -> Vec<&[u8]> {

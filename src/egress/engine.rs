@@ -18,6 +18,7 @@
 //! What is published goes the other way: accepted outside, dialled inside ([`super::inner`]).
 #![forbid(unsafe_code)]
 
+mod inquiry;
 mod learn;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -33,6 +34,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::socket::{MsgFlags, recv};
 use tracing::debug;
 
+use self::inquiry::{Asker, Inquiries};
 use super::asking::{self, Asking, Resolution};
 use super::budget::{Budgets, Share};
 use super::carry::Told;
@@ -106,6 +108,8 @@ pub(super) enum Key {
     Proxy(u64),
     /// A client of the proxy that has not said yet whom it wants.
     Client(u64),
+    /// Sockets of the look-up of a name that is learned.
+    Inquiry(u64),
 }
 
 impl Key {
@@ -124,6 +128,7 @@ impl Key {
             Self::Inner(place) => (9, place),
             Self::Proxy(place) => (10, place),
             Self::Client(number) => (11, number),
+            Self::Inquiry(number) => (13, number),
         };
         pack(kind, number)
     }
@@ -144,6 +149,7 @@ impl Key {
             10 => Self::Proxy(number),
             11 => Self::Client(number),
             12 => Self::Orders(number),
+            13 => Self::Inquiry(number),
             _ => return None,
         })
     }
@@ -264,6 +270,7 @@ pub(crate) struct Engine {
     inspect: Inspect,
     budgets: Budgets,
     names: Names,
+    inquiries: Inquiries,
     resolution: Resolution,
     datagrams: Datagrams,
     listeners: Vec<TcpListener>,
@@ -390,6 +397,7 @@ impl Engine {
             inspect: setup.inspect,
             budgets: Budgets::new(&setup.budgets, now),
             names,
+            inquiries: Inquiries::default(),
             resolution: Resolution::read(&setup.rules),
             datagrams,
             listeners,
@@ -436,7 +444,8 @@ impl Engine {
         let pipe = lacks.then(|| Instant::now() + REST);
         let oldest = self.clients.first_key_value();
         let client = oldest.map(|(_, client)| client.began + HELLO);
-        [rest, timer, pipe, client, self.datagrams.next()]
+        let names = self.inquiries.next();
+        [rest, timer, pipe, client, names, self.datagrams.next()]
             .into_iter()
             .flatten()
             .min()
@@ -479,6 +488,7 @@ impl Engine {
             self.inner.refill();
             self.queue.append(&mut self.waiting);
         }
+        self.inquire_further(now);
         self.start_dials(now);
         self.accept_again(now);
         self.with_datagrams(Datagrams::expire);
@@ -529,6 +539,7 @@ impl Engine {
             Key::Inner(place) => self.inner.turn(place),
             Key::Watch(place) => self.look(place),
             Key::Orders(_) => self.take_orders(),
+            Key::Inquiry(number) => self.inquire(number, Instant::now()),
             Key::Inside(number) => match self.flows.get(&number).map(|flow| &flow.state) {
                 Some(State::Joined(_)) => self.pump(number, Word::Inside(events)),
                 Some(State::Inspecting(..)) if !broken => self.look_into(number, Instant::now()),
@@ -1442,8 +1453,7 @@ impl Engine {
 
     fn talk(&mut self, number: u64) {
         while let Some(reply) = self.names.hear_stream(number, &self.rules) {
-            let made = self.tell_and_listen(reply);
-            self.names.answer_stream(number, &made);
+            self.answer_name(Asker::Stream(number), reply);
         }
     }
 
@@ -1452,8 +1462,7 @@ impl Engine {
             let Some((peer, reply)) = self.names.hear_datagram(place, &self.rules) else {
                 return;
             };
-            let made = self.tell_and_listen(reply);
-            self.names.answer_datagram(place, peer, &made);
+            self.answer_name(Asker::Datagram(place, peer), reply);
         }
     }
 
@@ -1625,6 +1634,7 @@ mod tests {
             Key::Inner(1),
             Key::Proxy(0),
             Key::Client(3),
+            Key::Inquiry(5),
         ] {
             assert_eq!(Key::from_data(key.to_data()), Some(key));
         }

@@ -303,9 +303,27 @@ impl Rules {
         let asked = Asked::Name(name.clone());
         let some = |protocol| !self.ports(protocol, &asked).is_empty();
         if self.learning == Some(Learning::Permitting) && !name.is_localhost() {
-            return Some(Permitted(name.clone()));
+            return (!self.denies_all(&asked)).then(|| Permitted(name.clone()));
         }
         (some(Protocol::Tcp) || some(Protocol::Udp)).then(|| Permitted(name.clone()))
+    }
+
+    /// Whether a rule allows some port of `name`, and not only that it is learned.
+    #[must_use]
+    pub fn allows_expressly(&self, name: &Name) -> bool {
+        let asked = Asked::Name(name.clone());
+        let some = |protocol| !self.ports(protocol, &asked).is_empty();
+        some(Protocol::Tcp) || some(Protocol::Udp)
+    }
+
+    /// Whether every port of `asked` is denied.
+    fn denies_all(&self, asked: &Asked) -> bool {
+        let left = |protocol: Protocol| {
+            let denying = self.deny.iter();
+            let denying = denying.filter(|rule| rule.protocol == protocol && rule.covers(asked));
+            denying.fold(Ports::all(), |left, rule| left.without(&rule.ports))
+        };
+        left(Protocol::Tcp).is_empty() && left(Protocol::Udp).is_empty()
     }
 
     /// The ports of `asked` that may be reached. What listens inside listens on these.
@@ -536,6 +554,10 @@ pub(super) mod tests {
         let name = |text| Name::parse(text).unwrap();
         assert!(permitting.permit(&name("web.example")).is_some());
         assert!(permitting.permit(&name("localhost")).is_none());
+        assert!(permitting.permit(&name("denied.example")).is_some());
+        let whole = ["whole.example:1-65535", "udp://whole.example:1-65535"];
+        let whole = rules(&[], &whole).learning(Some(Learning::Permitting));
+        assert!(whole.permit(&name("whole.example")).is_none());
         assert!(denying.permit(&name("web.example")).is_none());
         let judged = |text: &str| permitting.judge(Protocol::Tcp, text.parse().unwrap(), 7);
         assert!(judged("11.1.0.2").is_ok() && judged("10.9.9.9").is_ok());
