@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::event::{self, Events};
 use crate::learn::output::{Output, Texts};
 use crate::learn::record::Recorder;
-use crate::learn::{Profile, compose};
+use crate::learn::{Learning, Profile, compose};
 use crate::plan::{Plan, Situation, errno_of, working_directory};
 use crate::policy::Policy;
 use crate::probe::Support;
@@ -99,6 +99,9 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
     if request.timing {
         print_timing(&spawned, began, planned, running);
+    }
+    if request.learn.as_ref().map(|learn| learn.learning) == Some(Learning::Permitting) {
+        warn!("every public destination is reached while it is learned");
     }
     events.started(&plan, spawned.pid);
     // Ours are closed now, or a peer would never see the command close its own.

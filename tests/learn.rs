@@ -93,6 +93,12 @@ fn a_learned_policy_lets_the_same_run_pass_and_no_other() {
         let told = told.unwrap_or_default();
         assert!(told.contains("python3") && told.contains("1 connection, up to 1K out, 1K in"));
 
+        // A socket of datagrams that was connected is somebody's as well.
+        let told = first
+            .lines()
+            .find(|line| line.contains("udp://web.test.example:7"));
+        assert!(told.is_some_and(|line| line.contains("python3")), "{first}");
+
         // Another run learns the same.
         let again = ["learn", "-q", "--force", "-o", &file];
         printed(user, &mut lab.python(user, &again, &script));
@@ -173,6 +179,37 @@ fn what_curl_and_git_reach_over_tls_is_learned_by_name() {
         let second = fs::read_to_string(&path).unwrap();
         assert_eq!(sizeless(&second), sizeless(&policy), "as {}", user.name);
         let _ = fs::remove_dir_all(&clone);
+    });
+}
+
+#[test]
+fn what_there_is_no_room_for_is_refused_and_said() {
+    in_lab(|lab, user| {
+        let script = r#"
+server = socket.create_server(("0.0.0.0", 8080))
+threading.Thread(target=lambda: server.accept()[0].sendall(b"own"), daemon=True).start()
+print(attempt("11.1.0.3", 8080))
+print(*sorted({attempt("11.1.0.2", port) for port in range(3000, 3300)}), attempt("2a00:1::2", 7))
+"#;
+        let path = fresh(user, "many.toml");
+        let file = path.display().to_string();
+        let learn = ["learn", "-q", "-o", &file];
+        let out = printed(user, &mut lab.python(user, &learn, script));
+        assert_eq!(out, "o\nECONNREFUSED ECONNRESET x", "as {}", user.name);
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), ["[2a00:1::2]:7"], "{policy}");
+        for (destination, reason) in [
+            ("11.1.0.2:3000", "Connection refused"),
+            ("11.1.0.2:3299", "more destinations than can be learned"),
+            ("11.1.0.3:8080", "a server of the command's own"),
+        ] {
+            let line = policy.lines().find(|line| line.contains(destination));
+            let line = line.unwrap_or_default();
+            assert!(
+                line.starts_with("#   ") && line.contains(reason),
+                "{policy}"
+            );
+        }
     });
 }
 

@@ -27,6 +27,7 @@ use super::journal::{Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::Names;
 use super::rules::{Refusal, Rules};
+use super::who::Callers;
 use crate::error;
 use crate::policy::Carrier;
 
@@ -79,6 +80,7 @@ pub(super) struct Around<'a> {
     pub(super) resolution: &'a mut Resolution,
     pub(super) budgets: &'a mut Budgets,
     pub(super) journal: &'a mut Journal,
+    pub(super) callers: &'a Callers,
     pub(super) now: Instant,
 }
 
@@ -216,7 +218,7 @@ impl Datagrams {
                 None => Asked::Address(ends.destination.ip()),
             },
             port: ends.destination.port(),
-            who: None,
+            who: around.callers.find(ends.peer, ends.destination),
         };
         let allowed = match around.rules.decide(Protocol::Udp, &wish.asked, wish.port) {
             Ok(allowed) => allowed,

@@ -503,6 +503,7 @@ impl Engine {
             resolution: &mut self.resolution,
             budgets: &mut self.budgets,
             journal: &mut self.journal,
+            callers: &self.callers,
             now: Instant::now(),
         };
         act(&mut self.datagrams, &mut around);

@@ -165,6 +165,7 @@ impl Journal {
     pub(super) fn not_learned(&mut self, wish: &Wish, errno: Errno) {
         let reason = match errno {
             Errno::EMFILE => "more destinations than can be learned in one run",
+            Errno::EADDRINUSE => "a server of the command's own has that port of every address",
             errno => errno.desc(),
         };
         warn!(destination = wish.destination(), reason, "not learned");

@@ -18,7 +18,7 @@ use super::destination::{Asked, Protocol};
 use super::dns::{self, Framed, Heard, MAX_QUERY, RefusedName};
 use super::name::Name;
 use super::rules::{Permitted, Rules};
-use super::setup::{Setup, V, Way};
+use super::setup::{Setup, V, Way, any};
 use super::synthetic::Synthetic;
 use crate::learn::Learning;
 use crate::sys::child::Family;
@@ -297,13 +297,14 @@ impl Names {
     /// A socket for `address`, which is learned, where there is none yet.
     ///
     /// # Errors
-    /// When there are no more: `EMFILE`.
+    /// When there are no more: `EMFILE`; when the command has a server of its own there: `EADDRINUSE`.
     pub(super) fn open_at(
         &mut self,
         protocol: Protocol,
         address: SocketAddr,
     ) -> std::result::Result<Option<OwnedFd>, Errno> {
-        if self.taken.contains(&(protocol, address)) {
+        let there = |at: SocketAddr| self.taken.contains(&(protocol, at));
+        if there(address) || there(any(address)) {
             return Ok(None);
         }
         let version = V::of(address);
@@ -320,11 +321,7 @@ impl Names {
             }
             Err(errno) => {
                 self.keep_spare(protocol, version, spare);
-                match errno {
-                    // A wildcard is there already, or a server of the command's own.
-                    Errno::EADDRINUSE => Ok(None),
-                    errno => Err(errno),
-                }
+                Err(errno)
             }
         }
     }

@@ -618,8 +618,9 @@ impl Work {
     ) -> Attempt {
         let attempt = || self.attempt(socket, destination, waits);
         let stream = notify::socket_number(socket, libc::SO_TYPE) == Ok(libc::SOCK_STREAM);
+        let told = stream || self.journal.learns();
         let to = match destination {
-            Destination::Address(bytes) if stream && !waits.local => call::internet_address(bytes),
+            Destination::Address(bytes) if told && !waits.local => call::internet_address(bytes),
             _ => None,
         };
         match to {

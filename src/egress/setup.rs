@@ -252,7 +252,7 @@ const INNER_PORT: u16 = 1;
 const FIRST_INNER: usize = 9;
 
 /// The wildcard address of `address`'s family, with its port.
-fn any(address: SocketAddr) -> SocketAddr {
+pub(crate) fn any(address: SocketAddr) -> SocketAddr {
     let ip = match address {
         SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

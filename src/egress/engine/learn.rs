@@ -1,13 +1,14 @@
 //! What the engine does besides, where it is learned what a command reaches: listeners on demand.
 #![forbid(unsafe_code)]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Engine;
 use crate::egress::destination::{Asked, Protocol};
 use crate::egress::journal::Wish;
 use crate::egress::refusals;
 use crate::egress::rules::Permitted;
+use crate::egress::synthetic::OWN;
 use crate::egress::who::Who;
 use crate::learn::Learning;
 
@@ -16,7 +17,8 @@ impl Engine {
     /// listens there, if it may be reached.
     pub(super) fn learn(&mut self, protocol: Protocol, address: SocketAddr, who: Option<Who>) {
         let address = SocketAddr::new(address.ip().to_canonical(), address.port());
-        if self.names.is_service(address) {
+        let own = [IpAddr::from(OWN.v4), OWN.v6.into()];
+        if self.names.is_service(address) || own.contains(&address.ip()) {
             return;
         }
         let wish = self.wish(protocol, address, who);
