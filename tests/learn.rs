@@ -5,12 +5,14 @@
 mod support;
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use support::lab::{Besides, Lab, in_lab, printed};
-use support::{User, each_user, have, success, text};
+use support::{User, each_user, have, success, text, users};
 
 /// A file of `user`'s that is not there yet.
 fn fresh(user: &User, name: &str) -> PathBuf {
@@ -632,5 +634,64 @@ fn calls_of_which_the_profile_says_nothing_are_learned_and_what_it_refuses_stays
             "{complaint}"
         );
         drop(beside);
+    });
+}
+
+#[test]
+fn every_thread_of_a_learning_supervisor_is_confined_and_the_file_is_written_all_the_same() {
+    each_user(|user| {
+        // Root also writes where only its capability lets it.
+        let others = users().iter().find(|other| !other.is_root());
+        let place = match user.is_root() {
+            true => others.unwrap_or(user),
+            false => user,
+        };
+        let path = fresh(place, "confined.toml");
+        let file = path.display().to_string();
+        let script = "echo up; read line";
+        let mut child = user
+            .sandbox(&["learn", "-q", "-o", &file, "--", "sh", "-c", script])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        output.read_line(&mut line).unwrap();
+        let tasks = || -> Vec<String> {
+            let folder = format!("/proc/{}/task", child.id());
+            let entries = fs::read_dir(folder).unwrap().flatten();
+            let status = |entry: fs::DirEntry| fs::read_to_string(entry.path().join("status"));
+            entries.filter_map(|entry| status(entry).ok()).collect()
+        };
+        let deadline = Instant::now() + Duration::from_secs(20);
+        let confined = |status: &String| status.contains("Seccomp:\t2");
+        let tasks = loop {
+            let tasks = tasks();
+            if tasks.len() == 3 && tasks.iter().all(confined) || Instant::now() > deadline {
+                break tasks;
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(tasks.len(), 3, "as {}: {tasks:?}", user.name);
+        for status in &tasks {
+            let writes = status.starts_with("Name:\tsandbox-learn\n") && user.is_root();
+            // CAP_DAC_OVERRIDE.
+            let kept = if writes { 2 } else { 0 };
+            for expected in [
+                format!("CapEff:\t{kept:016x}"),
+                format!("CapPrm:\t{kept:016x}"),
+                "CapInh:\t0000000000000000".to_owned(),
+                "CapAmb:\t0000000000000000".to_owned(),
+                "NoNewPrivs:\t1".to_owned(),
+                "Seccomp:\t2".to_owned(),
+            ] {
+                assert!(status.contains(&expected), "as {}: {status}", user.name);
+            }
+        }
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(fs::read_to_string(&path).unwrap().contains("extends"));
+        let _ = fs::remove_file(&path);
     });
 }
