@@ -157,6 +157,7 @@ pub(crate) struct Mounts {
     in_network: usize,
     /// Sockets kept so far.
     kept: usize,
+    unreachable: Unreachable,
 }
 
 struct Operation {
@@ -188,9 +189,19 @@ enum Call {
     /// Make it read-only, if there is such a thing.
     Protect(CString),
     /// Cover it with nothing, if there is such a thing.
-    Mask(CString),
+    Mask(CString, Unreachable),
     Directory(CString),
     Link(&'static CStr, CString),
+}
+
+/// What is done about a socket that the child cannot get to, where the launcher could.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Unreachable {
+    /// The launch fails.
+    #[default]
+    Fails,
+    /// It needs no cover: the command is the same user, with fewer capabilities.
+    LeftAlone,
 }
 
 /// What covers a file.
@@ -203,8 +214,11 @@ impl Mounts {
     ///
     /// # Errors
     /// When a path holds a NUL.
-    pub(crate) fn prepare(mounts: &[Mount]) -> Result<Self> {
-        let mut list = Self::default();
+    pub(crate) fn prepare(mounts: &[Mount], unreachable: Unreachable) -> Result<Self> {
+        let mut list = Self {
+            unreachable,
+            ..Self::default()
+        };
         list.push(Step::PrivateMounts, 0, Call::Private);
         let sys = mounts.iter().position(|mount| *mount == Mount::Sys);
         let (before, after) = mounts.split_at(sys.unwrap_or(mounts.len()));
@@ -248,8 +262,12 @@ impl Mounts {
             Mount::ReadOnly(path) => self.bind_onto_itself(step, line, path, Access::ReadOnly)?,
             Mount::ReadWrite(path) => self.bind_onto_itself(step, line, path, Access::ReadWrite)?,
             Mount::ProcReadOnly(path) => self.push(step, line, Call::Protect(c_path(path)?)),
-            Mount::ProcMask(path) | Mount::HideSocket(path) => {
-                self.push(step, line, Call::Mask(c_path(path)?));
+            Mount::ProcMask(path) => {
+                self.push(step, line, Call::Mask(c_path(path)?, Unreachable::Fails));
+            }
+            Mount::HideSocket(path) => {
+                let call = Call::Mask(c_path(path)?, self.unreachable);
+                self.push(step, line, call);
             }
             Mount::Proc => self.fresh(step, line, c"proc", c"/proc", QUIET, None),
             Mount::Sys => {
@@ -495,14 +513,17 @@ impl Call {
                     crate::sys::child::close(copy)
                 }
             },
-            Self::Mask(path) => match sys::mount(Some(DEV_NULL), path, None, libc::MS_BIND, None) {
-                // Which of the two is missing? Without what covers it, it would stay uncovered.
-                Err(Errno::ENOENT) => match copy_tree(path, Depth::One) {
-                    Err(Errno::ENOENT) => Ok(()),
-                    _ => Err(Errno::ENOENT),
-                },
-                other => other,
-            },
+            Self::Mask(path, unreachable) => {
+                match sys::mount(Some(DEV_NULL), path, None, libc::MS_BIND, None) {
+                    Err(Errno::EACCES) if *unreachable == Unreachable::LeftAlone => Ok(()),
+                    // Which of the two is missing? Without what covers it, it would stay uncovered.
+                    Err(Errno::ENOENT) => match copy_tree(path, Depth::One) {
+                        Err(Errno::ENOENT) => Ok(()),
+                        _ => Err(Errno::ENOENT),
+                    },
+                    other => other,
+                }
+            }
             Self::Directory(path) => mkdir(path, 0o755),
             Self::Link(target, path) => symlink(target, path),
         }

@@ -14,7 +14,8 @@ use libc::sock_filter;
 use crate::broker::connection;
 use crate::egress::setup::Opening;
 use crate::error::{Error, Result};
-use crate::mounts::Mounts;
+use crate::mounts::{Mounts, Unreachable};
+use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, Plan};
 use crate::step::Step;
 use crate::sys::child::{Disposition, Family, Strings};
@@ -250,7 +251,12 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
             }),
         forbids_user_namespaces: plan.forbids_user_namespaces,
         mounts: if plan.namespaces.mount {
-            Some(Mounts::prepare(&plan.mounts)?)
+            // In the joined user namespace root has no power over the directories of others.
+            let unreachable = match plan.network_owner {
+                NetworkOwner::Joined => Unreachable::LeftAlone,
+                NetworkOwner::NotJoined => Unreachable::Fails,
+            };
+            Some(Mounts::prepare(&plan.mounts, unreachable)?)
         } else {
             None
         },

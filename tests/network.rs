@@ -260,3 +260,30 @@ fn a_user_namespace_of_its_own_is_not_to_be_had_on_a_network_with_an_owner() {
         assert!(said.contains("leave --userns yes out"), "{said}");
     });
 }
+
+/// Root of a user namespace with a map of its own cannot get to what is in another user's private directory;
+/// its command cannot either, so a socket there needs no cover, and is no reason not to run.
+#[test]
+fn a_socket_that_the_joined_users_cannot_get_to_stops_no_launch() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use std::os::unix::net::UnixListener;
+
+    let others = users().iter().find(|user| !user.is_root());
+    let (Some(root), Some(other)) = (users().iter().find(|user| user.is_root()), others) else {
+        return skip("another user's socket", "only root can launch beside one");
+    };
+    let folder = other.home.join(format!("private-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).expect("root may");
+    let socket = folder.join("s");
+    let _listener = UnixListener::bind(&socket).expect("the name is new");
+    for path in [&folder, &socket] {
+        chown(path, Some(other.uid), Some(other.gid)).expect("root may");
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o700)).expect("root may");
+    let holder = Holder::start(root);
+    let look = format!("test -e {} || echo out of reach", socket.display());
+    let printed = success(root, &join(root, &[], &holder.path(), &look));
+    assert_eq!(printed, "out of reach");
+    fs::remove_dir_all(&folder).expect("it is there");
+}
