@@ -456,7 +456,7 @@ fn a_command_that_is_not_found_is_explained() {
         }
         std::os::unix::fs::symlink("nowhere", place.join("link")).expect("home is writable");
         fs::set_permissions(&place, fs::Permissions::from_mode(0o755)).expect("ours");
-        fs::set_permissions(&closed, fs::Permissions::from_mode(0)).expect("ours");
+        fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).expect("ours");
         let run = |word: &str| {
             let mut command = user.sandbox(&["--", word]);
             let output = command.current_dir(&place).output().expect("it starts");
