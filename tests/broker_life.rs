@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::broker::{Broker, PATIENCE, connect, descriptors, script, tcp};
+use support::broker::{Broker, PATIENCE, connect, descriptors, tcp, versioned_policy};
 use support::pool::{command, hold, serve};
 use support::{User, each_user, skip};
 
@@ -593,23 +593,16 @@ fn an_old_worker_that_does_not_finish_in_time_is_ended_and_nobody_waits_for_it()
 #[test]
 fn a_policy_under_which_workers_fail_takes_nobody_from_service_and_can_be_put_right() {
     each_user(|user| {
-        let policy = |version: &str| {
-            format!(
-                "description = \"a pool's\"\nextends = \"worker\"\n\
-                 [environment]\nset = {{ VERSION = \"{version}\" }}\n"
-            )
-        };
-        let name = format!("pool-policy-{}.toml", std::process::id());
-        let file = script(user, &name, &policy("one"));
+        let file = versioned_policy(user, "one");
         let options = ["--policy", file.to_str().unwrap(), "--workers", "1"];
         let mut broker = serve(user, 4, &options);
-        script(user, &name, &policy("broken"));
+        versioned_policy(user, "broken");
         broker.signal(Signal::SIGHUP);
         for _ in 0..3 {
             broker.wait("worker-ended", |it| it["status"] == 7);
             assert_eq!(broker.ask("variable VERSION\n"), "one", "as {}", user.name);
         }
-        script(user, &name, &policy("two"));
+        versioned_policy(user, "two");
         broker.signal(Signal::SIGHUP);
         broker.wait("worker-ended", |it| it["worker"] == 1 && it["status"] == 0);
         assert_eq!(broker.ask("variable VERSION\n"), "two");

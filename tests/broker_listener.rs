@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::broker::{Broker, exchange, script, tcp};
+use support::broker::{Broker, exchange, script, tcp, versioned_policy};
 use support::{User, each_user};
 
 const PYTHON: &str = "/usr/bin/python3";
@@ -136,14 +136,7 @@ fn a_worker_that_is_killed_is_replaced_and_another_serves_meanwhile() {
 #[test]
 fn after_a_reload_new_workers_serve_by_the_new_policy_and_the_old_are_asked_to_finish() {
     each_user(|user| {
-        let policy = |version: &str| {
-            format!(
-                "description = \"a server's\"\nextends = \"worker\"\n\
-                 [environment]\nset = {{ VERSION = \"{version}\" }}\n"
-            )
-        };
-        let name = format!("policy-{}.toml", std::process::id());
-        let file = script(user, &name, &policy("one"));
+        let file = versioned_policy(user, "one");
         let options = [
             "--policy",
             file.to_str().unwrap(),
@@ -155,7 +148,7 @@ fn after_a_reload_new_workers_serve_by_the_new_policy_and_the_old_are_asked_to_f
         let mut broker = serve(user, &options);
         broker.wait_said("serving", 2);
         assert_eq!(broker.ask("policy\n"), "one");
-        script(user, &name, &policy("two"));
+        versioned_policy(user, "two");
         broker.signal(Signal::SIGHUP);
         broker.wait("reloaded", |_| true);
         for _ in 0..2 {
@@ -164,13 +157,11 @@ fn after_a_reload_new_workers_serve_by_the_new_policy_and_the_old_are_asked_to_f
         broker.wait_said("serving", 4);
         assert_eq!(broker.ask("policy\n"), "two");
         // What is no policy changes nothing.
-        script(user, &name, "this is no policy");
+        std::fs::write(&file, "this is no policy").unwrap();
         broker.signal(Signal::SIGHUP);
         let failed = broker.wait("reload-failed", |_| true);
-        assert!(
-            failed["message"].as_str().unwrap().contains(&name),
-            "{failed}"
-        );
+        let message = failed["message"].as_str().unwrap();
+        assert!(message.contains(file.to_str().unwrap()), "{failed}");
         assert_eq!(broker.ask("policy\n"), "two");
         broker.stop();
         std::fs::remove_file(file).unwrap();

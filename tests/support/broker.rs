@@ -286,6 +286,20 @@ pub(crate) fn script(user: &User, name: &str, text: &str) -> PathBuf {
     path
 }
 
+/// A policy for workers that tells them its `version`; the same file for all versions of one test.
+pub(crate) fn versioned_policy(user: &User, version: &str) -> PathBuf {
+    let name = format!(
+        "policy-{}-{:?}.toml",
+        std::process::id(),
+        thread::current().id()
+    );
+    let text = format!(
+        "description = \"a worker's\"\nextends = \"worker\"\n\
+         [environment]\nset = {{ VERSION = \"{version}\" }}\n"
+    );
+    script(user, &name, &text)
+}
+
 /// How many descriptors process `pid` has open.
 pub(crate) fn descriptors(pid: i64) -> usize {
     let directory = format!("/proc/{pid}/fd");
