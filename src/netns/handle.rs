@@ -19,13 +19,13 @@ use nix::sched::{CloneFlags, setns};
 
 use super::name::NamespaceName;
 use super::named;
-use super::netlink::Connection;
+use super::netlink::{Connection, SOCKET};
 use crate::error::{Error, Result};
 use crate::owner;
 use crate::plan::errno_of;
 use crate::spawn::Sharing;
 use crate::sys::parent;
-use crate::sys::within::{Call, Network, Refused, within};
+use crate::sys::within::{Call, Network, Refused, both_within, within};
 
 /// A network namespace, kept alive. Copies are cheap and name the same one.
 #[derive(Clone, Debug)]
@@ -102,6 +102,12 @@ impl fmt::Display for Reference {
     }
 }
 
+/// What is opened of a namespace from inside.
+const ITSELF: Call<'static> = Call::Open {
+    path: c"/proc/self/ns/net",
+    flags: libc::O_RDONLY,
+};
+
 impl Namespace {
     /// A fresh namespace, without a name: it ends with the last handle, process or link that keeps it.
     ///
@@ -127,14 +133,36 @@ impl Namespace {
         Self::make_within(Some(owner), label.into())
     }
 
+    /// The same, with a socket in it, for less than the two apart.
+    ///
+    /// # Errors
+    /// When the kernel gives none.
+    pub(crate) fn make_connected(
+        owner: Option<BorrowedFd<'_>>,
+        label: &str,
+    ) -> Result<(Self, Connection)> {
+        let _sharing = Sharing::begin();
+        let (family, kind, protocol) = SOCKET;
+        let socket = Call::Socket {
+            family,
+            kind,
+            protocol,
+        };
+        let [network, socket] = both_within(owner, Network::Fresh, [ITSELF, socket])
+            .map_err(|refused| not_made(label, refused))?;
+        let namespace = Self::of_new(network, owner, label.to_owned())?;
+        let connection = Connection::on(socket, label.to_owned())?;
+        Ok((namespace, connection))
+    }
+
     fn make_within(owner: Option<BorrowedFd<'_>>, label: String) -> Result<Self> {
         let _sharing = Sharing::begin();
-        let call = Call::Open {
-            path: c"/proc/self/ns/net",
-            flags: libc::O_RDONLY,
-        };
         let network =
-            within(owner, Network::Fresh, call).map_err(|refused| not_made(&label, refused))?;
+            within(owner, Network::Fresh, ITSELF).map_err(|refused| not_made(&label, refused))?;
+        Self::of_new(network, owner, label)
+    }
+
+    fn of_new(network: OwnedFd, owner: Option<BorrowedFd<'_>>, label: String) -> Result<Self> {
         let owner = owner
             .map(|owner| owner.try_clone_to_owned())
             .transpose()

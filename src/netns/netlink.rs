@@ -5,7 +5,7 @@
 //! each request by itself: those after a refused one have been done.
 #![forbid(unsafe_code)]
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer, NetlinkHeader,
@@ -124,14 +124,22 @@ impl std::fmt::Debug for Connection {
     }
 }
 
+/// What kind of socket it is on: family, kind, protocol.
+pub(super) const SOCKET: (i32, i32, i32) = (libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE);
+
 impl Connection {
     /// A socket in `namespace`.
     ///
     /// # Errors
     /// When it cannot be entered.
     pub fn open(namespace: &Namespace) -> Result<Self> {
-        let label = namespace.label().to_owned();
-        let socket = namespace.socket(libc::AF_NETLINK, libc::SOCK_RAW, libc::NETLINK_ROUTE)?;
+        let (family, kind, protocol) = SOCKET;
+        let socket = namespace.socket(family, kind, protocol)?;
+        Self::on(socket, namespace.label().to_owned())
+    }
+
+    /// On `socket`, as [`SOCKET`] says, in the namespace that is called `label`.
+    pub(super) fn on(socket: OwnedFd, label: String) -> Result<Self> {
         let mut socket = netlink::socket(socket);
         let prepared = socket
             .bind(&SocketAddr::new(0, 0))

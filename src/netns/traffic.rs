@@ -14,7 +14,7 @@ use netlink_packet_route::tc::{TcAttribute, TcHandle, TcMessage};
 use nix::errno::Errno;
 
 use super::handle::Namespace;
-use super::netlink::Request;
+use super::netlink::{Connection, Request};
 use crate::error::{Error, Result};
 
 /// TCA_OPTIONS.
@@ -206,12 +206,11 @@ impl Discipline {
     /// # Errors
     /// When there is no namespace to try it in.
     pub fn is_there(self) -> Result<bool> {
-        self.is_there_in(&Namespace::make()?)
+        self.is_there_in(&mut Namespace::make()?.connect()?)
     }
 
-    /// The same, tried in `namespace`, whose `lo` is nobody's yet.
-    pub(crate) fn is_there_in(self, namespace: &Namespace) -> Result<bool> {
-        let mut network = namespace.connect()?;
+    /// The same, tried in the namespace of `network`, whose `lo` is nobody's yet.
+    pub(crate) fn is_there_in(self, network: &mut Connection) -> Result<bool> {
         let mut wanted = Shape {
             rate: Some(Rate { bits: 1_000_000 }),
             ..Shape::default()

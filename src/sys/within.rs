@@ -1,5 +1,5 @@
-//! One system call made inside other namespaces, by a process that does nothing else: what comes of
-//! it, a descriptor, is the caller's, and no thread of the caller ever leaves its own namespaces.
+//! System calls made inside other namespaces, by a process that does nothing else: what comes of
+//! them, descriptors, is the caller's, and no thread of the caller ever leaves its own namespaces.
 //!
 //! A process and not a thread, because a user namespace cannot be joined in a program with threads
 //! (setns(2)); sharing memory and descriptors, so that it costs some ten microseconds.
@@ -72,14 +72,17 @@ impl Refused {
 struct Errand<'a> {
     owner: Option<RawFd>,
     network: Network<'a>,
-    call: Call<'a>,
-    /// The descriptor; -1 where there is none.
-    made: AtomicI32,
+    calls: [Option<Call<'a>>; MOST],
+    /// The descriptors; -1 where there is none.
+    made: [AtomicI32; MOST],
     /// Why the namespaces were not had; 0 where they were.
     refused: AtomicI32,
-    /// Why the call failed.
+    /// Why a call failed.
     failed: AtomicI32,
 }
+
+/// The most calls that one process makes.
+const MOST: usize = 2;
 
 /// Make `call` in `network`, after joining the user namespace `owner`.
 ///
@@ -91,11 +94,32 @@ pub(crate) fn within(
     network: Network<'_>,
     call: Call<'_>,
 ) -> Result<OwnedFd, Refused> {
+    let [made, _] = make(owner, network, [Some(call), None])?;
+    made.ok_or(Refused::Process(Errno::ECHILD))
+}
+
+/// The same for two calls, one after the other: both or none.
+pub(crate) fn both_within(
+    owner: Option<BorrowedFd<'_>>,
+    network: Network<'_>,
+    calls: [Call<'_>; MOST],
+) -> Result<[OwnedFd; MOST], Refused> {
+    match make(owner, network, calls.map(Some))? {
+        [Some(first), Some(second)] => Ok([first, second]),
+        _ => Err(Refused::Process(Errno::ECHILD)),
+    }
+}
+
+fn make(
+    owner: Option<BorrowedFd<'_>>,
+    network: Network<'_>,
+    calls: [Option<Call<'_>>; MOST],
+) -> Result<[Option<OwnedFd>; MOST], Refused> {
     let errand: Errand<'_> = Errand {
         owner: owner.map(|owner| owner.as_raw_fd()),
         network,
-        call,
-        made: AtomicI32::new(-1),
+        calls,
+        made: [AtomicI32::new(-1), AtomicI32::new(-1)],
         refused: AtomicI32::new(0),
         failed: AtomicI32::new(0),
     };
@@ -104,19 +128,21 @@ pub(crate) fn within(
     // borrows stay where they are.
     let seen = unsafe { &*pointer };
     in_a_process(0, run, seen).map_err(Refused::Process)?;
-    let made = errand.made.load(Ordering::Relaxed);
-    let made = (made >= 0).then(|| {
-        // SAFETY: that process made this descriptor in the table that it shared with us, and has
-        // ended: nothing else owns it.
-        unsafe { OwnedFd::from_raw_fd(made) }
+    // Owned before anything is decided: of two calls the first may have succeeded alone.
+    let made = errand.made.each_ref().map(|made| {
+        let made = made.load(Ordering::Relaxed);
+        (made >= 0).then(|| {
+            // SAFETY: that process made this descriptor in the table that it shared with us, and has
+            // ended: nothing else owns it.
+            unsafe { OwnedFd::from_raw_fd(made) }
+        })
     });
     let refused = errand.refused.load(Ordering::Relaxed);
     let failed = errand.failed.load(Ordering::Relaxed);
-    match made {
-        Some(descriptor) => Ok(descriptor),
-        None if refused != 0 => Err(Refused::Namespace(Errno::from_raw(refused))),
-        None if failed != 0 => Err(Refused::Call(Errno::from_raw(failed))),
-        None => Err(Refused::Process(Errno::ECHILD)),
+    match (refused, failed) {
+        (0, 0) => Ok(made),
+        (0, failed) => Err(Refused::Call(Errno::from_raw(failed))),
+        (refused, _) => Err(Refused::Namespace(Errno::from_raw(refused))),
     }
 }
 
@@ -204,17 +230,23 @@ fn run(errand: &'static Errand<'static>) -> ! {
         errand.refused.store(errno as i32, Ordering::Relaxed);
         child::exit_now(0)
     }
-    let made = match errand.call {
-        Call::Socket {
-            family,
-            kind,
-            protocol,
-        } => child::make_socket(family, kind | libc::SOCK_CLOEXEC, protocol),
-        Call::Open { path, flags } => child::open(path, flags | libc::O_CLOEXEC),
-    };
-    match made {
-        Ok(descriptor) => errand.made.store(descriptor, Ordering::Relaxed),
-        Err(errno) => errand.failed.store(errno as i32, Ordering::Relaxed),
+    for (call, made) in errand.calls.iter().zip(&errand.made) {
+        let descriptor = match *call {
+            None => break,
+            Some(Call::Socket {
+                family,
+                kind,
+                protocol,
+            }) => child::make_socket(family, kind | libc::SOCK_CLOEXEC, protocol),
+            Some(Call::Open { path, flags }) => child::open(path, flags | libc::O_CLOEXEC),
+        };
+        match descriptor {
+            Ok(descriptor) => made.store(descriptor, Ordering::Relaxed),
+            Err(errno) => {
+                errand.failed.store(errno as i32, Ordering::Relaxed);
+                break;
+            }
+        }
     }
     child::exit_now(0)
 }
