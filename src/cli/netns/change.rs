@@ -43,12 +43,8 @@ pub(super) enum Change {
         /// What to do
         #[arg(value_name = "add|delete", value_parser = add_or_delete)]
         verb: Way,
-        /// The namespace
-        #[arg(value_name = "NS")]
-        namespace: Reference,
-        /// The link
-        #[arg(value_name = "LINK")]
-        link: LinkName,
+        #[command(flatten)]
+        at: At,
         /// The addresses, each with the length of its prefix, as 10.1.1.1/24
         #[arg(value_name = "ADDRESS/BITS", required = true, value_parser = network)]
         addresses: Vec<IpNet>,
@@ -62,12 +58,8 @@ pub(super) enum Change {
         /// What to do
         #[arg(value_name = "add|delete", value_parser = add_or_delete)]
         verb: Way,
-        /// The namespace
-        #[arg(value_name = "NS")]
-        namespace: Reference,
-        /// The link
-        #[arg(value_name = "LINK")]
-        link: LinkName,
+        #[command(flatten)]
+        at: At,
         /// The neighbour's address
         #[arg(value_name = "ADDRESS")]
         address: IpAddr,
@@ -106,6 +98,26 @@ fn any_way(text: &str) -> std::result::Result<Way, &'static str> {
     match text {
         "replace" => Ok(Way::Replace),
         other => add_or_delete(other).map_err(|_| "write add, replace or delete"),
+    }
+}
+
+/// A link that there is, in two words.
+#[derive(Clone, Debug, Args)]
+pub(super) struct At {
+    /// The namespace
+    #[arg(value_name = "NS")]
+    namespace: Reference,
+    /// The link
+    #[arg(value_name = "LINK")]
+    link: LinkName,
+}
+
+impl At {
+    /// A socket in its namespace, and its index there.
+    pub(super) fn open(&self) -> Result<(Connection, u32)> {
+        let mut network = self.namespace.open()?.connect()?;
+        let index = network.index_of(&self.link)?;
+        Ok((network, index))
     }
 }
 
@@ -171,12 +183,8 @@ pub(super) enum LinkVerb {
     /// Delete a link; of a wire, both ends
     #[command(visible_alias = "del")]
     Delete {
-        /// The namespace
-        #[arg(value_name = "NS")]
-        namespace: Reference,
-        /// The link
-        #[arg(value_name = "LINK")]
-        link: LinkName,
+        #[command(flatten)]
+        at: At,
     },
 }
 
@@ -228,12 +236,8 @@ fn macvlan_mode(text: &str) -> std::result::Result<MacvlanMode, &'static str> {
 
 #[derive(Debug, Args)]
 pub(super) struct LinkSetArgs {
-    /// The namespace
-    #[arg(value_name = "NS")]
-    namespace: Reference,
-    /// The link
-    #[arg(value_name = "LINK")]
-    link: LinkName,
+    #[command(flatten)]
+    at: At,
     /// Bring it up, or take it down
     #[arg(value_name = "up|down", value_parser = admin)]
     admin: Option<Admin>,
@@ -357,12 +361,10 @@ impl Change {
             Self::Link { verb } => verb.execute(),
             Self::Address {
                 verb,
-                namespace,
-                link,
+                at,
                 addresses,
             } => {
-                let mut network = namespace.open()?.connect()?;
-                let index = network.index_of(&link)?;
+                let (mut network, index) = at.open()?;
                 let request = |&address: &IpNet| match verb {
                     Way::Delete => address::delete(index, address),
                     _ => address::add(index, address),
@@ -373,13 +375,11 @@ impl Change {
             Self::Rule(rule) => rule.execute(),
             Self::Neighbour {
                 verb,
-                namespace,
-                link,
+                at,
                 address,
                 mac,
             } => {
-                let mut network = namespace.open()?.connect()?;
-                let index = network.index_of(&link)?;
+                let (mut network, index) = at.open()?;
                 let request = match (verb, mac) {
                     (Way::Delete, _) => route::delete_neighbour(index, address),
                     (_, Some(mac)) => route::add_neighbour(index, address, mac),
@@ -425,8 +425,9 @@ impl LinkVerb {
         match self {
             Self::Add(args) => args.execute(),
             Self::Set(args) => args.execute(),
-            Self::Delete { namespace, link } => {
-                namespace.open()?.connect()?.perform(&[link::delete(link)])
+            Self::Delete { at } => {
+                let network = at.namespace.open()?;
+                network.connect()?.perform(&[link::delete(at.link)])
             }
         }
     }
@@ -498,8 +499,7 @@ impl NewLinkArgs {
 
 impl LinkSetArgs {
     fn execute(self) -> Result<()> {
-        let mut network = self.namespace.open()?.connect()?;
-        let index = network.index_of(&self.link)?;
+        let (mut network, index) = self.at.open()?;
         let master = match (&self.bridge, self.no_bridge) {
             (Some(bridge), _) => Some(network.index_of(bridge)?),
             (None, true) => Some(0),

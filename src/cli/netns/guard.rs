@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use serde_json::json;
 
 use super::super::options::text;
+use super::change::At;
 use super::print::Sheet;
 use crate::error::{Error, Result};
 use crate::netns::firewall::{Firewall, Statement};
@@ -205,12 +206,8 @@ impl NatArgs {
 
 #[derive(Debug, Args)]
 pub(super) struct ShapeArgs {
-    /// The namespace
-    #[arg(value_name = "NS")]
-    namespace: Reference,
-    /// The link
-    #[arg(value_name = "LINK")]
-    link: LinkName,
+    #[command(flatten)]
+    at: At,
     /// Send no more than RATE: a number with kbit, mbit or gbit
     #[arg(long, value_name = "RATE")]
     rate: Option<Rate>,
@@ -245,8 +242,7 @@ impl ShapeArgs {
             jitter: self.jitter,
             loss: self.loss,
         };
-        let mut network = self.namespace.open()?.connect()?;
-        let link = network.index_of(&self.link)?;
+        let (mut network, link) = self.at.open()?;
         let shaped = network.perform(&traffic::shape(link, &shape));
         let Some(needed) = shape.needs() else {
             return shaped;
