@@ -185,6 +185,35 @@ fn what_curl_and_git_reach_over_tls_is_learned_by_name() {
 }
 
 #[test]
+fn what_connects_by_sending_is_learned_at_its_second_try() {
+    in_lab(|lab, user| {
+        let script = r#"
+FASTOPEN = 0x20000000
+def fast():
+    s = socket.socket()
+    s.sendto(b"z", FASTOPEN, ("11.1.0.2", 7))
+    return s.recv(1).decode()
+def again():
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            return fast()
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                return "refused"
+            time.sleep(0.01)
+print(again())
+"#;
+        let path = fresh(user, "fast.toml");
+        let file = path.display().to_string();
+        let learn = ["learn", "-q", "-o", &file];
+        assert_eq!(printed(user, &mut lab.python(user, &learn, script)), "z");
+        let policy = fs::read_to_string(&path).unwrap();
+        assert_eq!(granted(&policy), ["11.1.0.2:7"], "{policy}");
+    });
+}
+
+#[test]
 fn what_there_is_no_room_for_is_refused_and_said() {
     in_lab(|lab, user| {
         let script = r#"

@@ -1544,10 +1544,10 @@ impl Engine {
             let permits = self.rules.learns() == Some(Learning::Permitting);
             match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
                 Err(refusal) => self.journal.refused(&wish, &refusal, now),
-                // The first datagram to a destination that is learned: nobody listened there yet.
-                Ok(_) if permits && refused.protocol == Protocol::Udp => {
+                // The first that goes to a destination that is learned: nobody listened there yet.
+                Ok(_) if permits => {
                     let packet = packet.get(..length).unwrap_or_default();
-                    self.learn_late(refused.client, destination, packet);
+                    self.learn_late(&wish, refused.client, destination, packet);
                 }
                 // What the rules allow and the kernel refuses is a socket of the sandbox's own.
                 Ok(_) => {}

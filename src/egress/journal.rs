@@ -168,7 +168,8 @@ impl Journal {
             Errno::EADDRINUSE => "a server of the command's own has that port of every address",
             errno => errno.desc(),
         };
-        warn!(destination = wish.destination(), reason, "not learned");
+        let protocol = wish.protocol.to_string();
+        self.print(&wish.destination(), &protocol, reason, None);
         self.recorder
             .missed(wish.target(), reason.to_owned(), wish.executable());
     }

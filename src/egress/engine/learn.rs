@@ -55,10 +55,19 @@ impl Engine {
         }
     }
 
-    /// A datagram to `destination` was refused, as `packet` tells, because nobody listened there yet. From
-    /// now on somebody does, and it is taken as if it came only now.
-    pub(super) fn learn_late(&mut self, from: SocketAddr, destination: SocketAddr, packet: &[u8]) {
-        self.learn(Protocol::Udp, destination, None);
+    /// The kernel has refused `wish`, as `packet` tells, because nobody listened there yet: it was sent
+    /// without a connect. From now on somebody does, and a datagram is taken as if it came only now.
+    pub(super) fn learn_late(
+        &mut self,
+        wish: &Wish,
+        from: SocketAddr,
+        destination: SocketAddr,
+        packet: &[u8],
+    ) {
+        self.learn(wish.protocol, destination, wish.who.clone());
+        if wish.protocol == Protocol::Tcp {
+            return;
+        }
         if let Some(datagram) = refusals::undelivered_payload(packet) {
             self.with_datagrams(|flows, around| {
                 flows.take_late(from, destination, datagram, around);
