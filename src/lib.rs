@@ -51,6 +51,7 @@ pub mod descriptor;
 pub mod doctor;
 mod document;
 pub mod dry_run;
+mod dumps;
 pub mod egress;
 mod epoll_data;
 pub mod error;

@@ -21,6 +21,7 @@ use serde::Serialize;
 
 use crate::account;
 use crate::descriptor::Kind;
+use crate::dumps;
 use crate::egress::destination::Protocol;
 use crate::egress::notify::Policing;
 use crate::egress::rules::Rules;
@@ -277,7 +278,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         mounts,
         hostname: process.hostname.clone(),
         new_keyring: true,
-        limits: policy.limits.clone(),
+        limits: dumps::reachable(policy.limits.clone()),
         cgroup: policy.cgroup,
         descriptors: situation.descriptors.clone(),
         new_session: process.new_session,

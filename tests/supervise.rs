@@ -1030,3 +1030,24 @@ fn another_users_policies_and_sets_are_not_found_by_name() {
     assert_eq!(run(named[0]).0, Some(125));
     fs::remove_dir_all(&home).expect("it works");
 }
+
+#[test]
+fn under_a_hard_limit_of_no_core_dumps_none_is_asked_for_where_no_handler_is() {
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").expect("it is there");
+    let handled = pattern.starts_with(['|', '@']);
+    each_user(|user| {
+        let output = user
+            .command("sh")
+            .args(["-c", "ulimit -c 0; exec \"$@\"", "sh"])
+            .arg(&user.sandbox)
+            .args(["--", "sh", "-c", "ulimit -Hc"])
+            .output()
+            .expect("sh is there");
+        let said = text(&output.stderr);
+        if !handled {
+            assert_eq!(text(&output.stdout), "0", "as {}: {said}", user.name);
+        } else if !user.is_root() {
+            assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);
+        }
+    });
+}
