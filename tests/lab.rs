@@ -494,7 +494,9 @@ fn down_ends_what_runs_in_a_node_still() {
     each_user(|user| {
         let file = File::new(user, "still", PAIR);
         file.up();
-        let words = ["lab", "exec", &file.name, "a", "-q", "--", "sleep", "86399"];
+        // A length that no other run of this test on this host has.
+        let long = (86_000_000 + std::process::id()).to_string();
+        let words = ["lab", "exec", &file.name, "a", "-q", "--", "sleep", &long];
         let mut still = user
             .sandbox(&words)
             .stdout(Stdio::null())
@@ -506,7 +508,7 @@ fn down_ends_what_runs_in_a_node_still() {
             let lines =
                 entries.map(|entry| fs::read(entry.path().join("cmdline")).unwrap_or_default());
             lines
-                .filter(|line| line.starts_with(b"sleep\x0086399"))
+                .filter(|line| line.starts_with(format!("sleep\0{long}\0").as_bytes()))
                 .count()
         };
         soon("it does not start", || inside() > 0);
