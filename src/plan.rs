@@ -849,10 +849,14 @@ pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Resul
     // As late as can be: it needs the network namespace, which is made meanwhile.
     if filesystem.sys == View::Own {
         // The /sys in sight may be the joined network's own, and the same is not mounted on itself.
-        if matches!(policy.network, Network::Namespace(_)) {
+        let joins = matches!(policy.network, Network::Namespace(_));
+        if joins {
             mounts.push(Mount::HideDirectory(PathBuf::from("/sys")));
         }
-        mounts.push(Mount::Sys);
+        // From a user namespace of its own a network that another one made has none to show: it stays empty.
+        if !(joins && policy.user_namespace == UserNamespace::Yes) {
+            mounts.push(Mount::Sys);
+        }
     }
     let hide = resolve("--hide", &filesystem.hide)?;
     let named: BTreeSet<PathBuf> = hide.iter().cloned().collect();

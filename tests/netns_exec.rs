@@ -157,6 +157,32 @@ fn a_command_is_confined_unless_it_is_said_otherwise() {
     }
 }
 
+/// A network that another user namespace made shows its /sys to nobody in one of the command's own.
+#[test]
+fn from_a_user_namespace_of_its_own_a_command_finds_an_empty_sys() {
+    let Some(root) = root("user-namespace") else {
+        return;
+    };
+    let space = Named::new(root);
+    for options in [&["--policy", "strict"][..], &["--userns", "yes"]] {
+        let line = [
+            &["exec", &space.name][..],
+            options,
+            &["--", "sh", "-c", "ls -A /sys; readlink /proc/self/ns/user"],
+        ]
+        .concat();
+        let seen = done(root, &line);
+        let own = fs::read_link("/proc/self/ns/user").expect("it is there");
+        let own = own.display().to_string();
+        // The one line there is; of /sys, none.
+        assert!(
+            seen.starts_with("user:[") && seen.lines().count() == 1,
+            "{seen}"
+        );
+        assert_ne!(seen, own);
+    }
+}
+
 #[test]
 fn the_status_is_the_commands_own() {
     let Some(root) = root("status") else { return };
