@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value as Json, json};
+use tracing::warn;
 
 use super::run::RunArgs;
 use crate::error::{Error, Result};
@@ -165,6 +166,9 @@ impl LabArgs {
             Verb::Down { lab } => {
                 let name = name_of(lab)?;
                 let found = lab::down(&name)?;
+                if !found {
+                    warn!(lab = %name, "no lab of this name was up");
+                }
                 print(&json!({ "name": name, "was-up": found }), nothing)?;
             }
             Verb::List => {

@@ -118,8 +118,16 @@ impl Broker {
     }
 
     fn note(&mut self, line: String) {
-        match serde_json::from_str::<Value>(&line) {
-            Ok(event) if event.is_object() => self.events.push(event),
+        // Workers write there too, and not whole lines at a time: one may have begun before the event.
+        let begin = line.find("{\"time\":").unwrap_or(0);
+        let (before, event) = line.split_at(begin);
+        match serde_json::from_str::<Value>(event) {
+            Ok(event) if event.is_object() => {
+                self.events.push(event);
+                if !before.is_empty() {
+                    self.said.push(before.to_owned());
+                }
+            }
             _ => self.said.push(line),
         }
     }
