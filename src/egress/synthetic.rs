@@ -20,29 +20,47 @@ pub struct Pair {
     pub v6: Ipv6Addr,
 }
 
-impl Pair {
-    const fn number(number: u16) -> Self {
-        let [high, low] = number.to_be_bytes();
-        Self {
-            v4: Ipv4Addr::new(198, 18, high, low),
-            v6: Ipv6Addr::new(0xfd73, 0x616e, 0x6462, 0x6f78, 0, 0, 0, number),
-        }
-    }
+/// A part of both blocks.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    /// The second byte of its IPv4 addresses.
+    v4: u8,
+    /// The last segment but one of those of IPv6.
+    v6: u16,
 }
 
-impl Pair {
-    /// The same for names that are only noted: 198.19.0.0/16, and another part of the prefix.
-    const fn noted(number: u16) -> Self {
+/// Where the names are that are permitted.
+const PERMITTED: Part = Part { v4: 18, v6: 0 };
+/// Where those are that are only noted.
+const NOTED: Part = Part { v4: 19, v6: 1 };
+
+impl Part {
+    const fn pair(self, number: u16) -> Pair {
         let [high, low] = number.to_be_bytes();
-        Self {
-            v4: Ipv4Addr::new(198, 19, high, low),
-            v6: Ipv6Addr::new(0xfd73, 0x616e, 0x6462, 0x6f78, 0, 0, 1, number),
+        Pair {
+            v4: Ipv4Addr::new(198, self.v4, high, low),
+            v6: Ipv6Addr::new(0xfd73, 0x616e, 0x6462, 0x6f78, 0, 0, self.v6, number),
         }
+    }
+
+    /// The number whose pair has `address`.
+    fn number(self, address: IpAddr) -> Option<u16> {
+        let (number, of_it): (u16, fn(Pair) -> IpAddr) = match address.to_canonical() {
+            IpAddr::V4(v4) => {
+                let [.., high, low] = v4.octets();
+                (u16::from_be_bytes([high, low]), |pair| pair.v4.into())
+            }
+            IpAddr::V6(v6) => {
+                let [.., number] = v6.segments();
+                (number, |pair| pair.v6.into())
+            }
+        };
+        (of_it(self.pair(number)) == address.to_canonical()).then_some(number)
     }
 }
 
 /// What no name has: the sandbox's own.
-pub const OWN: Pair = Pair::number(1);
+pub const OWN: Pair = PERMITTED.pair(1);
 
 /// The first name's number; those before are for services of ours.
 const FIRST: u16 = 16;
@@ -51,100 +69,104 @@ const FIRST: u16 = 16;
 /// costs us ends here.
 pub const MAX_NAMES: usize = 4096;
 
-/// The names that have an address so far.
-#[derive(Clone, Debug, Default)]
-pub struct Synthetic {
-    names: Vec<Permitted>,
+/// What has a number so far, in order, and the number of each name.
+#[derive(Clone, Debug)]
+struct Numbered<T> {
+    part: Part,
+    all: Vec<T>,
     numbers: BTreeMap<Name, u16>,
+}
+
+impl<T: Clone> Numbered<T> {
+    const fn new(part: Part) -> Self {
+        Self {
+            part,
+            all: Vec::new(),
+            numbers: BTreeMap::new(),
+        }
+    }
+
+    fn pair(&self, name: &Name) -> Option<Pair> {
+        let number = self.numbers.get(name).copied();
+        number.map(|number| self.part.pair(number))
+    }
+
+    fn assign(&mut self, name: &Name, one: &T) -> Option<Pair> {
+        if let Some(pair) = self.pair(name) {
+            return Some(pair);
+        }
+        if self.all.len() >= MAX_NAMES {
+            return None;
+        }
+        let number = u16::try_from(self.all.len()).ok()?.checked_add(FIRST)?;
+        self.all.push(one.clone());
+        self.numbers.insert(name.clone(), number);
+        Some(self.part.pair(number))
+    }
+
+    fn at(&self, address: IpAddr) -> Option<&T> {
+        let number = self.part.number(address)?;
+        self.all.get(usize::from(number.checked_sub(FIRST)?))
+    }
+}
+
+/// The names that have an address so far.
+#[derive(Clone, Debug)]
+pub struct Synthetic {
+    names: Numbered<Permitted>,
     /// Names that are not permitted, and only noted.
-    noted: Vec<Name>,
-    noted_numbers: BTreeMap<Name, u16>,
+    noted: Numbered<Name>,
+}
+
+impl Default for Synthetic {
+    fn default() -> Self {
+        Self {
+            names: Numbered::new(PERMITTED),
+            noted: Numbered::new(NOTED),
+        }
+    }
 }
 
 impl Synthetic {
     /// The addresses of `name`: the same each time. `None` when there are none left for a new one.
     pub fn assign(&mut self, name: &Permitted) -> Option<Pair> {
-        if let Some(pair) = self.pair(name.name()) {
-            return Some(pair);
-        }
-        if self.names.len() >= MAX_NAMES {
-            return None;
-        }
-        let number = u16::try_from(self.names.len()).ok()?.checked_add(FIRST)?;
-        self.names.push(name.clone());
-        self.numbers.insert(name.name().clone(), number);
-        Some(Pair::number(number))
+        self.names.assign(name.name(), name)
     }
 
     /// The addresses that `name` has already.
     #[must_use]
     pub fn pair(&self, name: &Name) -> Option<Pair> {
-        self.numbers.get(name).copied().map(Pair::number)
+        self.names.pair(name)
     }
 
     /// The name for which `address` stands.
     #[must_use]
     pub fn name(&self, address: IpAddr) -> Option<&Permitted> {
-        let number = match address.to_canonical() {
-            IpAddr::V4(v4) => match v4.octets() {
-                [198, 18, high, low] => u16::from_be_bytes([high, low]),
-                _ => return None,
-            },
-            IpAddr::V6(v6) => {
-                let [.., number] = v6.segments();
-                match Pair::number(number).v6 == v6 {
-                    true => number,
-                    false => return None,
-                }
-            }
-        };
-        self.names.get(usize::from(number.checked_sub(FIRST)?))
+        self.names.at(address)
     }
 
     /// Addresses for a name that is refused, so that it is learned which port of it is wanted. Nothing
     /// listens there, and it never becomes a [`Permitted`]. `None` when there are none left.
     pub fn note(&mut self, name: &Name) -> Option<Pair> {
-        if let Some(number) = self.noted_numbers.get(name) {
-            return Some(Pair::noted(*number));
-        }
-        if self.noted.len() >= MAX_NAMES {
-            return None;
-        }
-        let number = u16::try_from(self.noted.len()).ok()?.checked_add(FIRST)?;
-        self.noted.push(name.clone());
-        self.noted_numbers.insert(name.clone(), number);
-        Some(Pair::noted(number))
+        self.noted.assign(name, name)
     }
 
     /// The refused name for which `address` stands.
     #[must_use]
     pub fn noted(&self, address: IpAddr) -> Option<&Name> {
-        let number = match address.to_canonical() {
-            IpAddr::V4(v4) => match v4.octets() {
-                [198, 19, high, low] => u16::from_be_bytes([high, low]),
-                _ => return None,
-            },
-            IpAddr::V6(v6) => {
-                let [.., number] = v6.segments();
-                match Pair::noted(number).v6 == v6 {
-                    true => number,
-                    false => return None,
-                }
-            }
-        };
-        self.noted.get(usize::from(number.checked_sub(FIRST)?))
+        self.noted.at(address)
     }
 
     /// How many names have an address.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.names.len()
+        self.names.all.len()
     }
 
     /// Whether none has.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.names.is_empty()
+        self.names.all.is_empty()
     }
 }
 

@@ -261,10 +261,15 @@ pub fn load(name_or_path: &str) -> Result<Profile> {
             return Err(Error::host("read seccomp profile", name_or_path, errno));
         }
     };
-    if text.trim_start().starts_with('{') {
+    if is_oci(&text) {
         return oci::parse_file(path, &text);
     }
     parse_profile(path, &text)
+}
+
+/// Whether a profile's text is in the OCI format, and not in ours.
+pub(crate) fn is_oci(text: &str) -> bool {
+    text.trim_start().starts_with('{')
 }
 
 fn is_word(name: &str) -> bool {

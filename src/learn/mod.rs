@@ -54,7 +54,7 @@ impl Profile {
         }
         let text = std::fs::read_to_string(name)
             .map_err(|error| Error::host("read seccomp profile", name.clone(), errno_of(&error)))?;
-        Ok(Some(match text.trim_start().starts_with('{') {
+        Ok(Some(match filter::is_oci(&text) {
             true => Self::Foreign(name.clone()),
             false => Self::Text(text),
         }))

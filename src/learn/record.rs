@@ -127,18 +127,24 @@ pub(crate) struct Came<'a> {
     pub(crate) failure: Option<&'a str>,
 }
 
-/// The value of `key`, if there is room for it.
-fn entry<'a, K: Ord, V: Default>(
-    map: &'a mut BTreeMap<K, V>,
-    key: K,
-    overflowed: &mut bool,
-) -> Option<&'a mut V> {
-    if map.len() >= MOST && !map.contains_key(&key) {
-        *overflowed = true;
-        return None;
+impl Record {
+    /// The value of `key` in the map that `of` picks, if there is room for it.
+    fn entry<K: Ord + 'static, V: Default + 'static>(
+        &mut self,
+        of: Of<K, V>,
+        key: K,
+    ) -> Option<&mut V> {
+        let map = of(self);
+        if map.len() >= MOST && !map.contains_key(&key) {
+            self.overflowed = true;
+            return None;
+        }
+        Some(of(self).entry(key).or_default())
     }
-    Some(map.entry(key).or_default())
 }
+
+/// Picks a map of a record's.
+type Of<K, V> = fn(&mut Record) -> &mut BTreeMap<K, V>;
 
 /// One's hand on the record; nobody's where nothing is learned.
 #[derive(Clone, Debug, Default)]
@@ -161,33 +167,57 @@ impl Recorder {
         }
     }
 
+    /// `key` was used once more.
+    fn used<K: Ord + 'static>(&self, of: Of<K, Use>, key: K, user: Option<&str>) {
+        self.note(|record| {
+            if let Some(one) = record.entry(of, key) {
+                one.add(user);
+            }
+        });
+    }
+
+    /// `key` was refused. Told more than once: how often is not known.
+    fn refused<K: Ord + 'static>(
+        &self,
+        of: Of<K, Missed>,
+        key: K,
+        reason: String,
+        user: Option<&str>,
+    ) {
+        self.note(|record| {
+            if let Some(one) = record.entry(of, key) {
+                one.reason = reason;
+                one.users.used_by(user);
+            }
+        });
+    }
+
     /// A connection that the rules permit has ended.
     pub(crate) fn ended(&self, target: Target, came: &Came<'_>, user: Option<&str>) {
-        self.note(|record| {
-            let full = &mut record.overflowed;
-            match came.failure.filter(|_| came.out + came.back == 0) {
+        self.note(
+            |record| match came.failure.filter(|_| came.out + came.back == 0) {
                 None => {
-                    if let Some(one) = entry(&mut record.reached, target, full) {
+                    if let Some(one) = record.entry(|it| &mut it.reached, target) {
                         one.add(user);
                         one.out = one.out.saturating_add(came.out);
                         one.back = one.back.saturating_add(came.back);
                     }
                 }
                 Some(failure) => {
-                    if let Some(one) = entry(&mut record.failed, target, full) {
+                    if let Some(one) = record.entry(|it| &mut it.failed, target) {
                         one.reason = failure.to_owned();
                         one.users.add(user);
                     }
                 }
-            }
-        });
+            },
+        );
     }
 
     /// A destination was refused that learning would permit.
     pub(crate) fn wanted(&self, target: Target, user: Option<&str>) {
         self.note(|record| {
             // Told more than once: how often is not known.
-            if let Some(one) = entry(&mut record.wanted, target, &mut record.overflowed) {
+            if let Some(one) = record.entry(|it| &mut it.wanted, target) {
                 one.used_by(user);
             }
         });
@@ -195,22 +225,12 @@ impl Recorder {
 
     /// A destination was refused that stays so.
     pub(crate) fn special(&self, target: Target, reason: String, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.special, target, &mut record.overflowed) {
-                one.reason = reason;
-                one.users.used_by(user);
-            }
-        });
+        self.refused(|it| &mut it.special, target, reason, user);
     }
 
     /// A destination could not be reached for a reason of ours.
     pub(crate) fn missed(&self, target: Target, reason: String, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.failed, target, &mut record.overflowed) {
-                one.reason = reason;
-                one.users.used_by(user);
-            }
-        });
+        self.refused(|it| &mut it.failed, target, reason, user);
     }
 
     /// A name was looked up.
@@ -223,40 +243,22 @@ impl Recorder {
 
     /// A Unix socket of the host was connected to.
     pub(crate) fn socket(&self, path: String, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.sockets, path, &mut record.overflowed) {
-                one.add(user);
-            }
-        });
+        self.used(|it| &mut it.sockets, path, user);
     }
 
     /// One was refused.
     pub(crate) fn closed(&self, path: String, reason: &str, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.closed, path, &mut record.overflowed) {
-                one.reason = reason.to_owned();
-                one.users.used_by(user);
-            }
-        });
+        self.refused(|it| &mut it.closed, path, reason.to_owned(), user);
     }
 
     /// A system call beyond the profile went on.
     pub(crate) fn call(&self, name: String, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.calls, name, &mut record.overflowed) {
-                one.add(user);
-            }
-        });
+        self.used(|it| &mut it.calls, name, user);
     }
 
     /// One was refused.
     pub(crate) fn refused_call(&self, name: String, reason: &str, user: Option<&str>) {
-        self.note(|record| {
-            if let Some(one) = entry(&mut record.refused_calls, name, &mut record.overflowed) {
-                one.reason = reason.to_owned();
-                one.users.used_by(user);
-            }
-        });
+        self.refused(|it| &mut it.refused_calls, name, reason.to_owned(), user);
     }
 
     /// What was seen so far.
