@@ -30,7 +30,6 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{
     AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
 };
-use sandbox::broker::Accepted;
 use sandbox::worker::Worker;
 use sandbox::{Broker, Policy, Sandbox};
 use sendfd::SendWithFd;
@@ -169,18 +168,9 @@ fn pool(workers: usize) {
         broker.add_worker().unwrap();
     }
     let listener = announce();
-    let local = listener.local_addr().unwrap();
     listener.set_nonblocking(true).unwrap();
     loop {
-        broker.wait_for(&listener).unwrap();
-        while broker.has_credit()
-            && let Ok(connection) = listener.accept()
-        {
-            broker
-                .queue(Accepted::from(connection).local(local))
-                .unwrap();
-        }
-        broker.flush().unwrap();
+        broker.accept_from(&listener).unwrap();
     }
 }
 

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::thread;
@@ -785,6 +785,49 @@ fn the_worker_is_told_what_the_server_said_of_the_connection() {
     let answer = ask(&mut client);
     assert!(answer.contains("hello [2001:db8::5]:99, "), "{answer}");
     assert!(answer.ends_with(" by front\n"), "{answer}");
+}
+
+#[test]
+fn what_waits_is_accepted_and_sent_by_one_call() {
+    let mut broker = rust_broker(|_| ());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    let unix = tempfile::tempdir().unwrap();
+    let unix = unix.path().join("socket");
+    let unix_listener = UnixListener::bind(&unix).unwrap();
+    unix_listener.set_nonblocking(true).unwrap();
+    // One at a time, and many at once: all are answered, by one or several calls.
+    for crowd in [1, 1, 1, 20, 20, 1] {
+        // All ask before anything is accepted: the worker has few at a time.
+        let ask_at_once = |_| {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            client.set_read_timeout(Some(PATIENCE)).unwrap();
+            client
+        };
+        let mut clients: Vec<_> = (0..crowd).map(ask_at_once).collect();
+        let mut sent = 0;
+        while sent < crowd {
+            sent += broker.accept_from(&listener).unwrap();
+        }
+        assert_eq!(sent, crowd);
+        for client in &mut clients {
+            let own = client.local_addr().unwrap();
+            let mut answer = String::new();
+            client.read_to_string(&mut answer).unwrap();
+            assert!(answer.contains(&format!("hello {own}, ")), "{answer}");
+        }
+    }
+    let mut client = UnixStream::connect(&unix).unwrap();
+    assert_eq!(broker.accept_from(&unix_listener).unwrap(), 1);
+    client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    assert!(rest(client).contains("hello "));
+    // What is no listener is an error, not a loop.
+    let (_client, server) = tcp_pair();
+    server.shutdown(std::net::Shutdown::Both).unwrap();
+    let error = broker.accept_from(&server).unwrap_err().to_string();
+    assert!(error.contains("accept from the listener"), "{error}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use tracing::warn;
 use super::address;
 use super::channel::{Address, ListenerName, UnixName};
 use super::connection::Credentials;
+use super::crowd::Crowd;
 use super::journal::{Ending, Journal, Told};
 use super::keeper::{Keeper, Token};
 use super::limit::{Census, Clock, Gate, Holds, Look, Most, Over, Pause, Progress, Source, Times};
@@ -79,6 +80,7 @@ struct Door {
     muted: bool,
     /// How many more are let in before it is closed, once the broker comes to its end.
     left: Option<u32>,
+    crowd: Crowd,
 }
 
 /// A connection that was let in.
@@ -221,6 +223,7 @@ impl House {
             local: Some(own).filter(|_| !everywhere),
             muted: true,
             left: None,
+            crowd: Crowd::default(),
         });
         Ok(())
     }
@@ -249,6 +252,21 @@ impl House {
                 self.reactor
                     .change(fd.as_fd(), Key::Listener(place), Interest::Read);
             }
+        }
+    }
+
+    /// Whether to knock again in this turn at a listener where one was let in. At the end always: nothing
+    /// else tells then that nobody is left.
+    pub(crate) fn expects_another(&mut self, place: usize) -> bool {
+        self.doors
+            .get_mut(place)
+            .is_some_and(|door| door.left.is_some() || door.crowd.expects_another())
+    }
+
+    /// A turn at a listener has let so many in.
+    pub(crate) fn turned(&mut self, place: usize, let_in: usize) {
+        if let Some(door) = self.doors.get_mut(place) {
+            door.crowd.turned(let_in);
         }
     }
 

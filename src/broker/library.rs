@@ -21,12 +21,13 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
 use super::channel::{Delivery, ListenerName};
+use super::crowd::Crowd;
 use super::pool::{Full, Overdue, Phase, Pool, Settings, WorkerId};
 use super::transport::{Channel, Parcel, Sent};
 use crate::error::{Error, Result};
 use crate::sandbox::{Child, Sandbox};
 pub use accepted::Accepted;
-use accepted::{addresses, back};
+use accepted::{accept, addresses, back};
 pub use told::{Counts, Event, SendError, Unsent};
 
 /// What workers give back is read when this many connections were sent since the last time, …
@@ -112,6 +113,8 @@ pub struct Broker {
     looked: Instant,
     /// When to try again what the kernel had no room for.
     later: Option<Instant>,
+    /// At the listeners of [`Broker::accept_from`].
+    crowd: Crowd,
 }
 
 impl Broker {
@@ -150,6 +153,7 @@ impl Broker {
             sent_since: 0,
             looked: now,
             later: None,
+            crowd: Crowd::default(),
         };
         broker.add_worker()?;
         Ok(broker)
@@ -312,6 +316,68 @@ impl Broker {
             .filter_map(|id| self.forget(id))
             .map(back)
             .collect()
+    }
+
+    /// A turn of the accept loop in one call, for a program that need not see its connections before the
+    /// workers do: wait as [`Broker::wait_for`] does, then accept what waits, as far as the workers have
+    /// credit, and send it, several connections in one message. How many they were; 0 where a client was
+    /// gone again. `listener` should not block.
+    ///
+    /// ```no_run
+    /// # fn serve(mut broker: sandbox::Broker) -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:8080")?;
+    /// listener.set_nonblocking(true)?;
+    /// loop {
+    ///     broker.accept_from(&listener)?;
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait, accept or send, as it does where the process has no descriptor left
+    /// (accept(2)). A connection that was accepted and cannot be sent at all is closed with that.
+    pub fn accept_from(&mut self, listener: impl AsFd) -> Result<usize> {
+        let listener = listener.as_fd();
+        self.wait_for(listener)?;
+        let mut accepted = 0_usize;
+        let mut taken = Ok(true);
+        while self.has_credit() {
+            taken = self.take_from(listener);
+            if !matches!(taken, Ok(true)) {
+                break;
+            }
+            accepted = accepted.saturating_add(1);
+            if !self.crowd.expects_another() {
+                break;
+            }
+        }
+        self.crowd.turned(accepted);
+        self.flush()?;
+        taken.map(|_| accepted)
+    }
+
+    /// Queue the connection that waits at a listener, if one does.
+    fn take_from(&mut self, listener: BorrowedFd<'_>) -> Result<bool> {
+        let Some(connection) = accept(listener)? else {
+            return Ok(false);
+        };
+        let queued = self.queue(connection).or_else(|unsent| match unsent {
+            // The worker with the credit has ended just now: wait for another.
+            SendError {
+                connection,
+                reason: Unsent::Full,
+            } => self.send(*connection),
+            failed => Err(failed),
+        });
+        match queued {
+            Ok(_) => Ok(true),
+            Err(SendError {
+                reason: Unsent::Failed(error),
+                ..
+            }) => Err(error),
+            // `send` waits instead.
+            Err(_) => Ok(false),
+        }
     }
 
     /// Wait until `listener` has a connection to accept *and* some worker has credit, and look after the

@@ -15,6 +15,7 @@ pub mod channel;
 pub(crate) mod confine;
 pub mod connection;
 pub(crate) mod crew;
+mod crowd;
 pub(crate) mod each;
 pub(crate) mod house;
 pub(crate) mod journal;

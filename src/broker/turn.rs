@@ -565,19 +565,22 @@ impl Broker {
             self.house.mute(place);
             return Ok(());
         }
-        for _ in 0..room.min(BURST) {
+        let mut let_in = 0;
+        while let_in < room.min(BURST) {
             match self.house.knock(place) {
                 Knock::Arrival(arrival) => match &mut self.staff {
                     Staff::Crew(crew) => crew.welcome(&mut self.house, *arrival),
                     Staff::Each(each) => each.welcome(&mut self.house, *arrival)?,
                 },
                 Knock::Refused => {}
-                Knock::Nobody | Knock::Trouble => return Ok(()),
+                Knock::Nobody | Knock::Trouble => break,
             }
-            if !self.house.gate.is_open() {
-                return Ok(());
+            let_in += 1;
+            if !self.house.gate.is_open() || !self.house.expects_another(place) {
+                break;
             }
         }
+        self.house.turned(place, let_in);
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use nix::errno::Errno;
 use crate::broker::address;
 use crate::broker::channel::{Address, ListenerName};
 use crate::broker::transport::Parcel;
+use crate::error::{Error, Result};
+use crate::sys::parent;
 
 /// A connection to hand over: an accepted socket, and what the worker is told of it.
 ///
@@ -96,6 +98,21 @@ impl From<UnixStream> for Accepted {
 impl From<(TcpStream, SocketAddr)> for Accepted {
     fn from((stream, peer): (TcpStream, SocketAddr)) -> Self {
         Self::new(stream).peer(peer)
+    }
+}
+
+/// The connection that waits at a listener, if one does.
+pub(super) fn accept(listener: BorrowedFd<'_>) -> Result<Option<Accepted>> {
+    match parent::accept(listener) {
+        Ok((socket, peer)) => {
+            let mut accepted = Accepted::new(socket);
+            // A Unix client has no address of its own to tell: it is asked for later.
+            accepted.peer = peer.and_then(|peer| address::of(&peer).ok());
+            Ok(Some(accepted))
+        }
+        // Nobody, or somebody who is gone again (accept(2)).
+        Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNABORTED) => Ok(None),
+        Err(errno) => Err(Error::host("accept from", "the listener", errno)),
     }
 }
 
