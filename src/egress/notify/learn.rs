@@ -4,7 +4,8 @@
 use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use super::{Answer, Work, process_of};
+use super::task::process_of;
+use super::{Answer, Work};
 use crate::egress::call::{self, Call};
 use crate::egress::destination::Protocol;
 use crate::egress::direct::{self, Wanted};
