@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, connect, socket};
+use serde_json::Value;
 use support::broker::{Broker, PATIENCE, exchange};
 use support::pool::{PYTHON, command, hold, serve};
-use support::{each_user, text, users};
+use support::{User, each_user, text, users};
 
 /// A connection that comes from `source`.
 fn from(source: Ipv4Addr, address: SocketAddr) -> TcpStream {
@@ -277,56 +278,115 @@ fn a_worker_that_never_says_hello_is_cut_off_after_thirty_seconds() {
     assert!(broker.all("ready").is_empty());
 }
 
+/// A broker in a user namespace of its own, whose limit of network namespaces is nobody else's (namespaces(7)).
+///
+/// The kernel frees a namespace some time after its end, and nobody is told when: so it is the limit that goes up
+/// and down, and not the number of those that are there.
+struct Confined {
+    broker: Broker,
+    limit: BufReader<UnixStream>,
+}
+
+impl Confined {
+    #[track_caller]
+    fn start(user: &User) -> Self {
+        let setting = "exec 3<&0 0</dev/null; while read -r limit; do \
+             echo \"$limit\" > /proc/sys/user/max_net_namespaces; echo set >&3; \
+             done <&3 2>/dev/null & exec \"$@\" 3<&- 0</dev/null";
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut outer = user.command("unshare");
+        outer
+            .args(["-Ur", "sh", "-c", setting, "sh"])
+            .arg(&user.sandbox);
+        outer.args(["serve", "--events", "fd:2", "--hand-over", "connection"]);
+        outer.args(["--listen", "tcp:127.0.0.1:0", "--", "/bin/sh", "-c"]);
+        outer.arg("read -r line; echo \"$line\"; read -r end");
+        outer.stdin(OwnedFd::from(theirs));
+        let mut broker = Broker::launch(&mut outer);
+        // Or this process would hold the other end of it, too.
+        drop(outer);
+        broker.wait("ready", |_| true);
+        let limit = BufReader::new(ours);
+        Self { broker, limit }
+    }
+
+    /// Let the broker have `limit` network namespaces.
+    #[track_caller]
+    fn set_limit(&mut self, limit: &str) {
+        writeln!(self.limit.get_mut(), "{limit}").unwrap();
+        let mut answer = String::new();
+        self.limit.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "set\n");
+    }
+
+    /// Clients of whom none can be served, once the broker has found that out.
+    #[track_caller]
+    fn in_vain(&mut self) -> Vec<TcpStream> {
+        self.set_limit("0");
+        let clients = (0..5).map(|_| self.broker.connect()).collect();
+        self.broker.wait("launch-failed", |it| {
+            it["message"]
+                .as_str()
+                .is_some_and(|it| it.contains("create the n"))
+        });
+        self.broker.wait("paused", |it| it["reason"] == "launches");
+        clients
+    }
+
+    /// What comes of `clients` and of one who comes after them: each is served, or has waited ten seconds for that,
+    /// and the last one cannot have.
+    #[track_caller]
+    fn end(mut self, user: &User, clients: Vec<TcpStream>) {
+        let mut served = 0;
+        for mut client in clients {
+            let _ = client.write_all(b"served\n");
+            let _ = client.shutdown(Shutdown::Write);
+            served += usize::from(rest(client) == "served\n");
+        }
+        self.broker.wait("resumed", |it| it["reason"] == "launches");
+        assert_eq!(self.broker.ask("later\n"), "later\n", "as {}", user.name);
+        drop(self.limit);
+        self.broker.stop();
+        self.broker.assert_every_connection_is_accounted_for();
+        let closed = self.broker.all("closed");
+        let (done, failed): (Vec<&Value>, _) = closed.iter().partition(|it| it["why"] == "done");
+        assert_eq!(done.len(), served + 1, "as {}: {closed:#?}", user.name);
+        for it in failed {
+            assert_eq!(it["why"], "launch-failed", "as {}", user.name);
+            assert!(
+                it["seconds"].as_f64().unwrap() >= 10.0,
+                "as {}: {it}",
+                user.name
+            );
+        }
+    }
+}
+
 #[test]
 fn while_no_namespace_is_left_connections_wait_and_are_served_later() {
     if !support::have("unshare") {
         return;
     }
     each_user(|user| {
-        // In a user namespace of its own, whose limit is nobody else's (namespaces(7)).
-        let limit = "echo 2 > /proc/sys/user/max_net_namespaces && exec \"$@\"";
-        let mut outer = user.command("unshare");
-        outer
-            .args(["-Ur", "sh", "-c", limit, "sh"])
-            .arg(&user.sandbox);
-        outer.args(["serve", "--events", "fd:2", "--hand-over", "connection"]);
-        outer.args([
-            "--listen",
-            "tcp:127.0.0.1:0",
-            "--max-connections",
-            "8",
-            "--",
-        ]);
-        outer.args(["/bin/sh", "-c", "read -r line; echo \"$line\"; read -r end"]);
-        let mut broker = Broker::launch(&mut outer);
-        broker.wait("ready", |_| true);
-        let clients: Vec<_> = (0..5).map(|_| broker.connect()).collect();
-        broker.wait("launch-failed", |it| {
-            it["message"]
-                .as_str()
-                .is_some_and(|it| it.contains("create the n"))
-        });
-        broker.wait("paused", |it| it["reason"] == "launches");
-        let mut served = 0;
-        for mut client in clients {
-            client.write_all(b"served\n").unwrap();
-            let _ = client.shutdown(Shutdown::Write);
-            served += usize::from(rest(client) == "served\n");
-        }
-        // The kernel frees a namespace some time after its end: whoever has waited ten seconds for that
-        // is told so.
-        assert!(served >= 2, "as {}: {:#?}", user.name, broker.events);
-        broker.wait("resumed", |it| it["reason"] == "launches");
-        broker.stop();
-        broker.assert_every_connection_is_accounted_for();
-        let closed = broker.all("closed");
-        let done = closed.iter().filter(|it| it["why"] == "done").count();
-        let failed = closed.iter().filter(|it| it["why"] == "launch-failed");
-        assert_eq!(
-            (done, failed.count()),
-            (served, 5 - served),
-            "as {}",
-            user.name
-        );
+        let mut confined = Confined::start(user);
+        let clients = confined.in_vain();
+        confined.set_limit("100");
+        confined.end(user, clients);
     });
+}
+
+#[test]
+fn after_connections_were_given_up_for_want_of_namespaces_others_are_served() {
+    if !support::have("unshare") {
+        return;
+    }
+    // Once: it takes those ten seconds.
+    let Some(user) = users().last() else { return };
+    let mut confined = Confined::start(user);
+    let clients = confined.in_vain();
+    confined
+        .broker
+        .wait("closed", |it| it["why"] == "launch-failed");
+    confined.set_limit("100");
+    confined.end(user, clients);
 }

@@ -169,15 +169,18 @@ impl Each {
     }
 
     fn try_later(&mut self, house: &mut House, guest: u64, message: &str) {
-        let Some(waiting) = self.waiting.get(&guest) else {
-            return;
-        };
-        if house.now.saturating_duration_since(waiting.since) >= PATIENCE {
-            self.waiting.remove(&guest);
-            house.release(guest, Why::Launch, Some(message));
-            return;
+        match self.waiting.get(&guest) {
+            Some(waiting) if house.now.saturating_duration_since(waiting.since) < PATIENCE => {
+                self.again.insert(guest);
+            }
+            Some(_) => {
+                self.waiting.remove(&guest);
+                house.release(guest, Why::Launch, Some(message));
+            }
+            // Its time was over meanwhile.
+            None => {}
         }
-        self.again.insert(guest);
+        // Whatever has become of this one: nobody is let in and no other one tried before the pause is over.
         if let Some(word) = house.gate.set(Pause::Launches, Holds::Yes, house.now) {
             house.journal.gate(word);
         }
