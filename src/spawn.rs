@@ -304,12 +304,7 @@ impl Launch {
             .guests
             .read_report(&mut self.said)
             .map_err(|error| errno_of(&error));
-        let failure = match (Failure::decode(&self.said), self.released.and(read)) {
-            // That nobody was left to be released is the consequence of what the child says.
-            (Some(failure), Ok(()) | Err(Errno::EPIPE)) => Some(failure),
-            (_, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-            (None, Ok(())) => None,
-        };
+        let failure = cause(Failure::decode(&self.said), self.released.and(read));
         if let Some(failure) = failure {
             return Err(failed(plan, failure));
         }
@@ -342,6 +337,24 @@ impl Launch {
             notifier,
             marks,
         })
+    }
+}
+
+/// Why a launch came to nothing, if it did: of what a child has said and of what went wrong here, that which was not
+/// the consequence of the other.
+fn cause(said: Option<Failure>, here: std::result::Result<(), Errno>) -> Option<Failure> {
+    match (said, here) {
+        // It was not let go because that had failed here; or nobody was left to let go.
+        (
+            Some(Failure {
+                step: Step::IdMaps, ..
+            }),
+            Err(errno),
+        ) if errno != Errno::EPIPE => Some(Failure::new(Step::IdMaps, errno)),
+        // The id maps of a child that has ended cannot be written, for reasons that are none.
+        (Some(failure), _) => Some(failure),
+        (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
+        (None, Ok(())) => None,
     }
 }
 
@@ -654,6 +667,26 @@ mod tests {
     use crate::policy::Policy;
     use crate::probe::Support;
     use crate::testing::alone;
+
+    #[test]
+    fn of_two_failures_the_one_is_told_that_was_no_consequence_of_the_other() {
+        let maps = |errno| Some(Failure::new(Step::IdMaps, errno));
+        let network = Some(Failure::new(Step::Network, Errno::ENOSPC));
+        for (said, here, told) in [
+            (None, Ok(()), None),
+            (network, Ok(()), network),
+            (maps(Errno::EPERM), Ok(()), maps(Errno::EPERM)),
+            (None, Err(Errno::EACCES), maps(Errno::EACCES)),
+            // The child waited for its maps in vain.
+            (maps(Errno::EPIPE), Err(Errno::EACCES), maps(Errno::EACCES)),
+            // The child had ended before they could be written, or before it could be let go.
+            (network, Err(Errno::EACCES), network),
+            (network, Err(Errno::EPIPE), network),
+            (maps(Errno::EPERM), Err(Errno::EPIPE), maps(Errno::EPERM)),
+        ] {
+            assert_eq!(cause(said, here), told, "{said:?} {here:?}");
+        }
+    }
 
     #[test]
     fn nobody_traces_a_launcher_through_a_child_of_another_user() {
