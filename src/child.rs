@@ -18,6 +18,7 @@ use nix::errno::Errno;
 use crate::broker::connection;
 use crate::egress::setup::{Listens, Opening};
 use crate::exit;
+use crate::plan::LowPorts;
 use crate::prepare::{Egress, Init, Loopback, NetworkOrigin, Prepared};
 use crate::report::{Failure, READY};
 use crate::step::Step;
@@ -78,6 +79,7 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
         prepared.at(Step::Network, hand_over_new_network(init.go_writer))?;
     }
     bring_up_loopback(prepared)?;
+    open_low_ports(prepared)?;
     open_ways_out(prepared)?;
     wait_for_release(prepared)?;
     prepared.at(Step::Descriptors, arrange(&[init.status, init.go_writer]))?;
@@ -105,6 +107,7 @@ fn init_steps(shared: &'static Shared<Prepared>, init: &Init) -> Result<Infallib
 fn command_steps(prepared: &Prepared) -> Result<Infallible, Failure> {
     if prepared.init.is_none() {
         bring_up_loopback(prepared)?;
+        open_low_ports(prepared)?;
         open_ways_out(prepared)?;
     }
     wait_for_release(prepared)?;
@@ -276,6 +279,20 @@ fn bring_up_loopback(prepared: &Prepared) -> Result<(), Failure> {
     match prepared.loopback {
         Loopback::Up => prepared.at(Step::Loopback, sys::bring_up_loopback()),
         Loopback::Untouched => Ok(()),
+    }
+}
+
+/// Every port of this network is the command's, which has no capability. What `/proc/sys/net` holds is the
+/// caller's own network's, through whichever `/proc`; the launcher's is held because this one's may be
+/// read-only by now.
+fn open_low_ports(prepared: &Prepared) -> Result<(), Failure> {
+    let Some(settings) = prepared.settings else {
+        return Ok(());
+    };
+    match sys::write_file_at(settings, c"net/ipv4/ip_unprivileged_port_start", b"0") {
+        // Nothing is less safe without it, and the program is told when it binds.
+        Err(_) if prepared.low_ports == LowPorts::Tried => Ok(()),
+        written => prepared.at(Step::LowPorts, written),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::egress::destination::Destination;
 use crate::log::Printable;
 use crate::mounts::Mount;
 use crate::owner::NetworkOwner;
-use crate::plan::{IdMaps, Plan};
+use crate::plan::{IdMaps, LowPorts, Plan};
 use crate::policy::{Carrier, Cgroup, Egress, Inspect, UnixSockets, spec};
 
 /// The plan as one JSON object. Documented in `docs/events.md`.
@@ -29,6 +29,7 @@ pub fn json(plan: &Plan) -> Value {
         "arguments": plan.argv.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>(),
         "directory": plan.directory.to_string_lossy(),
         "network": spec::show_network(&plan.network).to_string_lossy(),
+        "low_ports": plan.low_ports != LowPorts::Closed,
         "namespaces": namespaces(plan),
         "ids": plan.id_maps,
         "joins_user_namespace": plan.network_owner == NetworkOwner::Joined,
@@ -133,6 +134,9 @@ pub fn text(plan: &Plan) -> String {
         "network",
         &spec::show_network(&plan.network).to_string_lossy(),
     );
+    if plan.low_ports != LowPorts::Closed {
+        line("ports", "every one can be bound, those below 1024 too");
+    }
     line("namespaces", &namespaces(plan).join(" "));
     line(
         "ids",

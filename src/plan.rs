@@ -29,7 +29,7 @@ use self::identity::{
 pub(crate) use self::mounts::mounts;
 use self::mounts::with_files;
 use self::program::{environment, find_program, substitute};
-use self::ways_out::decide_egress;
+use self::ways_out::{decide_egress, decide_low_ports};
 use crate::descriptor::Kind;
 use crate::dumps;
 use crate::egress::notify::Policing;
@@ -60,6 +60,18 @@ pub enum IdMaps {
     },
     /// Every id that the launcher's own namespace has, written by the launcher (root).
     All,
+}
+
+/// Whether the command can bind ports below 1024, for which a network wants a capability at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LowPorts {
+    /// As the network has it: it is not the sandbox's own, or has no `lo`.
+    Closed,
+    /// It can, unless `/proc/sys` is closed to the launcher.
+    Tried,
+    /// It can, or the launch fails: something that was asked for is of no use otherwise.
+    Needed,
 }
 
 /// A descriptor that the command gets, opened already.
@@ -112,6 +124,8 @@ pub struct Plan {
     pub id_maps: IdMaps,
     /// Bring `lo` up.
     pub loopback_up: bool,
+    /// Let every port be bound.
+    pub low_ports: LowPorts,
     /// How allowed destinations are reached; `None` where nothing is allowed.
     pub(crate) egress: Option<Setup>,
     /// The policy's words for it.
@@ -263,6 +277,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         namespaces: policy.namespaces,
         id_maps,
         loopback_up: policy.network == Network::Loopback,
+        low_ports: decide_low_ports(policy, user_namespace, &rules),
         egress: decide_egress(policy, user_namespace, rules)?,
         ways_out: policy.egress.clone(),
         forbids_user_namespaces: user_namespace,

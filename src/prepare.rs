@@ -16,7 +16,7 @@ use crate::egress::setup::Opening;
 use crate::error::{Error, Result};
 use crate::mounts::{Mounts, Unreachable};
 use crate::owner::NetworkOwner;
-use crate::plan::{IdMaps, Plan};
+use crate::plan::{IdMaps, LowPorts, Plan};
 use crate::step::Step;
 use crate::sys::child::{Disposition, Family, Strings};
 
@@ -107,6 +107,8 @@ pub(crate) struct Channels {
     pub(crate) launcher_ends: Vec<RawFd>,
     /// Landlock ruleset.
     pub(crate) landlock: Option<RawFd>,
+    /// The launcher's `/proc/sys`, where the sandbox's own network has a setting to be changed.
+    pub(crate) settings: Option<RawFd>,
     /// Where sockets for the supervisor are sent.
     pub(crate) egress: Option<RawFd>,
     /// Where the filter's listener is sent.
@@ -125,6 +127,8 @@ pub(crate) struct Prepared {
     pub(crate) own_id_maps: Option<OwnIdMaps>,
     pub(crate) network: NetworkOrigin,
     pub(crate) loopback: Loopback,
+    pub(crate) low_ports: LowPorts,
+    pub(crate) settings: Option<RawFd>,
     pub(crate) egress: Option<Egress>,
     pub(crate) forbids_user_namespaces: bool,
     pub(crate) mounts: Option<Mounts>,
@@ -239,6 +243,8 @@ pub(crate) fn prepare(plan: &Plan, channels: Channels, manner: Manner) -> Result
         } else {
             Loopback::Untouched
         },
+        low_ports: plan.low_ports,
+        settings: channels.settings,
         egress: plan
             .egress
             .as_ref()

@@ -27,9 +27,10 @@ use std::sync::{Mutex, PoisonError};
 
 use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{getpid, gettid, pipe2, write};
 use tracing::debug;
@@ -39,7 +40,7 @@ use crate::error::{Error, Result};
 use crate::init::Record;
 use crate::netns::named;
 use crate::owner::NetworkOwner;
-use crate::plan::{IdMaps, Plan, errno_of};
+use crate::plan::{IdMaps, LowPorts, Plan, errno_of};
 use crate::policy::Network;
 use crate::prepare::{Channels, Init, Manner, Prepared, prepare};
 use crate::proc_file;
@@ -179,6 +180,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     } else {
         None
     };
+    let settings = hold_settings(plan).map_err(on(Step::LowPorts))?;
     let egress = if plan.egress.is_some() {
         Some(packet_pair(least).map_err(on(Step::Egress))?)
     } else {
@@ -209,6 +211,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
             .chain(notify.iter().map(|(ours, _)| ours.as_raw_fd()))
             .collect(),
         landlock: landlock.as_ref().map(AsRawFd::as_raw_fd),
+        settings: settings.as_ref().map(AsRawFd::as_raw_fd),
         egress: egress.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         notify: notify.as_ref().map(|(_, theirs)| theirs.as_raw_fd()),
         descriptors,
@@ -547,6 +550,20 @@ fn scopes_ruleset() -> std::result::Result<OwnedFd, Errno> {
         .and_then(landlock::Ruleset::create)
         .map_err(|error| kernels_reason(&error).unwrap_or(Errno::EOPNOTSUPP))?;
     Option::<OwnedFd>::from(created).ok_or(Errno::EOPNOTSUPP)
+}
+
+/// `/proc/sys` as it is here, for the one setting of the sandbox's own network that is changed; `None`
+/// where none is, or where it can be left.
+fn hold_settings(plan: &Plan) -> std::result::Result<Option<OwnedFd>, Errno> {
+    // Never one of the host's network, whatever was planned.
+    if !plan.network_namespace || plan.low_ports == LowPorts::Closed {
+        return Ok(None);
+    }
+    let flags = OFlag::O_PATH | OFlag::O_CLOEXEC;
+    match open("/proc/sys", flags, Mode::empty()) {
+        Err(_) if plan.low_ports == LowPorts::Tried => Ok(None),
+        held => held.map(Some),
+    }
 }
 
 /// The errno that a library has wrapped in errors of its own.

@@ -41,6 +41,8 @@ steps! {
     Network = "create the network namespace",
     /// `lo` up, read back.
     Loopback = "bring up the loopback interface",
+    /// `net.ipv4.ip_unprivileged_port_start` = 0 in the sandbox's own network (ip(7)).
+    LowPorts = "let every port be bound",
     /// Routes, and sockets for the supervisor, by which allowed destinations are reached.
     Egress = "open the ways out",
     /// `user.max_user_namespaces` = 0 inside.

@@ -134,7 +134,7 @@ keeps_working! {
     }
 
     low_ports_can_be_bound_where_the_kernel_lets_anyone {
-        let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").unwrap();
+        let first = fs::read_to_string(PORT_START).unwrap();
         if first.trim().parse::<u16>().unwrap() <= 81 {
             served(TcpListener::bind((Ipv4Addr::LOCALHOST, 81)).unwrap());
         }
@@ -474,21 +474,40 @@ fn sockets_of_the_host_that_come_and_go_do_not_stop_a_launch() {
     });
 }
 
-/// In the sandbox's own network, whose ports are nobody else's; without it, root cannot either.
+const PORT_START: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+/// In the sandbox's own network, whose ports are nobody else's; that of another is as it was.
 #[test]
-fn a_low_port_is_had_with_its_capability() {
+fn a_low_port_needs_no_capability_in_a_network_of_ones_own_alone() {
     if !have("python3") {
         return skip("low ports", "python3 is not installed");
     }
-    let script = "import socket\n\
+    let script = "import errno, socket\n\
                   try: socket.create_server(('127.0.0.1', 80)); print('bound')\n\
-                  except OSError as error: print(error.errno)";
+                  except OSError as error: print(errno.errorcode[error.errno])";
+    let before = fs::read_to_string(PORT_START).expect("the host has the setting");
     each_user(|user| {
         let bound = |options: &[&str]| {
             let words = [options, &["-q", "--", "python3", "-c", script]].concat();
             success(user, &user.output(&words)).trim().to_owned()
         };
-        assert_eq!(bound(&["--cap-add", "NET_BIND_SERVICE"]), "bound");
-        assert_eq!(bound(&[]), libc::EACCES.to_string(), "as {}", user.name);
+        let own: [&[&str]; 4] = [
+            &[],
+            &["--as-pid-1"],
+            &["--read-only", "/", "--proc", "host"],
+            &["--share", "mount"],
+        ];
+        for options in own {
+            assert_eq!(bound(options), "bound", "as {}: {options:?}", user.name);
+        }
+        if user.is_root() {
+            assert_eq!(bound(&["--userns", "no"]), "bound");
+        }
+        assert_eq!(bound(&["--net", "none"]), "EACCES", "as {}", user.name);
+        // Where the host lets anyone, this says nothing.
+        if before.trim() == "1024" {
+            assert_eq!(bound(&["--net", "host"]), "EACCES", "as {}", user.name);
+        }
     });
+    assert_eq!(fs::read_to_string(PORT_START).unwrap(), before);
 }

@@ -470,6 +470,65 @@ print(found(socket.AF_INET), found(socket.AF_INET6), found(socket.AF_UNSPEC))
     });
 }
 
+/// Every port can be bound, but not where the name service and the relay are, nor around them.
+#[test]
+fn what_listens_inside_for_the_supervisor_cannot_be_taken_from_it() {
+    in_lab(|lab, user| {
+        let script = r#"
+servers = [line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver")]
+name = socket.getaddrinfo("web.test.example", 7, socket.AF_INET, socket.SOCK_STREAM)[0][4][0]
+taken = []
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    places = [(s, 53) for s in servers + ["0.0.0.0"] if ":" not in s]
+    if kind == socket.SOCK_STREAM:
+        places += [(name, 7), ("0.0.0.0", 7)]
+    for place in places:
+        for options in ([], [socket.SO_REUSEADDR], [socket.SO_REUSEADDR, socket.SO_REUSEPORT]):
+            s = socket.socket(socket.AF_INET, kind)
+            for option in options:
+                s.setsockopt(socket.SOL_SOCKET, option, 1)
+            try:
+                s.bind(place)
+                if kind == socket.SOCK_STREAM:
+                    s.listen()
+                taken.append((kind, place, options))
+            except OSError as e:
+                if e.errno != errno.EADDRINUSE:
+                    print(e)
+print(taken)
+own = socket.socket(); own.bind(("127.0.0.1", 7)); own.listen()
+print(attempt("web.test.example", 7), attempt("four.test.example", 7))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "web.test.example:7"], script),
+        );
+        assert_eq!(out, "[]\nx no name", "as {}", user.name);
+    });
+}
+
+/// A command that is there first has its own server, and nothing of anybody else's.
+#[test]
+fn a_port_taken_before_its_name_is_met_leads_nowhere_else() {
+    in_lab(|lab, user| {
+        let script = r#"
+s = socket.socket(socket.AF_INET6)
+s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+s.bind(("::", 7)); s.listen()
+def own():
+    c, _ = s.accept(); s.close(); c.recv(1); c.sendall(b"o")
+threading.Thread(target=own).start()
+print(attempt("a.sub.example", 7), attempt("127.0.0.1", 9))
+print(attempt("b.sub.example", 7))
+"#;
+        let out = printed(
+            user,
+            &mut lab.python(user, &["-q", "--allow", "*.sub.example:7"], script),
+        );
+        assert_eq!(out, "o ECONNREFUSED\nx", "as {}", user.name);
+    });
+}
+
 #[test]
 fn names_below_a_name_are_reached_with_low_ports_too() {
     in_lab(|lab, user| {
@@ -486,6 +545,12 @@ print(attempt("a.sub.example.evil", 7), attempt("notsub.example", 7), attempt("a
             "as {}",
             user.name
         );
+        if user.is_root() {
+            let options = ["-q", "--userns", "no", "--allow", "*.sub.example:7"];
+            let script = "print(attempt('a.sub.example', 7), attempt('sub.example', 7))";
+            let out = printed(user, &mut lab.python(user, &options, script));
+            assert_eq!(out, "x no name");
+        }
     });
 }
 

@@ -365,6 +365,35 @@ fn nested_user_namespaces_not_forbidden() {
     });
 }
 
+/// What nobody asked for is left; a published port that no server could bind is an error.
+#[test]
+fn low_ports_that_are_needed_not_opened() {
+    each_user(|user| {
+        let script = "mount --bind /proc/sys/net /proc/sys/net && \
+                      mount -o remount,bind,ro /proc/sys/net && exec \"$@\"";
+        let run = |publish: &str| {
+            let options = ["-q", "--proc", "host", "--publish", publish];
+            let output = user
+                .command("unshare")
+                .args(["-Urm", "sh", "-c", script, "sh"])
+                .arg(&user.sandbox)
+                .args(options)
+                .args(["--", "echo", "ran"])
+                .output();
+            output.expect("unshare is there")
+        };
+        assert_eq!(text(&run("0:1024").stdout), "ran", "as {}", user.name);
+        let output = run("0:1023");
+        let said = text(&output.stderr);
+        let expected = message(Step::LowPorts, "", "Read-only file system");
+        let first = said.lines().next();
+        assert_eq!(first, Some(&*expected), "as {}: {said}", user.name);
+        assert!(said.contains("--cap-add NET_BIND_SERVICE"), "{said}");
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
 #[test]
 fn no_such_network_to_join() {
     each_user(|user| {
@@ -529,6 +558,7 @@ fn no_step_is_forgotten() {
         Step::Clone,
         Step::IdMaps,
         Step::ForbidUserNamespaces,
+        Step::LowPorts,
         Step::Limits,
         Step::Chdir,
         Step::Identity,

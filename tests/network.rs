@@ -115,6 +115,19 @@ fn a_network_that_the_same_user_has_made_is_joined() {
     });
 }
 
+/// It is its maker's to say which ports need a capability.
+#[test]
+fn low_ports_of_a_joined_network_stay_as_they_were() {
+    const READ: &str = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start";
+    each_user(|user| {
+        let holder = Holder::start(user);
+        let printed = success(user, &join(user, &[], &holder.path(), READ));
+        assert_eq!(printed.trim(), "1024", "as {}", user.name);
+        let own = success(user, &user.output(&["-q", "--", "sh", "-c", READ]));
+        assert_eq!(own.trim(), "0", "as {}", user.name);
+    });
+}
+
 /// The maker of a user namespace has every capability over its networks, from outside and by the user
 /// id alone: a sandbox of that user must not be outside.
 #[test]

@@ -163,6 +163,22 @@ fn a_published_port_is_reached_from_the_host_with_both_ends_carried_over() {
 }
 
 #[test]
+fn a_port_below_1024_is_published_too() {
+    if !have("python3") {
+        return;
+    }
+    each_user(|user| {
+        let options = ["--publish", "127.0.0.1:0:80", "--publish", "127.0.0.1:0:1"];
+        let script = "serve(2, '127.0.0.1', 80); serve(2, '127.0.0.1', 1)";
+        let published = Published::start(user, &options, script);
+        for address in published.addresses(2) {
+            let answer = ask(address, b"a request").unwrap();
+            assert_eq!(answer, b"A REQUEST", "as {}", user.name);
+        }
+    });
+}
+
+#[test]
 fn more_connections_at_once_than_sockets_are_kept_ready_are_all_served() {
     if !have("python3") {
         return;

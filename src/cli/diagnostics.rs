@@ -40,6 +40,10 @@ pub(super) fn of(step: Step) -> Diagnostic {
             "The network namespace was made, but its loopback interface stayed down; some hosts take capabilities from unprivileged user namespaces at this point.",
             "sandbox doctor names the security module; --net none needs no interface.",
         ),
+        Step::LowPorts => (
+            "/proc/sys is read-only here, as in containers; and a published port below 1024, or with --userns no a name that is met later, needs a setting of the sandbox's own network there.",
+            "Publish another port, or give the command --cap-add NET_BIND_SERVICE; leave --userns no out.",
+        ),
         Step::Egress => (
             "A route or a socket that --allow needs could not be made inside: a limit of descriptors (--limit nofile), or the host takes capabilities from unprivileged user namespaces.",
             "Name fewer ports; sandbox doctor names the security module; as root, --userns no.",

@@ -151,9 +151,8 @@ struct NetworkOptions {
     /// Written as [ADDRESS:]PORT:PORT, with an IPv6 ADDRESS in brackets: 8080:8000,
     /// 0.0.0.0:8080:8000, [::1]:8080:8000. TCP. Without ADDRESS this host alone reaches it, at
     /// 127.0.0.1; port 0 outside takes a free one, which --events names. It is a way in and none out,
-    /// with or without --allow. A server at a port below 1024 needs --cap-add NET_BIND_SERVICE. Needs
-    /// --net loopback. May be given several times. Danger: whoever reaches ADDRESS talks to the
-    /// command.
+    /// with or without --allow. Needs --net loopback. May be given several times. Danger: whoever
+    /// reaches ADDRESS talks to the command.
     #[arg(long, value_name = "OUT:IN", value_parser = bytes(spec::publish))]
     publish: Vec<Publish>,
 

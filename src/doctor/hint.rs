@@ -166,6 +166,7 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::Egress, &[Errno::EMFILE, Errno::ENFILE, Errno::ETOOMANYREFS], "the limit on descriptors is too low for the sockets that --allow needs; see 'ulimit -n', or name fewer ports"),
     (Step::Egress, &[Errno::EADDRINUSE], "two rules of --allow ask for the same address and port, of which one is a network's"),
     (Step::Egress, &[], "the kernel refuses a route or a socket that --allow needs; without --allow it is not asked"),
+    (Step::LowPorts, &[], "/proc/sys cannot be written to here: use a port from 1024 up, or '--cap-add NET_BIND_SERVICE'"),
     (Step::Loopback, &[], "--net none leaves lo down"),
     (Step::PrivateMounts, &[], "--share mount keeps the host's mounts, and loses what hides the host's files"),
     (Step::Files, &[Errno::ENOENT], "a file of /etc/netns, or {object} itself, has just gone: try again"),

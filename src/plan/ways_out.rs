@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::UNSEEN;
+use super::{LowPorts, UNSEEN};
 use crate::egress::asking;
 use crate::egress::destination::Protocol;
 use crate::egress::rules::Rules;
@@ -14,8 +14,29 @@ use crate::learn::Learning;
 use crate::policy::{Network, Policy, merge};
 use crate::sys::child::Family;
 
-/// Below this, binding needs CAP_NET_BIND_SERVICE (ip(7), `ip_unprivileged_port_start`).
+/// CAP_NET_BIND_SERVICE (capabilities(7)).
+const CAP_NET_BIND_SERVICE: u8 = 10;
+/// Below this, a new network lets nobody bind without that capability (ip(7),
+/// `ip_unprivileged_port_start`).
 const FIRST_OPEN_PORT: u16 = 1024;
+
+/// The network is nobody else's, so every port is the command's; only a published one is worth an error.
+/// Without a user namespace the supervisor, which has no capability, binds those of names that are met
+/// later.
+pub(super) fn decide_low_ports(policy: &Policy, user_namespace: bool, rules: &Rules) -> LowPorts {
+    let low = |port: u16| port < FIRST_OPEN_PORT;
+    let capable = policy.process.cap_add.contains(&CAP_NET_BIND_SERVICE);
+    let published = || policy.egress.publish.iter().any(|one| low(one.inside));
+    let below = |protocol| rules.ports_below(protocol).iter().any(low);
+    match policy.network {
+        Network::Loopback if !capable && published() => LowPorts::Needed,
+        Network::Loopback if !user_namespace && (below(Protocol::Tcp) || below(Protocol::Udp)) => {
+            LowPorts::Needed
+        }
+        Network::Loopback => LowPorts::Tried,
+        _ => LowPorts::Closed,
+    }
+}
 
 /// What has to be set up for the destinations that are allowed.
 pub(super) fn decide_egress(
@@ -50,15 +71,6 @@ pub(super) fn decide_egress(
         return Err(Error::usage(
             "learn",
             "needs a user namespace, because it meets names and ports only later; leave out --userns no",
-        ));
-    }
-    let low = |port: u16| port < FIRST_OPEN_PORT;
-    if !user_namespace && rules.ports_below(Protocol::Tcp).iter().any(low) {
-        return Err(Error::usage(
-            "egress.allow",
-            format!(
-                "names that are not known beforehand (*.HOST), with ports below {FIRST_OPEN_PORT}, need a user namespace"
-            ),
         ));
     }
     let (settings, hosts) = asking::host_files(&rules);

@@ -72,6 +72,8 @@ pub(crate) enum Act {
     CloseRange,
     /// Bind to ::1.
     Ipv6,
+    /// Let every port be bound, and read that back.
+    LowPorts,
     /// Make every address local, listen at one and connect to it.
     LocalRoutes,
     /// Make a veth pair.
@@ -112,6 +114,7 @@ impl Act {
             Self::SetHostname => libc::CLONE_NEWUTS,
             Self::CgroupNamespace => libc::CLONE_NEWCGROUP,
             Self::FreshProc => libc::CLONE_NEWNS | libc::CLONE_NEWPID,
+            Self::LowPorts => libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET,
             Self::FreshSys => libc::CLONE_NEWNS | libc::CLONE_NEWNET,
             Self::ForbidUserNamespaces => {
                 libc::CLONE_NEWUSER | libc::CLONE_NEWNS | libc::CLONE_NEWPID
@@ -272,6 +275,7 @@ fn perform(act: Act) -> Result<(), Errno> {
         Act::Execveat => execveat(),
         Act::CloseRange => sys::close_range_nothing(),
         Act::Ipv6 => bind_ipv6_loopback(),
+        Act::LowPorts => open_low_ports(),
         Act::LocalRoutes => reach_local_routes(),
         Act::Veth => new_link(b"veth"),
         Act::Bridge => new_link(b"bridge"),
@@ -443,6 +447,19 @@ fn bind_ipv6_loopback() -> Result<(), Errno> {
     socket::bind(socket.as_raw_fd(), &address)
 }
 
+fn open_low_ports() -> Result<(), Errno> {
+    // As for the ban on user namespaces.
+    let _ = fresh_proc();
+    let setting = c"/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    write_file(setting, b"0")?;
+    let file = fcntl::openat(AT_FDCWD, setting, OFlag::O_RDONLY, Mode::empty())?;
+    let mut found = [0; 2];
+    match unistd::read(&file, &mut found)? {
+        2 if found == *b"0\n" => Ok(()),
+        _ => Err(Errno::EBADE),
+    }
+}
+
 /// What brokered egress asks of a network ([`crate::egress`]); of IPv6 only where there is one.
 fn reach_local_routes() -> Result<(), Errno> {
     let socket = |family| socket::socket(family, SockType::Stream, SockFlag::SOCK_CLOEXEC, None);
@@ -597,6 +614,7 @@ mod tests {
             Act::ReadOnly,
             Act::Devpts,
             Act::ForbidUserNamespaces,
+            Act::LowPorts,
         ] {
             assert_ne!(act.namespaces() & libc::CLONE_NEWNS, 0, "{act:?}");
         }

@@ -118,6 +118,8 @@ ids! {
     CgroupCpu = "cgroup-cpu",
     /// IPv6 on the sandbox's loopback.
     Ipv6 = "ipv6-loopback",
+    /// Ports below 1024 bound without a capability.
+    LowPorts = "low-ports",
     /// Every address made local, as --allow needs it.
     EgressRelay = "egress-relay",
     /// seccomp_unotify(2).
@@ -218,6 +220,7 @@ pub static FEATURES: &[Feature] = &[
     Feature { id: Id::CgroupPids, title: "process limit", group: Limits, need: Optional, purpose: "--cgroup pids=", since: "4.5", man: "cgroups(7)", layers: &["cgroup-limits"], probe: Special },
     Feature { id: Id::CgroupCpu, title: "processor limit", group: Limits, need: Optional, purpose: "--cgroup cpu=", since: "4.15", man: "cgroups(7)", layers: &["cgroup-limits"], probe: Special },
     Feature { id: Id::Ipv6, title: "IPv6 loopback", group: Extras, need: Note, purpose: "::1 inside", since: "3.0", man: "ipv6(7)", layers: &["net"], probe: act(Act::Ipv6) },
+    Feature { id: Id::LowPorts, title: "low ports", group: Extras, need: Note, purpose: "servers inside at ports below 1024", since: "4.11", man: "ip(7)", layers: &["net"], probe: act(Act::LowPorts) },
     Feature { id: Id::EgressRelay, title: "egress by relay", group: Extras, need: Optional, purpose: "--allow, --publish", since: "3.8", man: "rtnetlink(7)", layers: &["egress"], probe: act(Act::LocalRoutes) },
     Feature { id: Id::SeccompAddFd, title: "descriptors by notification", group: Extras, need: Optional, purpose: "--egress direct", since: "5.14", man: "seccomp_unotify(2)", layers: &["egress"], probe: act(Act::AddFd) },
     Feature { id: Id::Vsock, title: "AF_VSOCK", group: Extras, need: Note, purpose: "knowing that only the filter cuts it off", since: "3.9", man: "vsock(7)", layers: &["seccomp"], probe: Special },

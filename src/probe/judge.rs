@@ -217,6 +217,7 @@ fn namespace_limit(id: Id, failure: Failure, readings: &Readings) -> Option<Caus
         Id::NetworkNamespace
         | Id::FreshSys
         | Id::Ipv6
+        | Id::LowPorts
         | Id::EgressRelay
         | Id::Veth
         | Id::Bridge
@@ -264,10 +265,12 @@ fn setting_of_its_own(id: Id, failure: Failure, readings: &Readings) -> Option<C
             "lo gets no ::1: IPv6 is off in new namespaces",
             None,
         )),
-        Id::NestedUserNamespaces if failure.errno == Errno::EROFS => Some(Cause::blocked(
-            "/proc/sys is read-only, as in containers",
-            container_remedy(readings),
-        )),
+        Id::NestedUserNamespaces | Id::LowPorts if failure.errno == Errno::EROFS => {
+            Some(Cause::blocked(
+                "/proc/sys is read-only, as in containers",
+                container_remedy(readings),
+            ))
+        }
         Id::SessionKeyring if failure.errno == Errno::EDQUOT => Some(Cause::blocked(
             "this user has as many keys as kernel.keys.maxkeys allows",
             "raise kernel.keys.maxkeys, or clear what /proc/key-users counts",

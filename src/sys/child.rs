@@ -339,9 +339,14 @@ fn socket_option(fd: RawFd, option: i32) -> Result<i32, Errno> {
 
 /// openat(2), close-on-exec.
 pub(crate) fn open(path: &CStr, flags: i32) -> Result<RawFd, Errno> {
+    open_at(libc::AT_FDCWD, path, flags)
+}
+
+/// The same below `directory`.
+fn open_at(directory: RawFd, path: &CStr, flags: i32) -> Result<RawFd, Errno> {
     let path = path.as_ptr() as usize;
     let arguments = [
-        int(libc::AT_FDCWD),
+        int(directory),
         path,
         int(flags | libc::O_CLOEXEC),
         0o600,
@@ -354,7 +359,12 @@ pub(crate) fn open(path: &CStr, flags: i32) -> Result<RawFd, Errno> {
 
 /// Write all of `bytes` to the existing file `path` in one call (as `/proc` files want it).
 pub(crate) fn write_file(path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
-    let fd = open(path, libc::O_WRONLY)?;
+    write_file_at(libc::AT_FDCWD, path, bytes)
+}
+
+/// The same below `directory`.
+pub(crate) fn write_file_at(directory: RawFd, path: &CStr, bytes: &[u8]) -> Result<(), Errno> {
+    let fd = open_at(directory, path, libc::O_WRONLY)?;
     let written = write(fd, bytes);
     close(fd)?;
     match written? {
