@@ -33,6 +33,29 @@ fn commented(policy: &str) -> Vec<&str> {
     lines.filter_map(|line| line.split('"').nth(1)).collect()
 }
 
+#[test]
+fn what_is_asked_of_the_proxy_is_learned_with_nothing_allowed() {
+    let script = r#"
+s = dial("127.0.0.1", 3128)
+s.sendall(b"CONNECT web.test.example:7 HTTP/1.1\r\nHost: web.test.example:7\r\n\r\n")
+print(s.recv(4096).split()[1].decode())
+"#;
+    in_lab(|lab, user| {
+        let path = fresh(user, "proxied.toml");
+        let file = path.display().to_string();
+        let learn = ["learn", "-q", "--force", "-o", &file, "--proxy-env"];
+        let denying = [&learn[..], &["--deny-while-learning"]].concat();
+        for (options, answer) in [(&denying[..], "403"), (&learn, "200")] {
+            let out = printed(user, &mut lab.python(user, options, script));
+            assert_eq!(out, answer, "as {}: {options:?}", user.name);
+            let policy = fs::read_to_string(&path).unwrap();
+            assert_eq!(granted(&policy), ["web.test.example:7"], "{policy}");
+        }
+        let held = ["-q", "--policy", &file, "--proxy-env"];
+        assert_eq!(printed(user, &mut lab.python(user, &held, script)), "200");
+    });
+}
+
 /// Reaches something in each of the ways that there are.
 const EVERY_WAY: &str = r#"
 import select

@@ -49,7 +49,7 @@ pub(super) fn decide_egress(
     if let Some(error) = merge::undecided(&policy.network, &egress.into()) {
         return Err(error);
     }
-    if egress.is_empty() && rules.learns().is_none() {
+    if egress.is_empty() && egress.proxy_env.is_none() && rules.learns().is_none() {
         return Ok(None);
     }
     if policy.network != Network::Loopback {
@@ -64,6 +64,12 @@ pub(super) fn decide_egress(
     }
     // Unix sockets are let through by the mounts: nothing has to be carried for them.
     if !rules.allow_hosts() {
+        if egress.proxy_env.is_some() {
+            return Err(Error::usage(
+                "egress.proxy-env",
+                "the proxy reaches what is allowed, and no host is: needs egress.allow",
+            ));
+        }
         let closed = Setup::closed().with_published(&egress.publish, &families)?;
         return Ok((!closed.published.is_empty()).then_some(closed));
     }

@@ -202,12 +202,6 @@ fn consistent(layer: &Layer) -> Result<()> {
     if let Some(error) = network.and_then(|network| undecided(network, &layer.egress)) {
         return Err(error);
     }
-    if layer.egress.proxy_env.is_some() && layer.egress.allow.is_empty() {
-        return Err(Error::usage(
-            "egress.proxy-env",
-            "the proxy reaches what is allowed, and nothing is: needs egress.allow",
-        ));
-    }
     let process = &layer.process;
     if process.as_pid_1 == Some(true) && layer.namespaces.pid == Some(false) {
         return Err(Error::usage(
