@@ -499,3 +499,50 @@ fn an_invalid_policy_file_is_refused_with_its_place() {
         assert!(err.contains("\"mode\""), "{err}");
     }
 }
+
+/// As bash calls the function: the words, which of them is completed, and the one before it.
+#[test]
+fn names_of_policies_and_sets_are_completed() {
+    const ASK: &str = r#"
+source "$1"; shift
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
+cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
+[ "$prev" = @ ] && cur=@$cur
+_sandbox sandbox "$cur" "$prev"
+printf '%s\n' "${COMPREPLY[@]}"
+"#;
+    let home = tempfile::tempdir().unwrap();
+    for (kind, name) in [
+        ("policies", "mine"),
+        ("policies", "$(touch ran)"),
+        ("sets", "here"),
+    ] {
+        let directory = home.path().join(".config/sandbox").join(kind);
+        std::fs::create_dir_all(&directory).unwrap();
+        std::fs::write(directory.join(format!("{name}.toml")), "").unwrap();
+    }
+    let script = home.path().join("completions.bash");
+    std::fs::write(&script, sandbox(&["completions", "bash"]).stdout).unwrap();
+    let binary = std::path::Path::new(env!("CARGO_BIN_EXE_sandbox"));
+    let path = format!("{}:/usr/bin:/bin", binary.parent().unwrap().display());
+    let asked = |words: &[&str]| {
+        let output = Command::new("bash")
+            .args(["-c", ASK, "bash"])
+            .arg(&script)
+            .arg("sandbox")
+            .args(words)
+            .env("PATH", &path)
+            .env("HOME", home.path())
+            .env_remove("XDG_CONFIG_HOME")
+            .current_dir(home.path())
+            .output()
+            .unwrap();
+        text(&output.stdout).trim_end().replace('\n', " ")
+    };
+    assert_eq!(asked(&["--policy", "ag"]), "agent");
+    assert_eq!(asked(&["serve", "--policy", "m"]), "mine");
+    assert!(!asked(&["--policy", ""]).contains("touch"));
+    assert!(!home.path().join("ran").exists());
+    assert_eq!(asked(&["--allow", ""]), "@example @here");
+    assert_eq!(asked(&["learn", "--deny", "@", "h"]), "@here");
+}

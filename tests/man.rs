@@ -117,6 +117,10 @@ fn the_committed_completions_are_what_the_definitions_make() {
         let made = printed(&["completions", shell]);
         assert!(made.contains("hide-sockets"), "{shell} knows no option");
         assert!(made.contains("selftest"), "{shell} knows no subcommand");
+        // What generators say of an option that is for ourselves, and what is to be replaced in it.
+        for word in ["--one", "-l one", "hidden-from-completions", "SANDBOX_"] {
+            assert!(!made.contains(word), "{shell} knows {word}");
+        }
         assert_committed(&dist().join("completions").join(name), &made);
     }
 }

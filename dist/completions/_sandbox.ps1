@@ -428,7 +428,6 @@ Register-ArgumentCompleter -Native -CommandName 'sandbox' -ScriptBlock {
             break
         }
         'sandbox;netns;exec' {
-            [CompletionResult]::new('--one', '--one', [CompletionResultType]::ParameterName, 'The same, in one')
             [CompletionResult]::new('--policy', '--policy', [CompletionResultType]::ParameterName, 'Start from the policy NAME, or from the policy in FILE')
             [CompletionResult]::new('--require', '--require', [CompletionResultType]::ParameterName, 'Demand protection of LEVEL from this host, or run nothing')
             [CompletionResult]::new('--net', '--net', [CompletionResultType]::ParameterName, 'Give the command the network MODE')

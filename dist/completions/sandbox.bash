@@ -7,6 +7,9 @@ _sandbox() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
+    if [[ "${prev}" == @ && "${cur}" == @* ]]; then
+        prev="${COMP_WORDS[COMP_CWORD-2]}"
+    fi
     cmd=""
     opts=""
 
@@ -215,7 +218,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -233,11 +236,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -550,7 +553,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -568,11 +571,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -965,7 +968,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -983,11 +986,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -1309,23 +1312,19 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__netns__subcmd__exec)
-            opts="-v -q -h --all --one --unconfined --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --all --unconfined --policy --require --best-effort --net --allow --deny --inspect --publish --egress --unix-sockets --max-bytes --max-rate --proxy-env --userns --share --proc --sys --dev --read-only --read-write --hide --hide-sockets --private-tmp --seccomp --cap-add --user --group --chdir --hostname --as-pid-1 --new-session --env --unset-env --clear-env --keep-env --limit --cgroup --timeout --kill-after --pass-fd --listen --connect --receive-from --stdin-socket --allow-unsafe-fd --events --dry-run --timing --json --verbose --quiet --log-format --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
-                --one)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 --policy)
                     local oldifs
                     if [ -n "${IFS+x}" ]; then
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -1343,11 +1342,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -2257,7 +2256,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -2275,11 +2274,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -2498,7 +2497,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -2516,11 +2515,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)
@@ -2741,7 +2740,7 @@ _sandbox() {
                         oldifs="$IFS"
                     fi
                     IFS=$'\n'
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words policies 2>/dev/null)" -- "${cur}"))
                     if [ -n "${oldifs+x}" ]; then
                         IFS="$oldifs"
                     fi
@@ -2759,11 +2758,11 @@ _sandbox() {
                     return 0
                     ;;
                 --allow)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --deny)
-                    COMPREPLY=($(compgen -f "${cur}"))
+                    COMPREPLY=($(compgen -W "$(sandbox completions --words sets 2>/dev/null)" -- "${cur}"))
                     return 0
                     ;;
                 --inspect)

@@ -410,7 +410,6 @@ set edit:completion:arg-completer[sandbox] = {|@words|
             cand --help 'Print help (see more with ''--help'')'
         }
         &'sandbox;netns;exec'= {
-            cand --one 'The same, in one'
             cand --policy 'Start from the policy NAME, or from the policy in FILE'
             cand --require 'Demand protection of LEVEL from this host, or run nothing'
             cand --net 'Give the command the network MODE'

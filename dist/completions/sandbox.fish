@@ -24,13 +24,13 @@ function __fish_sandbox_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c sandbox -n "__fish_sandbox_needs_command" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_needs_command" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_needs_command" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_needs_command" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_needs_command" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -105,13 +105,13 @@ complete -c sandbox -n "__fish_sandbox_needs_command" -a "doctor" -d 'Say what t
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "selftest" -d 'Try the known escapes inside such a sandbox'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "completions" -d 'Print the completions for a shell'
 complete -c sandbox -n "__fish_sandbox_needs_command" -a "man" -d 'Print the manual page, or write all pages'
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -176,13 +176,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s v -l verbose -d 
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand run" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -s o -l output -d 'Write the policy to FILE, or to standard output where it is "-"' -r -F
-complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand learn" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -262,13 +262,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l total-timeout 
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l drain-timeout -d 'Give connections DURATION to end when the broker does' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l metrics -d 'Answer for metrics and status on ADDRESS' -r
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l status -d 'Print how the broker whose --metrics is ADDRESS does, and run nothing' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand serve" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -424,14 +424,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_s
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from monitor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l one -d 'The same, in one' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand netns; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -653,13 +652,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_sub
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from ls" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand lab; and __fish_seen_subcommand_from exec" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -822,13 +821,13 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand doctor" -l json -d 'Prin
 complete -c sandbox -n "__fish_sandbox_using_subcommand doctor" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand doctor" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l policy -d 'Start from the policy NAME, or from the policy in FILE' -r -F -a "(sandbox completions --words policies 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l require -d 'Demand protection of LEVEL from this host, or run nothing' -r -f -a "best-effort\t''
 standard\t''
 full\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l net -d 'Give the command the network MODE' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'Let the command reach DEST outside' -r
-complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l allow -d 'Let the command reach DEST outside' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
+complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l deny -d 'Refuse DEST, whatever --allow and the policy allow' -r -f -a "(sandbox completions --words sets 2>/dev/null)"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l inspect -d 'Refuse what is sent to an allowed name without naming it' -r -f -a "yes\t''
 no\t''"
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l publish -d 'Let the host reach the port IN of the command\'s loopback at OUT' -r
@@ -883,6 +882,7 @@ complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -l json -d 'Pr
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -s q -l quiet -d 'Leave warnings out'
 complete -c sandbox -n "__fish_sandbox_using_subcommand selftest" -s h -l help -d 'Print help (see more with \'--help\')'
+sets\t'Those of sets of destinations, as a rule has them'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand completions" -l log-format -d 'Write messages as FORMAT: text or json' -r -f -a "text\t'A line for people'
 json\t'A JSON object a line'"
 complete -c sandbox -n "__fish_sandbox_using_subcommand completions" -s v -l verbose -d 'Say more: -v what was granted, -vv each step, -vvv everything'

@@ -107,6 +107,12 @@ pub fn load(name: &str, places: &Places) -> Result<Vec<Destination>> {
     ))
 }
 
+/// The names of all sets in `places`, each once, sorted.
+pub(crate) fn names(places: &Places) -> Vec<String> {
+    let shipped = BUILT_IN.iter().map(|(name, _)| *name);
+    find::names_beside(shipped, directories(places))
+}
+
 /// The directories of sets, the most important first.
 fn directories(places: &Places) -> impl Iterator<Item = PathBuf> {
     let parents = places

@@ -402,12 +402,18 @@ fn errno_of(error: &std::io::Error) -> Errno {
 
 /// The names of all policies in `places`, each once, sorted.
 pub(crate) fn names(places: &Places) -> Vec<String> {
-    let mut names: Vec<String> = BUILT_IN
-        .iter()
-        .map(|(name, _)| (*name).to_owned())
-        .collect();
-    for directory in &places.directories {
-        // A directory that is not there, or not for us to read, has no policies for us.
+    let shipped = BUILT_IN.iter().map(|(name, _)| *name);
+    names_beside(shipped, places.directories.iter().cloned())
+}
+
+/// Names of files in `directories`, those that are `shipped` among them, each once, sorted.
+pub(crate) fn names_beside<'a>(
+    shipped: impl Iterator<Item = &'a str>,
+    directories: impl Iterator<Item = PathBuf>,
+) -> Vec<String> {
+    let mut names: Vec<String> = shipped.map(str::to_owned).collect();
+    for directory in directories {
+        // A directory that is not there, or not for us to read, has none for us.
         let Ok(entries) = std::fs::read_dir(directory) else {
             continue;
         };
