@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::egress::destination::Destination;
-use crate::log::Printable;
 use crate::mounts::Mount;
 use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, LowPorts, Plan};
 use crate::policy::{Carrier, Cgroup, Egress, Inspect, UnixSockets, spec};
+use crate::printable::Printable;
 
 /// The plan as one JSON object. Documented in `docs/events.md`.
 #[must_use]

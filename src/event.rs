@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::error::{self, Error, Result};
 use crate::plan::{Plan, errno_of};
+use crate::printable::page;
 use crate::request::EventTarget;
 use crate::supervise::Ending;
 use crate::sys::parent;
@@ -140,7 +141,7 @@ impl Events {
         }
         // One write a line, so that lines of several launchers do not mix. A reader that went away
         // is no reason to end the command.
-        let _ = file.write_all(format!("{line}\n").as_bytes());
+        let _ = file.write_all(page(&format!("{line}\n")).as_bytes());
     }
 }
 

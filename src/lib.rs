@@ -71,6 +71,7 @@ mod pinned;
 pub mod plan;
 pub mod policy;
 mod prepare;
+mod printable;
 pub mod probe;
 mod proc_file;
 pub mod report;

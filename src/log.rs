@@ -1,10 +1,10 @@
 //! What the launcher says on standard error: errors, warnings, and with `-v` what it does.
 //!
 //! Used in the launcher and supervisor only, never between the clone and the command's first
-//! instruction. Every line starts with `sandbox: `; control characters are written as escapes, so
-//! that a name from inside cannot talk to the caller's terminal.
+//! instruction. Every line starts with `sandbox: `; control characters are written as escapes
+//! ([`crate::printable`]), so that a name from inside cannot talk to the caller's terminal.
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +17,7 @@ use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::error::{Error, causes};
+use crate::printable::{Printable, Word, page};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub fn report(error: &Error, format: LogFormat) {
                 object.insert("hint".into(), hint.into());
             }
             object.insert("status".into(), error.exit_status().into());
-            format!("{}\n", Value::Object(object))
+            json(object)
         }
     };
     // With standard error gone there is nobody left to tell; the exit status says it.
@@ -109,24 +110,6 @@ pub(crate) fn chain(error: &Error) -> String {
     match causes(error) {
         Some(causes) => format!("{error}: {causes}"),
         None => error.to_string(),
-    }
-}
-
-/// Text with everything that a terminal would act on written as an escape.
-pub(crate) struct Printable<'a>(pub(crate) &'a str);
-
-impl fmt::Display for Printable<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            // Line separators and the marks that turn the direction of writing around.
-            let turns = matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{200e}' | '\u{200f}');
-            if c.is_control() || turns {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
     }
 }
 
@@ -185,7 +168,7 @@ fn text_line(mut writer: Writer<'_>, level: Level, spans: &[&str], said: &Said) 
     write!(writer, "{}", Printable(&said.message))?;
     for (name, value) in &said.fields {
         match value {
-            Value::String(text) => write!(writer, " {name}={}", Printable(text))?,
+            Value::String(text) => write!(writer, " {name}={}", Word(text))?,
             other => write!(writer, " {name}={other}")?,
         }
     }
@@ -204,16 +187,13 @@ fn json_line(mut writer: Writer<'_>, level: Level, spans: &[&str], said: Said) -
         "fields".into(),
         Value::Object(said.fields.into_iter().collect()),
     );
+    writer.write_str(&json(object))
+}
+
+/// One object, one line.
+fn json(object: Map<String, Value>) -> String {
     // serde_json escapes what JSON must have escaped: every control character but DEL and C1.
-    let line = Value::Object(object).to_string();
-    for c in line.chars() {
-        if c.is_control() {
-            write!(writer, "\\u{:04x}", u32::from(c))?;
-        } else {
-            writer.write_char(c)?;
-        }
-    }
-    writeln!(writer)
+    page(&format!("{}\n", Value::Object(object))).into_owned()
 }
 
 /// What an event says.
@@ -311,12 +291,17 @@ mod tests {
     #[test]
     fn a_warning_names_its_fields_and_escapes_them() {
         let text = logged(LogFormat::Text, Verbosity::Warnings, || {
-            tracing::warn!(layer = "landlock\n", abi = 3, "protection left out");
+            tracing::warn!(
+                layer = "landlock\x1b",
+                abi = 3,
+                why = "a b=c",
+                "protection left out"
+            );
             tracing::info!("not said");
         });
         assert_eq!(
             text,
-            "sandbox: warning: protection left out layer=landlock\\n abi=3\n"
+            "sandbox: warning: protection left out layer=landlock\\u{1b} abi=3 why=\"a b=c\"\n"
         );
     }
 

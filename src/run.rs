@@ -23,6 +23,7 @@ use crate::learn::record::Recorder;
 use crate::learn::{Learning, Profile, compose};
 use crate::plan::{Plan, Situation, errno_of, working_directory};
 use crate::policy::Policy;
+use crate::printable;
 use crate::probe::Support;
 use crate::request::{Format, Request};
 use crate::spawn::{Order, Spawned};
@@ -201,7 +202,7 @@ pub(crate) fn print(plan: &Plan, format: Format) -> Result<u8> {
         Format::Json => format!("{:#}\n", dry_run::json(plan)),
     };
     let mut out = std::io::stdout().lock();
-    out.write_all(page.as_bytes())
+    out.write_all(printable::page(&page).as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| Error::host("print", "the plan", errno_of(&error)))?;
     Ok(0)

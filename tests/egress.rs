@@ -274,6 +274,57 @@ fn a_refusal_is_told_with_the_flag_that_would_allow_it() {
     });
 }
 
+/// The program's own name, a host that it asks for and a socket that it wants: all of its choosing.
+#[test]
+fn no_name_from_inside_reaches_the_terminal_raw() {
+    const NAME: &str = "ev\u{1b}[2Jil protocol=none";
+    let script = r#"
+attempt("11.1.0.2", 7)
+server = next(line.split()[1] for line in open("/etc/resolv.conf") if line.startswith("nameserver"))
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(20)
+label = b"a\x1b]0;title\x07\xc2\x9b"
+question = bytes([len(label)]) + label + b"\x07example\0\0\x01\0\x01"
+s.sendto(b"\0\x01\x01\0\0\x01\0\0\0\0\0\0" + question, (server, 53))
+s.recv(512)
+u = socket.socket(socket.AF_UNIX)
+try: u.connect(os.environ["HOME"] + "/a\x1b[31m\nsandbox: error: b")
+except OSError: pass
+"#;
+    in_lab(|lab, user| {
+        let program = user.home.join(NAME);
+        fs::copy("/usr/bin/python3", &program).unwrap();
+        let socket = user.home.join("a\u{1b}[31m\nsandbox: error: b");
+        let _ = fs::remove_file(&socket);
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        let script = format!("{}\n{script}", support::lab::PRELUDE);
+        for format in ["text", "json"] {
+            let output = lab
+                .command(user, &user.sandbox.display().to_string())
+                .args(["-v", "--log-format", format, "--allow", "11.1.0.2:7", "--"])
+                .arg(&program)
+                .args(["-c", &script])
+                .output()
+                .unwrap();
+            success(user, &output);
+            let said = String::from_utf8(output.stderr).unwrap();
+            let raw = said.chars().find(|c| c.is_control() && *c != '\n');
+            assert_eq!(raw, None, "{said:?}");
+            assert!(!said.contains("\nsandbox: error"), "{said}");
+            // All three are told.
+            let (name, host) = match format {
+                "text" => ("ev\\u{1b}[2Jil protocol=none\"", "\\027]0;title"),
+                _ => ("ev\\u001b[2Jil protocol=none\"", "\\\\027]0;title"),
+            };
+            for part in [name, host, "[31m"] {
+                assert!(said.contains(part), "as {}: {part}: {said}", user.name);
+            }
+        }
+        fs::remove_file(&socket).unwrap();
+        fs::remove_file(&program).unwrap();
+    });
+}
+
 #[test]
 fn nothing_is_reached_once_the_supervisor_is_stopped_or_killed() {
     in_lab(|lab, user| {

@@ -28,6 +28,7 @@ use clap::{ArgAction, Args, CommandFactory, Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::log::{self, LogFormat, Verbosity};
 use crate::policy::spec;
+use crate::printable::page;
 
 /// Run a program that you do not trust, in an empty network
 ///
@@ -367,12 +368,12 @@ fn parse_all(argv: &[OsString]) -> Result<Asked> {
     Err(usage::to_error(&error, argv))
 }
 
-/// Write `text` to standard output, all of it.
+/// Write `text` to standard output, all of it, and nothing in it that a terminal acts on.
 ///
 /// Rust's run-time, which would flush at the end, does not run in our binary: so it is done here.
 fn print(text: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
+    out.write_all(page(text).as_bytes())
         .and_then(|()| out.flush())
         .map_err(|error| unwritten(&error))
 }

@@ -22,6 +22,7 @@ use nix::unistd::{AccessFlags, UnlinkatFlags, access, geteuid, linkat, unlinkat}
 use crate::confine;
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
+use crate::printable::page;
 use crate::request::{LearnTarget, Replaces};
 
 /// The file, checked.
@@ -150,7 +151,9 @@ impl Writer {
         let (path, give, thread) = match self {
             Self::Standard => {
                 let mut out = std::io::stdout().lock();
-                let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                let written = out
+                    .write_all(page(&text).as_bytes())
+                    .and_then(|()| out.flush());
                 return written
                     .map_err(|error| Error::host("write to", "standard output", errno_of(&error)));
             }
@@ -162,7 +165,7 @@ impl Writer {
         let written = thread.join().unwrap_or(Err(Errno::EIO));
         written.map_err(|errno| {
             // If this cannot be printed either, the error still is told by the status.
-            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+            let _ = std::io::stderr().lock().write_all(page(&text).as_bytes());
             let hint = match errno {
                 Errno::EEXIST => "it was made meanwhile; what was learned is printed above",
                 _ => "what was learned is printed above",

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::attempt::{Attempt, Control, Group, Outcome};
 use super::promise::Promised;
 use crate::error::{Error, Result};
+use crate::printable::page;
 
 /// One attempt and what became of it.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ pub(super) fn print(findings: &[Finding], as_json: bool) -> Result<()> {
     };
     let mut output = io::stdout().lock();
     output
-        .write_all(text.as_bytes())
+        .write_all(page(&text).as_bytes())
         .and_then(|()| output.flush())
         .map_err(|error| {
             let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);

@@ -204,7 +204,7 @@ impl Lab {
 }
 
 /// What the scripts share.
-const PRELUDE: &str = r#"
+pub(crate) const PRELUDE: &str = r#"
 import errno, os, socket, struct, sys, threading, time
 def dial(host, port, timeout=20):
     return socket.create_connection((host, port), timeout)
