@@ -8,6 +8,7 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -440,6 +441,51 @@ fn the_session_keyring_is_a_new_one_without_the_filter_too() {
             "as {}: {inside}",
             user.name
         );
+    });
+}
+
+/// The user database has another home than HOME says, as after `sudo -E`.
+#[test]
+fn credentials_are_hidden_in_both_homes() {
+    let script = "mount --bind passwd /etc/passwd && exec \"$@\"";
+    each_user(|user| {
+        let database: String = ["0", &user.uid.to_string()]
+            .map(|uid| {
+                format!(
+                    "u{uid}:x:{uid}:{uid}::{}/listed:/bin/sh\n",
+                    user.home.display()
+                )
+            })
+            .concat();
+        std::fs::write(user.home.join("passwd"), database).unwrap();
+        for home in ["named", "listed"] {
+            let home = user.home.join(home);
+            std::fs::create_dir_all(home.join(".ssh")).unwrap();
+            for file in [".ssh/key", ".netrc", ".bashrc", "plain"] {
+                std::fs::write(home.join(file), "seen").unwrap();
+                let anybody = std::fs::Permissions::from_mode(0o666);
+                std::fs::set_permissions(home.join(file), anybody).unwrap();
+            }
+        }
+        let tried = |policy: &str, attempt: &str| {
+            let output = user
+                .command("unshare")
+                .args(["-Urm", "sh", "-c", script, "sh"])
+                .arg(&user.sandbox)
+                .args(["-q", "--policy", policy, "--", "sh", "-c", attempt])
+                .env("HOME", user.home.join("named"))
+                .output();
+            text(&output.expect("unshare is there").stdout)
+        };
+        for home in ["named", "listed"] {
+            let read = format!("cat {home}/.ssh/key {home}/.netrc {home}/plain");
+            assert_eq!(tried("default", &read), "seenseenseen", "as {}", user.name);
+            assert_eq!(tried("agent", &read), "seen", "as {}: {home}", user.name);
+            let written =
+                format!("echo >>{home}/.bashrc || echo no; echo >>{home}/plain || echo no");
+            assert_eq!(tried("default", &written), "", "as {}", user.name);
+            assert_eq!(tried("agent", &written), "no", "as {}: {home}", user.name);
+        }
     });
 }
 

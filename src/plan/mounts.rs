@@ -3,6 +3,7 @@
 //! As the host is now: which paths are there, which sockets are listed.
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::IsTerminal;
@@ -17,7 +18,7 @@ use crate::egress::rules::Rules;
 use crate::error::{self, Error, Result};
 use crate::mounts::{DEVICE_NODES, Mount};
 use crate::pinned;
-use crate::policy::{Network, Policy, UserNamespace, View};
+use crate::policy::{Filesystem, Network, Policy, UserNamespace, View, find};
 use crate::probe::Support;
 use crate::request::Placed;
 
@@ -65,7 +66,7 @@ pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Resul
     if !policy.namespaces.mount {
         return Ok(Vec::new());
     }
-    let filesystem = &policy.filesystem;
+    let filesystem = &in_both_homes(&policy.filesystem);
     let optional: BTreeSet<&Path> = filesystem.optional.iter().map(PathBuf::as_path).collect();
     let resolve = |option: &str, paths: &[PathBuf]| -> Result<Vec<PathBuf>> {
         let mut resolved = Vec::new();
@@ -164,6 +165,30 @@ pub(crate) fn mounts(policy: &Policy, support: &Support, rules: &Rules) -> Resul
     }
     show_sockets(let_through, &mut mounts)?;
     Ok(mounts)
+}
+
+/// The same, with what shipped profiles hide and protect below HOME hidden and protected in the home that
+/// the user database has, too: what is to be kept from a command is in either, whoever has set HOME.
+fn in_both_homes(filesystem: &Filesystem) -> Cow<'_, Filesystem> {
+    let optional = &filesystem.optional;
+    let home = find::home_by_environment();
+    // Most launches name nothing below it, and need not ask.
+    let home = home.filter(|home| optional.iter().any(|path| path.starts_with(home)));
+    let Some((home, other)) = home.and_then(|home| Some((home, find::home_by_id()?))) else {
+        return Cow::Borrowed(filesystem);
+    };
+    if home == other {
+        return Cow::Borrowed(filesystem);
+    }
+    let mut both = filesystem.clone();
+    for list in [&mut both.hide, &mut both.read_only] {
+        let shipped = list.iter().filter(|path| optional.contains(path));
+        let below = shipped.filter_map(|path| path.strip_prefix(&home).ok());
+        let more: Vec<PathBuf> = below.map(|rest| other.join(rest)).collect();
+        both.optional.extend(more.iter().cloned());
+        list.extend(more);
+    }
+    Cow::Owned(both)
 }
 
 /// An ordinary user is kept out of most of these by their modes; `/proc/sys` is closed to all. Which

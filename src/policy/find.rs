@@ -105,8 +105,7 @@ impl Places {
         // Services often run without HOME; then the user database has it.
         // Relative directories are to be ignored (XDG Base Directory Specification).
         let absolute = |path: &PathBuf| path.is_absolute();
-        let home = variable("HOME").map(PathBuf::from).filter(absolute);
-        let home = home.or_else(home_by_id);
+        let home = home_by_environment().or_else(home_by_id);
         let user = variable("XDG_CONFIG_HOME")
             .map(PathBuf::from)
             .filter(absolute)
@@ -133,10 +132,17 @@ impl Places {
     }
 }
 
+/// The home that HOME names; one that is not absolute counts as none.
+pub(crate) fn home_by_environment() -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from);
+    home.filter(|home| home.is_absolute())
+}
+
 /// This user's home in `/etc/passwd` (passwd(5)). Read here: a static binary has no name services.
-fn home_by_id() -> Option<PathBuf> {
-    let database = std::fs::read_to_string("/etc/passwd").ok()?;
-    home_in(&database, nix::unistd::geteuid().as_raw())
+pub(crate) fn home_by_id() -> Option<PathBuf> {
+    let database = std::fs::read("/etc/passwd").ok()?;
+    let id = nix::unistd::geteuid().as_raw();
+    home_in(&String::from_utf8_lossy(&database), id)
 }
 
 /// The home of user number `id` in the text of a passwd(5) file.
