@@ -598,17 +598,36 @@ impl Crew {
                 WorkerView {
                     worker: load.worker.0,
                     pid,
-                    stage: match load.phase {
-                        Phase::Starting => Stage::Starting,
-                        Phase::Ready => Stage::Ready,
-                        Phase::Draining => Stage::Draining,
-                        Phase::CutOff => Stage::Ending,
-                    },
+                    stage: stage(load.phase, house.runs(load.worker.0)),
                     connections: pooled.then_some(load.held),
                     credits: pooled.then(|| u64::try_from(free).unwrap_or(u64::MAX)),
                     age,
                 }
             })
             .collect()
+    }
+}
+
+/// How a worker is shown of which the keeper has told, or not yet, that it `runs`: its hello comes by
+/// another way, and may be here before.
+fn stage(phase: Phase, runs: bool) -> Stage {
+    match phase {
+        Phase::Starting => Stage::Starting,
+        Phase::Ready if !runs => Stage::Starting,
+        Phase::Ready => Stage::Ready,
+        Phase::Draining => Stage::Draining,
+        Phase::CutOff => Stage::Ending,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_without_a_pid_yet_is_not_shown_as_ready() {
+        assert_eq!(stage(Phase::Ready, false), Stage::Starting);
+        assert_eq!(stage(Phase::Ready, true), Stage::Ready);
+        assert_eq!(stage(Phase::CutOff, false), Stage::Ending);
     }
 }
