@@ -316,7 +316,14 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         netns sysctl . net.ipv4.conf.lan.forwarding=1
         state() { netns show . | sed '/^rules/,$d' | grep -v fe80; netns firewall show .; netns sysctl . net.ipv4.conf.wan.forwarding net.ipv4.ip_forward; }
         state >/run/before
+        # The uplink's neighbours reach what is on another link where the uplink forwards; it does not.
+        netns route add internet 198.51.100.0/24 --via 192.0.2.1
+        netns sysctl . net.ipv4.conf.wan.forwarding=1
+        netns ping internet 198.51.100.2 | cut -d' ' -f1,2
+        netns sysctl . net.ipv4.conf.wan.forwarding=0
         netns nat inner --uplink wan --json | grep -c '"network": "10.203.0.0/30"'
+        netns sysctl . net.ipv4.conf.wan.forwarding
+        ! netns ping internet 198.51.100.2 --timeout 200ms
         netns ping inner 192.0.2.2 | cut -d' ' -f1,2
         # Neither what is on another link, nor a port of the host's, is reached.
         ! netns ping inner 198.51.100.2 --timeout 200ms
@@ -341,7 +348,10 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
     assert_eq!(
         lines,
         [
+            "198.51.100.2 answered",
             "1",
+            "net.ipv4.conf.wan.forwarding = 1",
+            "198.51.100.2 did not answer",
             "192.0.2.2 answered",
             "198.51.100.2 did not answer",
             "not reached",
@@ -400,6 +410,8 @@ fn a_way_out_leads_by_ipv6_too_where_the_uplink_has_it_and_is_undone() {
         netns sysctl . net.ipv6.conf.all.forwarding net.ipv6.conf.wan.forwarding
         netns ping inner 2001:db8:1::2 --timeout 20s | cut -d' ' -f1,2
         ! netns ping inner 2001:db8:2::2 --timeout 200ms
+        netns route add internet 2001:db8:2::/64 --via 2001:db8:1::1
+        ! netns ping internet 2001:db8:2::2 --timeout 200ms
         netns ping other 2001:db8:2::1 --timeout 20s | cut -d' ' -f1,2
         ! netns ping inner 2001:db8:1::1 --timeout 200ms
         netns ping inner fd8c:3a91:5e27::1 --timeout 20s | cut -d' ' -f1,2
@@ -463,6 +475,7 @@ for source, to in [("2001:db8:9::9", "2001:db8:1::2"), ("203.0.113.9", "192.0.2.
             "net.ipv6.conf.all.forwarding = 0",
             "net.ipv6.conf.wan.forwarding = 0",
             "2001:db8:1::2 answered",
+            "2001:db8:2::2 did not answer",
             "2001:db8:2::2 did not answer",
             "2001:db8:2::1 answered",
             "2001:db8:1::1 did not answer",

@@ -6,8 +6,9 @@
 //! meanwhile: [`disconnect`] takes the link and the table away and sets the uplink back to what it was, once
 //! nobody else here needs it. Nothing else of the caller's network is touched, and from the namespace
 //! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind the
-//! uplink; what has another source address than the wire's own goes nowhere. Other tables of the host may
-//! forbid more.
+//! uplink; what has another source address than the wire's own goes nowhere. Nor does what comes in by an uplink
+//! that did not forward before get anywhere but to such wires: its neighbours would have the host's other
+//! links within reach else. Other tables of the host may forbid more.
 //!
 //! For IPv6 a link's `forwarding` is not asked whether packets pass: it makes the host a router, which
 //! forgets the routes that it was told by routers (ip-sysctl). `force_forwarding`, which came with
@@ -44,6 +45,8 @@ const POOL: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(10, 203, 0, 0), 16);
 /// The same of IPv6: local addresses with a number drawn once (RFC 4193).
 const POOL_V6: Ipv6Net =
     Ipv6Net::new_assert(Ipv6Addr::new(0xfd8c, 0x3a91, 0x5e27, 0, 0, 0, 0, 0), 112);
+/// How the names of all wires begin outside.
+const WIRES: &str = "nat-";
 /// How the wire is called in the namespace.
 pub const LINK: &str = "nat0";
 
@@ -131,7 +134,7 @@ pub fn connect(
     let network6 = network6(&own, &mut host, (uplink, index), wire.ipv6)?;
     let nat = Nat {
         uplink: Interface::try_from(uplink)?.to_string(),
-        link: format!("nat-{}", mark(name)),
+        link: format!("{WIRES}{}", mark(name)),
         table: format!("sandbox_nat_{}", mark(name)),
         network: match wire.ipv4 {
             Some(network) => check(network.into(), 30)?,
@@ -444,6 +447,17 @@ fn script(nat: &Nat) -> Result<String> {
         sources += &format!("\t\tiifname \"{link}\" {family} saddr {network} accept\n");
         behind += &format!("\t\toifname \"{uplink}\" {family} saddr {network} masquerade\n");
     }
+    // A link forwards to every other one; the wires of other namespaces have tables of their own.
+    let mut strangers = String::new();
+    let opened = [
+        (!nat.forwarded, "ipv4"),
+        (nat.network6.is_some() && !nat.forwarded6, "ipv6"),
+    ];
+    for (_, family) in opened.into_iter().filter(|(opened, _)| *opened) {
+        strangers += &format!(
+            "\t\tiifname \"{uplink}\" meta nfproto {family} oifname != \"{WIRES}*\" drop\n"
+        );
+    }
     Ok(format!(
         "table inet {table}
 delete table inet {table}
@@ -458,7 +472,7 @@ table inet {table} {{
 \t\ttype filter hook forward priority filter; policy accept;
 \t\tiifname \"{link}\" oifname != \"{uplink}\" drop
 {sources}\t\tiifname \"{link}\" drop
-\t\toifname \"{link}\" ct state established,related accept
+{strangers}\t\toifname \"{link}\" ct state established,related accept
 \t\toifname \"{link}\" drop
 \t}}
 \tchain outward {{
@@ -504,10 +518,16 @@ mod tests {
         let nat: Nat = serde_json::from_str(text).unwrap();
         assert_eq!((nat.network6.as_ref(), nat.forwarded6), (None, false));
         assert!(!script(&nat).unwrap().contains("ip6 "));
+        let strangers = |nat: &Nat| {
+            let script = script(nat).unwrap();
+            ["ipv4", "ipv6"].map(|family| script.contains(&format!("nfproto {family} oifname")))
+        };
+        assert_eq!(strangers(&nat), [false, false], "it forwarded before");
         let six = Nat {
             network6: Some("fd00::4/126".to_owned()),
             ..nat
         };
+        assert_eq!(strangers(&six), [false, true]);
         let ends: Vec<String> = ends(&six)
             .unwrap()
             .iter()
