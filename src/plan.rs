@@ -252,6 +252,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         }
     };
     let rules = sets::rules(&policy.egress)?.learning(situation.learning);
+    sets::all_held(&policy.egress.budgets, &rules)?;
     let mounts = with_files(&situation.files, policy, mounts(policy, support, &rules)?)?;
     let policing = match &filter {
         Some(filter) => decide_policing(policy, filter, beyond, &mounts, &rules)?,

@@ -480,6 +480,50 @@ fn allow_needs_the_sandboxs_own_loopback() {
     });
 }
 
+/// A misspelt destination would leave what is meant without its budget, and in silence.
+#[test]
+fn a_budget_for_what_nothing_allows_is_refused() {
+    each_user(|user| {
+        for (options, key, named) in [
+            (
+                [
+                    "--allow=api.example.com:443",
+                    "--max-bytes=api.example:443=1M",
+                ],
+                "max-bytes",
+                "api.example:443",
+            ),
+            (
+                ["--allow=11.1.0.2:7", "--max-rate=11.1.0.2:8=1M/s"],
+                "max-rate",
+                "11.1.0.2:8",
+            ),
+            // A budget for an address does not count what a name was resolved to.
+            (
+                ["--allow=*.example:7", "--max-bytes=11.1.0.2:7=1M"],
+                "max-bytes",
+                "11.1.0.2:7",
+            ),
+        ] {
+            let output = user.output(&["-q", options[0], options[1], "--", "echo", "ran"]);
+            let expected = format!(
+                "sandbox: egress.{key}: no --allow or \"allow\" is about {named}, so this holds nothing back"
+            );
+            assert_eq!(text(&output.stderr), expected, "as {}", user.name);
+            assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+            assert_eq!(text(&output.stdout), "", "as {}", user.name);
+        }
+        // The controls: one that is about part of what is allowed, and one in a policy that allows nothing yet.
+        for options in [
+            &["--allow=*.example:7", "--max-bytes=a.example:1-9=1M"][..],
+            &["--max-bytes=a.example:7=1M"],
+        ] {
+            let output = user.output(&[&["-q"], options, &["--", "echo", "ran"]].concat());
+            assert_eq!(success(user, &output), "ran", "{options:?}");
+        }
+    });
+}
+
 #[test]
 fn an_allowed_name_is_reached_by_programs_that_know_nothing_of_it() {
     in_lab(|lab, user| {

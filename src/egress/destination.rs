@@ -133,6 +133,44 @@ impl Hosts {
             _ => false,
         }
     }
+
+    /// Whether some host is one of these and of `other`.
+    fn meet(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Below(one), Self::Below(two)) => {
+                one == two || one.is_below(two) || two.is_below(one)
+            }
+            (Self::Named(name), hosts) | (hosts, Self::Named(name)) => {
+                hosts.cover(&Asked::Name(name.clone()))
+            }
+            (Self::Addresses(one), Self::Addresses(two)) => one.contains(two) || two.contains(one),
+            (Self::Below(_), Self::Addresses(_)) | (Self::Addresses(_), Self::Below(_)) => false,
+        }
+    }
+}
+
+impl Destination {
+    /// Whether something is asked for that is of both. A set, which stands for others, has nothing in common
+    /// with any.
+    #[must_use]
+    pub fn meets(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Network {
+                    protocol,
+                    hosts,
+                    ports,
+                },
+                Self::Network {
+                    protocol: others,
+                    hosts: other_hosts,
+                    ports: other_ports,
+                },
+            ) => protocol == others && hosts.meet(other_hosts) && ports.meet(other_ports),
+            (Self::Unix(one), Self::Unix(two)) => one == two,
+            _ => false,
+        }
+    }
 }
 
 impl fmt::Display for Hosts {
@@ -210,6 +248,12 @@ impl Ports {
         self.0
             .iter()
             .any(|&(first, last)| (first..=last).contains(&port))
+    }
+
+    /// Whether some port is one of these and of `other`.
+    fn meet(&self, other: &Self) -> bool {
+        let mut ranges = self.ranges();
+        ranges.any(|(first, last)| other.ranges().any(|(from, to)| first <= to && from <= last))
     }
 
     /// These and `other`.
@@ -637,6 +681,32 @@ mod tests {
             panic!("{destination}");
         };
         Asked::from_ascii(host.as_bytes()).is_some_and(|asked| hosts.cover(&asked))
+    }
+
+    #[test]
+    fn destinations_meet_where_something_is_of_both() {
+        for (one, two, meet) in [
+            ("a.example:80", "a.example:80", true),
+            ("a.example:80", "b.example:80", false),
+            ("a.example:80", "a.example:81", false),
+            ("a.example:80", "udp://a.example:80", false),
+            ("a.example:80,90", "a.example:85-95", true),
+            ("a.example:80-84,96", "a.example:85-95", false),
+            ("*.example:80", "a.example:80", true),
+            ("*.a.example:80", "a.example:80", false),
+            ("*.example:80", "*.a.example:80", true),
+            ("*.b.example:80", "*.a.example:80", false),
+            ("10.0.0.0/8:80", "10.1.0.0/16:80", true),
+            ("10.0.0.0/16:80", "10.1.0.0/16:80", false),
+            ("10.0.0.0/8:80", "[fd00::]:80", false),
+            ("10.0.0.1:80", "*.example:80", false),
+            ("unix:/run/x", "unix:/run/x", true),
+            ("unix:/run/x", "unix:/run/y", false),
+        ] {
+            let read = |text: &str| text.parse::<Destination>().unwrap();
+            assert_eq!(read(one).meets(&read(two)), meet, "{one} {two}");
+            assert_eq!(read(two).meets(&read(one)), meet, "{two} {one}");
+        }
     }
 
     #[test]

@@ -203,6 +203,21 @@ impl Rules {
         !self.allow.is_empty() || self.learning.is_some()
     }
 
+    /// Whether a rule of `allow`, before any denial, is about something of `destination`.
+    #[must_use]
+    pub fn may_reach(&self, destination: &Destination) -> bool {
+        let rule = |rule: &Rule| Destination::Network {
+            protocol: rule.protocol,
+            hosts: rule.hosts.clone(),
+            ports: rule.ports.clone(),
+        };
+        self.learning == Some(Learning::Permitting)
+            || self
+                .allow
+                .iter()
+                .any(|allow| rule(allow).meets(destination))
+    }
+
     /// Whether the command may talk to `port` of `asked`. For a name, [`Rules::judge`] is to be asked
     /// besides, for each address that it is resolved to.
     ///

@@ -5,12 +5,14 @@
 //! no other set. `policies/README.md` describes the format.
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::budget::Limits;
 use super::destination::{Destination, set_name};
 use super::rules::{Grant, Rules};
 use crate::error::{Error, Result};
@@ -46,6 +48,30 @@ pub fn rules(egress: &Egress) -> Result<Rules> {
     let allow = expand(&egress.allow, places.as_ref())?;
     let deny = expand(&egress.deny, places.as_ref())?;
     Rules::new(allow, deny).map_err(|reason| Error::usage("--allow", reason.to_string()))
+}
+
+/// Refuse a budget for what `rules` let nobody reach: a name in it is misspelt, and what was to have a budget
+/// has none.
+///
+/// # Errors
+/// When there is one. Where no host is allowed there is nothing to be held to it.
+pub fn all_held(limits: &Limits, rules: &Rules) -> Result<()> {
+    if !rules.allow_hosts() {
+        return Ok(());
+    }
+    let of = |key, budgets: &BTreeMap<Destination, u64>| {
+        let idle = budgets.keys().find(|to| !rules.may_reach(to));
+        idle.map(|to| {
+            Error::usage(
+                key,
+                format!("no --allow or \"allow\" is about {to}, so this holds nothing back"),
+            )
+        })
+    };
+    match of("egress.max-bytes", &limits.bytes).or_else(|| of("egress.max-rate", &limits.rates)) {
+        Some(error) => Err(error),
+        None => Ok(()),
+    }
 }
 
 /// `destinations`, each set replaced by what it holds.

@@ -88,7 +88,7 @@ pub fn check(policy: &OsStr, format: Format) -> Result<String> {
     if let Seccomp::Profile(name) = &merged.process.seccomp {
         crate::filter::load(name)?;
     }
-    sets::rules(&merged.egress)?;
+    sets::all_held(&merged.egress.budgets, &sets::rules(&merged.egress)?)?;
     let wider = widenings(&merged);
     if format == Format::Json {
         let wider: Vec<_> = wider
