@@ -326,6 +326,41 @@ except OSError: pass
 }
 
 #[test]
+fn a_refused_port_of_a_name_is_told_by_the_name() {
+    in_lab(|lab, user| {
+        let script = "print(attempt('web.test.example', 80), attempt('web.test.example', 7))";
+        let mut command = lab.python(user, &["--allow", "web.test.example:7"], script);
+        let output = command.output().unwrap();
+        assert_eq!(success(user, &output), "ECONNREFUSED x", "as {}", user.name);
+        let lines = text(&output.stderr);
+        let refused: Vec<&str> = lines.lines().filter(|l| l.contains("refused")).collect();
+        let expected = "sandbox: warning: refused protocol=tcp destination=web.test.example:80 \
+            reason=only tcp port 7 allowed there would_allow=--allow web.test.example:80";
+        assert_eq!(refused, [expected], "as {}: {lines}", user.name);
+    });
+}
+
+/// The command is connected before anybody is dialled: it sees a reset, and nobody but the supervisor knows why.
+#[test]
+fn what_is_allowed_and_not_there_is_told_once() {
+    in_lab(|lab, user| {
+        let script = "print(*[attempt('nowhere.example', 7) for _ in range(3)])";
+        let run = |options: &[&str]| {
+            let output = lab.python(user, options, script).output().unwrap();
+            let out = success(user, &output);
+            assert_eq!(out, "ECONNRESET ECONNRESET ECONNRESET", "as {}", user.name);
+            text(&output.stderr)
+        };
+        let said = run(&["--allow", "nowhere.example:7"]);
+        let told: Vec<&str> = said.lines().filter(|l| l.contains("not reached")).collect();
+        let expected = "sandbox: warning: allowed, and not reached protocol=tcp \
+            destination=nowhere.example:7 reason=no such name";
+        assert_eq!(told, [expected], "as {}: {said}", user.name);
+        assert_eq!(run(&["-q", "--allow", "nowhere.example:7"]), "");
+    });
+}
+
+#[test]
 fn nothing_is_reached_once_the_supervisor_is_stopped_or_killed() {
     in_lab(|lab, user| {
         let script = r#"

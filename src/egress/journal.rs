@@ -267,9 +267,7 @@ impl Journal {
     }
 
     fn print(&mut self, destination: &str, protocol: &str, reason: &str, flag: Option<&str>) {
-        if self.printed.len() >= MOST_LINES
-            || !self.printed.insert(format!("{protocol} {destination}"))
-        {
+        if !self.is_news(format!("{protocol} {destination}")) {
             return;
         }
         match flag {
@@ -278,6 +276,25 @@ impl Journal {
             }
             None => warn!(target: log::REFUSALS, protocol, destination, reason, "refused"),
         }
+        self.say_if_last();
+    }
+
+    /// `wish` is allowed, and nobody was there: the command was connected by then, and sees a reset. The event
+    /// follows at the connection's end.
+    pub(super) fn not_reached(&mut self, wish: &Wish, reason: &str) {
+        let (protocol, destination) = (wish.protocol.to_string(), wish.destination());
+        if self.is_news(format!("not reached {protocol} {destination}")) {
+            warn!(target: log::REFUSALS, protocol, destination, reason, "allowed, and not reached");
+            self.say_if_last();
+        }
+    }
+
+    /// Whether a line about `what` is to be printed: the first, as long as there are few.
+    fn is_news(&mut self, what: String) -> bool {
+        self.printed.len() < MOST_LINES && self.printed.insert(what)
+    }
+
+    fn say_if_last(&self) {
         if self.printed.len() == MOST_LINES {
             warn!(target: log::REFUSALS, "further refusals are not printed");
         }

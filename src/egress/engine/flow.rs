@@ -145,9 +145,19 @@ impl Engine {
 
     /// Nothing comes of a connection, and a client of the proxy is told so.
     pub(super) fn fail(&mut self, number: u64, reason: String, otherwise: front::Outcome) {
-        let flow = self.flows.get_mut(&number);
-        if let Some(Origin::Proxy(client)) = flow.map(|flow| &mut flow.origin) {
-            client.otherwise = otherwise;
+        if let Some(flow) = self.flows.get_mut(&number) {
+            let direct = matches!(
+                flow.state,
+                State::LookingUp(Caller::Direct(_), _) | State::Dialling(Caller::Direct(_), _)
+            );
+            match &mut flow.origin {
+                Origin::Proxy(client) => client.otherwise = otherwise,
+                // A refusal was told already.
+                Origin::Plain if !direct && otherwise != front::Outcome::Refused => {
+                    self.journal.not_reached(&flow.wish, &reason);
+                }
+                Origin::Plain | Origin::Outside(_) => {}
+            }
         }
         self.end(number, relay::Outcome::Reset, Some(reason));
     }

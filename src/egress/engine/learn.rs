@@ -4,10 +4,9 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Engine;
-use crate::egress::destination::{Asked, Protocol};
+use crate::egress::destination::Protocol;
 use crate::egress::journal::Wish;
 use crate::egress::refusals;
-use crate::egress::rules::Permitted;
 use crate::egress::synthetic::OWN;
 use crate::egress::who::Who;
 use crate::learn::Learning;
@@ -36,22 +35,6 @@ impl Engine {
                 }
             }
             Ok(_) => {}
-        }
-    }
-
-    /// What who goes to `address` means.
-    pub(super) fn wish(&self, protocol: Protocol, address: SocketAddr, who: Option<Who>) -> Wish {
-        let meant = self.names.meant_by(&self.rules, protocol, address);
-        let name = meant.as_ref().map(Permitted::name);
-        let name = name.or_else(|| self.names.noted_by(address.ip()));
-        Wish {
-            protocol,
-            asked: match name {
-                Some(name) => Asked::Name(name.clone()),
-                None => Asked::Address(address.ip()),
-            },
-            port: address.port(),
-            who,
         }
     }
 

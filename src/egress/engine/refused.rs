@@ -11,9 +11,27 @@ use super::{Engine, LOOKS};
 use crate::egress::destination::{Asked, Protocol};
 use crate::egress::journal::Wish;
 use crate::egress::refusals;
+use crate::egress::rules::Permitted;
+use crate::egress::who::Who;
 use crate::learn::Learning;
 
 impl Engine {
+    /// What who goes to `address` means.
+    pub(super) fn wish(&self, protocol: Protocol, address: SocketAddr, who: Option<Who>) -> Wish {
+        let meant = self.names.meant_by(&self.rules, protocol, address);
+        let name = meant.as_ref().map(Permitted::name);
+        let name = name.or_else(|| self.names.noted_by(address.ip()));
+        Wish {
+            protocol,
+            asked: match name {
+                Some(name) => Asked::Name(name.clone()),
+                None => Asked::Address(address.ip()),
+            },
+            port: address.port(),
+            who,
+        }
+    }
+
     pub(super) fn look_at_watches(&mut self) {
         for place in 0..self.watches.len() {
             self.look(place as u64);
@@ -43,15 +61,8 @@ impl Engine {
                 Protocol::Tcp => self.callers.find(refused.client, destination),
                 Protocol::Udp => None,
             };
-            let wish = match self.rules.learns() {
-                None => Wish {
-                    protocol: refused.protocol,
-                    asked: Asked::Address(destination.ip()),
-                    port: destination.port(),
-                    who,
-                },
-                Some(_) => self.wish(refused.protocol, destination, who),
-            };
+            // A stand-in means its name, of which another port may be allowed.
+            let wish = self.wish(refused.protocol, destination, who);
             let permits = self.rules.learns() == Some(Learning::Permitting);
             match self.rules.decide(wish.protocol, &wish.asked, wish.port) {
                 Err(refusal) => self.journal.refused(&wish, &refusal, now),
