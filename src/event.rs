@@ -6,13 +6,14 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::fd::RawFd;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use serde_json::{Value, json};
+use tracing::warn;
 
 use crate::error::{self, Error, Result};
 use crate::plan::{Plan, errno_of};
@@ -37,7 +38,11 @@ fn descriptor(number: RawFd) -> Result<File> {
 
 /// Where events go, opened before anything runs.
 #[derive(Debug, Default)]
-pub(crate) struct Events(Option<File>);
+pub(crate) struct Events {
+    file: Option<File>,
+    /// It was said that some cannot be written.
+    lost: bool,
+}
 
 impl Events {
     /// Open the target.
@@ -62,7 +67,7 @@ impl Events {
             ),
             Some(EventTarget::Descriptor(number)) => Some(descriptor(*number)?),
         };
-        Ok(Self(file))
+        Ok(Self { file, lost: false })
     }
 
     /// The same target again, for who tells besides.
@@ -70,14 +75,17 @@ impl Events {
     /// # Errors
     /// When no descriptor is left.
     pub(crate) fn again(&self) -> Result<Self> {
-        let copy = self.0.as_ref().map(File::try_clone).transpose();
-        copy.map(Self)
-            .map_err(|error| Error::host("write events", "", errno_of(&error)))
+        let copy = self.file.as_ref().map(File::try_clone).transpose();
+        copy.map(|file| Self {
+            file,
+            lost: self.lost,
+        })
+        .map_err(|error| Error::host("write events", "", errno_of(&error)))
     }
 
     /// Whether anybody reads them.
     pub(crate) fn are_read(&self) -> bool {
-        self.0.is_some()
+        self.file.is_some()
     }
 
     /// The sandbox is up and its command runs.
@@ -129,7 +137,7 @@ impl Events {
 
     /// One line; `fields` is asked for an object only if somebody listens.
     pub(crate) fn write(&mut self, event: &str, fields: impl FnOnce() -> Value) {
-        let Some(file) = &mut self.0 else {
+        let Some(file) = &mut self.file else {
             return;
         };
         let time = SystemTime::now()
@@ -139,9 +147,17 @@ impl Events {
         if let (Value::Object(line), Value::Object(fields)) = (&mut line, fields()) {
             line.extend(fields);
         }
-        // One write a line, so that lines of several launchers do not mix. A reader that went away
-        // is no reason to end the command.
-        let _ = file.write_all(page(&format!("{line}\n")).as_bytes());
+        // One write a line, so that lines of several launchers do not mix.
+        let written = file.write_all(page(&format!("{line}\n")).as_bytes());
+        // A reader that went away, or a full disk, is no reason to end the command. Who went away knows; whoever
+        // reads a file later would take it for the whole.
+        if let Err(error) = written
+            && error.kind() != ErrorKind::BrokenPipe
+            && !self.lost
+        {
+            self.lost = true;
+            warn!(reason = %errno_of(&error).desc(), "events are lost: they cannot be written");
+        }
     }
 }
 

@@ -815,6 +815,18 @@ fn events_that_nobody_could_read_are_refused_beforehand() {
     });
 }
 
+/// A full disk ends no command; but who reads the file later must not take it for the whole.
+#[test]
+fn events_that_cannot_be_written_are_told_once() {
+    each_user(|user| {
+        let output = run(user, &["--events", "/dev/full"], "echo ran");
+        assert_eq!(success(user, &output), "ran", "as {}", user.name);
+        let expected = "sandbox: warning: events are lost: they cannot be written \
+            reason=No space left on device";
+        assert_eq!(text(&output.stderr), expected, "as {}", user.name);
+    });
+}
+
 /// What the command can reach belongs to what is written down about it.
 #[test]
 fn a_plan_names_every_way_through_the_empty_network() {
