@@ -10,6 +10,8 @@ mod verdict;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _, stdout};
 
+use crate::error::{Error, Result};
+use crate::plan::errno_of;
 use crate::probe::{Finding, Group, Need, Report, SANDBOX, Status, Support};
 
 pub use hint::hint;
@@ -19,8 +21,10 @@ pub use verdict::Verdict;
 const SCHEMA: u32 = 1;
 
 /// Print what this host can give; the process's exit status: 0 if the default policy can be had.
-#[must_use]
-pub fn main(json: bool) -> u8 {
+///
+/// # Errors
+/// When standard output takes no more.
+pub fn main(json: bool) -> Result<u8> {
     let report = Support::thorough();
     let verdict = Verdict::of(&report);
     let page = if json {
@@ -28,9 +32,11 @@ pub fn main(json: bool) -> u8 {
     } else {
         to_text(&report, &verdict, Paint::for_stdout())
     };
-    // A reader who has gone away (head, less) has seen enough; the status still tells.
-    let _ = stdout().write_all(page.as_bytes());
-    u8::from(!verdict.works())
+    let mut out = stdout().lock();
+    out.write_all(page.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(|error| Error::host("write to", "standard output", errno_of(&error)))?;
+    Ok(u8::from(!verdict.works()))
 }
 
 /// Whether marks are coloured.

@@ -383,7 +383,13 @@ fn an_error_in_json_is_one_object() {
 
 #[test]
 fn output_that_cannot_be_written_is_an_error() {
-    for arguments in [&["man"][..], &["--help"], &["completions", "bash"]] {
+    for arguments in [
+        &["man"][..],
+        &["--help"],
+        &["completions", "bash"],
+        &["doctor"],
+        &["doctor", "--json"],
+    ] {
         let full = std::fs::OpenOptions::new()
             .write(true)
             .open("/dev/full")

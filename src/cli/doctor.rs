@@ -2,6 +2,8 @@
 
 use clap::Args;
 
+use crate::error::Result;
+
 /// The options of `sandbox doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
@@ -14,7 +16,10 @@ pub(crate) struct DoctorArgs {
 
 impl DoctorArgs {
     /// Print what this host can give; the status to exit with.
-    pub(crate) fn execute(&self) -> u8 {
+    ///
+    /// # Errors
+    /// When standard output takes no more.
+    pub(crate) fn execute(&self) -> Result<u8> {
         crate::doctor::main(self.json)
     }
 }

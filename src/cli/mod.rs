@@ -235,7 +235,7 @@ fn execute(action: Action) -> Result<u8> {
         Action::Sub(Sub::Netns(args)) => args.execute(),
         Action::Sub(Sub::Lab(args)) => args.execute(),
         Action::Sub(Sub::Policy(args)) => args.execute(),
-        Action::Sub(Sub::Doctor(args)) => Ok(args.execute()),
+        Action::Sub(Sub::Doctor(args)) => args.execute(),
         Action::Sub(Sub::Selftest(args)) => args.execute(),
         Action::Sub(Sub::Completions(args)) => args.execute(),
         Action::Sub(Sub::Man(args)) => args.execute(),
