@@ -197,6 +197,53 @@ fn a_first_word_that_is_nearly_a_subcommand_is_asked_about() {
 }
 
 #[test]
+fn words_that_only_a_shell_understands_are_told_apart_from_missing_programs() {
+    let shell = "it is a shell's own; 'sandbox -- sh -c \"...\"' runs a line of shell";
+    let variable = "a variable for the command is set by --env NAME=VALUE";
+    let blanks =
+        "this is one word, with blanks in it; leave the quotes out, or give the line to 'sh -c'";
+    for (word, hint) in [
+        ("cd", shell),
+        ("CC=gcc", variable),
+        ("make test", blanks),
+        // The control: a word that is a shell's neither way.
+        ("=x", ""),
+    ] {
+        let (status, _, err) = said(&["--", word]);
+        let hint = match hint {
+            "" => String::new(),
+            hint => format!("  hint: {hint}\n"),
+        };
+        let expected = format!("sandbox: {word}: command not found\n{hint}");
+        assert_eq!((status, err), (Some(127), expected));
+    }
+}
+
+#[test]
+fn words_of_ip_lead_to_what_they_are_called_here() {
+    let shown = "'sandbox netns show NS' shows all that is there";
+    assert_refused(
+        &[
+            "netns", "route", "add", "left", "default", "via", "10.1.1.1",
+        ],
+        "via: unknown argument; did you mean \"--via\"?",
+    );
+    assert_refused(
+        &["netns", "addr", "show", "left"],
+        &format!("add|delete show: {shown}"),
+    );
+    assert_refused(
+        &["netns", "route", "list", "left"],
+        &format!("add|replace|delete list: {shown}"),
+    );
+    // The control: a word that is no option either.
+    assert_refused(
+        &["netns", "route", "add", "left", "default", "through"],
+        "through: unknown argument; sandbox netns --help lists all",
+    );
+}
+
+#[test]
 fn options_that_contradict_each_other_are_refused() {
     assert_refused(
         &["--best-effort", "--require", "full", "ls"],

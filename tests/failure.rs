@@ -250,6 +250,62 @@ fn ids_not_mapped() {
 }
 
 #[test]
+fn a_read_only_proc_is_named_where_ids_cannot_be_mapped() {
+    each_user(|user| {
+        let script = "mount -o remount,bind,ro /proc && exec \"$@\"";
+        let output = user
+            .command("unshare")
+            .args(["-Urmpf", "--mount-proc", "sh", "-c", script, "sh"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("unshare is there");
+        let said = text(&output.stderr);
+        let expected = message(Step::IdMaps, "", "Read-only file system");
+        assert_eq!(
+            said.lines().next(),
+            Some(&*expected),
+            "as {}: {said}",
+            user.name
+        );
+        assert!(
+            said.contains("hint: /proc is mounted read-only here"),
+            "{said}"
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn a_user_namespace_without_ids_is_named() {
+    each_user(|user| {
+        let output = user
+            .command("unshare")
+            .args(["--user", "--"])
+            .arg(&user.sandbox)
+            .args(["--", "echo", "ran"])
+            .output()
+            .expect("unshare is there");
+        let said = text(&output.stderr);
+        let expected = message(Step::Clone, "", "Operation not permitted");
+        assert_eq!(
+            said.lines().next(),
+            Some(&*expected),
+            "as {}: {said}",
+            user.name
+        );
+        assert!(
+            said.contains("the user namespace around this has no ids mapped; map them"),
+            "as {}: {said}",
+            user.name
+        );
+        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
 fn a_missing_proc_is_not_blamed_on_a_descriptor() {
     each_user(|user| {
         let file = user.home.join(format!("input-{}", rand()));

@@ -52,6 +52,9 @@ pub(super) fn to_error(error: &clap::Error, argv: &[OsString]) -> Error {
                     Some(near) => {
                         format!("unknown {what}; did you mean \"{}\"?", option_name(near))
                     }
+                    None if is_long_option(argv, option) => {
+                        format!("unknown {what}; did you mean \"--{option}\"?")
+                    }
                     None => format!("unknown {what}; {} --help lists all", called(argv)),
                 },
             )
@@ -114,6 +117,20 @@ fn called(argv: &[OsString]) -> String {
         Some(word) => format!("sandbox {word}"),
         None => "sandbox".to_owned(),
     }
+}
+
+/// Whether the subcommand of `argv` has an option that is `word` behind dashes, as where ip(8) has the bare word.
+fn is_long_option(argv: &[OsString], word: &str) -> bool {
+    let mut command = super::command();
+    for name in argv.iter().skip(1) {
+        match command.find_subcommand(name) {
+            Some(below) => command = below.clone(),
+            None => break,
+        }
+    }
+    command
+        .get_arguments()
+        .any(|argument| argument.get_long() == Some(word))
 }
 
 fn invalid_value(error: &clap::Error, option: &str, value: &str) -> Error {

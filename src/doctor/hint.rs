@@ -158,6 +158,7 @@ const ADVICE: &[(Step, &[Errno], &str)] = &[
     (Step::JoinNetwork, &[], "{object} must be a network namespace: a name of 'sandbox netns list' or a path such as /proc/PID/ns/net"),
     (Step::IdMaps, &[Errno::ENOENT], "there is no /proc here, which sandbox needs: mount it first"),
     (Step::IdMaps, &[Errno::EPERM, Errno::EACCES], "only the caller's own ids can be mapped without root; leave --user and --group out, or run as root"),
+    (Step::IdMaps, &[Errno::EROFS], "/proc is mounted read-only here, and ids are mapped by writing to it: mount a fresh one around sandbox (bwrap --proc /proc)"),
     (Step::IdMaps, &[], "the ids asked for must exist in the namespace that sandbox runs in; see /proc/self/uid_map"),
     (Step::CloneCommand, &[Errno::EAGAIN], "the limit on processes is too low for the init and the command: raise --limit nproc or --cgroup pids"),
     (Step::CloneCommand, &[], "the limits set leave no room for the command's process: raise --limit or --cgroup"),

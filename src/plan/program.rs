@@ -150,9 +150,29 @@ pub(super) fn find_program(
                     directory.display()
                 )
             });
-            not_found(word, hint)
+            not_found(word, hint.or_else(|| shells_own(word).map(str::to_owned)))
         }
     })
+}
+
+/// What a word means that only a shell understands.
+fn shells_own(word: &OsStr) -> Option<&'static str> {
+    /// Of sh(1), where no program of that name does the same.
+    const BUILT_IN: &[&str] = &[
+        ".", ":", "alias", "cd", "eval", "exec", "exit", "export", "read", "set", "source", "trap",
+        "type", "ulimit", "umask", "unset", "wait",
+    ];
+    let word = word.to_str()?;
+    if BUILT_IN.contains(&word) {
+        return Some("it is a shell's own; 'sandbox -- sh -c \"...\"' runs a line of shell");
+    }
+    let (name, _) = word.split_once('=').unwrap_or_default();
+    if !name.is_empty() && name.bytes().all(|b| b == b'_' || b.is_ascii_alphanumeric()) {
+        return Some("a variable for the command is set by --env NAME=VALUE");
+    }
+    word.contains(char::is_whitespace).then_some(
+        "this is one word, with blanks in it; leave the quotes out, or give the line to 'sh -c'",
+    )
 }
 
 fn not_found(word: &OsStr, hint: Option<String>) -> Error {

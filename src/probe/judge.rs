@@ -120,6 +120,7 @@ pub(crate) fn explain(id: Id, failure: Failure, readings: &Readings) -> Option<C
         .or_else(|| missing_from_kernel(id, failure, readings))
         .or_else(|| namespace_limit(id, failure, readings))
         .or_else(|| setting_of_its_own(id, failure, readings))
+        .or_else(|| refused.then(|| without_ids(id, readings)).flatten())
         .or_else(|| refused.then(|| covered(id, readings)).flatten())
         .or_else(|| refused.then(|| userns_setting(readings)).flatten())
         .or_else(|| filtered(failure, readings))
@@ -204,6 +205,16 @@ fn module(id: Id) -> Option<&'static str> {
         Id::LinkDelay => Some("sch_netem"),
         _ => None,
     }
+}
+
+/// Who has no id in its user namespace makes no other one (user_namespaces(7)).
+fn without_ids(id: Id, readings: &Readings) -> Option<Cause> {
+    (readings.unmapped && id == Id::UserNamespace).then(|| {
+        Cause::blocked(
+            "the user namespace around this has no ids mapped",
+            "map them where it is made, as 'unshare --user --map-current-user' does",
+        )
+    })
 }
 
 /// ENOSPC from a clone is a limit on the number of namespaces (namespaces(7)).
@@ -454,6 +465,11 @@ mod tests {
             chrooted: true,
             ..host()
         };
+        let unmapped = Readings {
+            unmapped: true,
+            nested: true,
+            ..host()
+        };
         let mut docker = Readings {
             container: Some("docker".to_owned()),
             proc_covers: vec!["/proc/acpi".to_owned(), "/proc/kcore".to_owned()],
@@ -536,6 +552,13 @@ mod tests {
                 at(Stage::Clone, Errno::EPERM),
                 "chroot",
                 "pivot_root",
+            ),
+            (
+                &unmapped,
+                Id::UserNamespace,
+                at(Stage::Clone, Errno::EPERM),
+                "no ids mapped",
+                "--map-current-user",
             ),
             (
                 &docker,

@@ -63,6 +63,8 @@ pub struct Readings {
     pub container: Option<String>,
     /// This process is not in the first user namespace.
     pub nested: bool,
+    /// This process is in a user namespace without ids (`unshare -U` alone): it may make no namespace.
+    pub unmapped: bool,
     /// The root directory is not the root of a mount, as after chroot(2).
     pub chrooted: bool,
     /// Mounts that cover parts of `/proc`.
@@ -112,6 +114,10 @@ impl Readings {
                 .then(|| SANDBOX.to_owned())
                 .or_else(|| is_fenced.then(container).flatten()),
             nested,
+            unmapped: ["uid_map", "gid_map"].iter().any(|map| {
+                fs::read_to_string(format!("/proc/self/{map}"))
+                    .is_ok_and(|map| map.trim().is_empty())
+            }),
             chrooted: !mounts.is_empty() && mounts.iter().all(|mount| mount.on != "/"),
             proc_covers,
             sys_covers: covers(&mounts, "/sys/", EMPTY_SYS_DIRECTORIES),

@@ -90,13 +90,22 @@ fn add_or_delete(text: &str) -> std::result::Result<Way, &'static str> {
     match text {
         "add" => Ok(Way::Add),
         "delete" | "del" => Ok(Way::Delete),
+        _ if asks_to_see(text) => Err(SHOWN_BY),
         _ => Err("write add or delete"),
     }
 }
 
+/// Words of ip(8) for what is another subcommand here.
+fn asks_to_see(text: &str) -> bool {
+    matches!(text, "show" | "list" | "ls")
+}
+
+const SHOWN_BY: &str = "'sandbox netns show NS' shows all that is there";
+
 fn any_way(text: &str) -> std::result::Result<Way, &'static str> {
     match text {
         "replace" => Ok(Way::Replace),
+        other if asks_to_see(other) => Err(SHOWN_BY),
         other => add_or_delete(other).map_err(|_| "write add, replace or delete"),
     }
 }
