@@ -90,6 +90,12 @@ impl Talk {
         input.write_all(b"\n").expect("it is there");
     }
 
+    /// How it ends.
+    fn status(&mut self) -> i32 {
+        let status = self.child.wait().expect("it is there");
+        status.code().expect("a launcher ends by itself")
+    }
+
     /// nsenter, env and setpriv have each become the next: the child is the supervisor itself.
     fn supervisor(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("pids are small"))
@@ -1183,5 +1189,46 @@ sys.stdin.readline()
         assert_eq!(talk.line(), "{'x'} {0, 2}", "as {}", user.name);
         let grown = talk.resident().saturating_sub(before);
         assert!(grown < 8 * 1024, "as {}: grew by {grown} KiB", user.name);
+    });
+}
+
+#[test]
+fn a_client_of_the_name_service_that_asks_without_end_holds_up_nobody() {
+    in_lab(|lab, user| {
+        let script = r#"
+import signal
+framed = message([b"web", b"test", b"example"])
+framed = struct.pack(">H", len(framed)) + framed
+read, write = os.pipe()
+for _ in range(2):
+    if os.fork() == 0:
+        signal.alarm(40)
+        s = dial("11.1.0.2", 53)
+        def ask():
+            while True:
+                s.sendall(framed * 2000)
+        threading.Thread(target=ask, daemon=True).start()
+        s.recv(1)
+        os.write(write, b"x")
+        while s.recv(1 << 20):
+            pass
+        os._exit(0)
+os.read(read, 1), os.read(read, 1)
+print(attempt("web.test.example", 7), flush=True)
+signal.alarm(40)
+signal.pause()
+"#;
+        let script = format!("{QUERY}\n{script}");
+        let allow = ["-q", "--allow", "web.test.example:7"];
+        let mut talk = Talk::begin(&mut lab.python(user, &allow, &script));
+        assert_eq!(talk.line(), "x", "as {}", user.name);
+        // The supervisor hears what it is sent, too.
+        kill(talk.supervisor(), Signal::SIGTERM).expect("it is there");
+        assert_eq!(
+            talk.status(),
+            128 + Signal::SIGTERM as i32,
+            "as {}",
+            user.name
+        );
     });
 }

@@ -188,34 +188,36 @@ impl Names {
         self.talks.insert(number, talk);
     }
 
-    /// The next whole message of a client by TCP, and what to answer. `None` when there is none yet, or
-    /// the client has gone.
+    /// Take in what a client by TCP has sent, some of it: others get their turn before the rest.
+    pub(super) fn read_stream(&mut self, number: u64) {
+        let Some(talk) = self.talks.get_mut(&number) else {
+            return;
+        };
+        let mut buffer = [0; MAX_QUERY];
+        match talk.stream.read(&mut buffer) {
+            Ok(length @ 1..) => talk
+                .heard
+                .extend_from_slice(buffer.get(..length).unwrap_or_default()),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Ok(_) | Err(_) => drop(self.talks.remove(&number)),
+        }
+    }
+
+    /// The next whole message of those that were taken in, and what to answer. `None` when there is none
+    /// yet, or the client has gone.
     pub(super) fn hear_stream(&mut self, number: u64, rules: &Rules) -> Option<Reply> {
         let talk = self.talks.get_mut(&number)?;
-        let mut buffer = [0; MAX_QUERY];
-        loop {
-            match dns::unframe(&talk.heard, MAX_QUERY) {
-                Framed::Unreadable => {
-                    self.talks.remove(&number);
-                    return None;
-                }
-                Framed::Message(message, end) => {
-                    let heard = dns::hear(message, rules, &mut self.synthetic);
-                    talk.heard.drain(..end);
-                    return Some(self.reply(heard, rules));
-                }
-                Framed::More => {}
+        match dns::unframe(&talk.heard, MAX_QUERY) {
+            Framed::More => None,
+            Framed::Unreadable => {
+                self.talks.remove(&number);
+                None
             }
-            match talk.stream.read(&mut buffer) {
-                Ok(length @ 1..) => talk
-                    .heard
-                    .extend_from_slice(buffer.get(..length).unwrap_or_default()),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Ok(_) | Err(_) => {
-                    self.talks.remove(&number);
-                    return None;
-                }
+            Framed::Message(message, end) => {
+                let heard = dns::hear(message, rules, &mut self.synthetic);
+                talk.heard.drain(..end);
+                Some(self.reply(heard, rules))
             }
         }
     }

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::accept::Accepting;
 use super::inquiry::Asker;
-use super::key::{EDGES, Key};
+use super::key::Key;
 use super::{Engine, LOOKS};
 use crate::egress::destination::Protocol;
 use crate::egress::names::Reply;
@@ -22,13 +22,15 @@ impl Engine {
     /// A client of the name service by TCP.
     pub(super) fn begin_talk(&mut self, stream: TcpStream, now: Instant) {
         let number = self.new_number();
-        let event = EpollEvent::new(EDGES, Key::Talk(number).to_data());
+        // As long as there is something to read: only some of it is taken at a time.
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, Key::Talk(number).to_data());
         if self.epoll.add(&stream, event).is_ok() {
             self.names.begin_talk(number, stream, now);
         }
     }
 
     pub(super) fn talk(&mut self, number: u64) {
+        self.names.read_stream(number);
         while let Some(reply) = self.names.hear_stream(number, &self.rules) {
             self.answer_name(Asker::Stream(number), reply);
         }
