@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::epoll::{Epoll, EpollEvent};
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg,
 };
@@ -349,9 +349,7 @@ impl Datagrams {
         let Some((inlet, bound)) = self.inlets.get(flow.ends.inlet) else {
             return;
         };
-        // To the end, because the end is told once. Another's turn comes after a few all the same: the
-        // kernel keeps little for one socket.
-        loop {
+        for _ in 0..TURN {
             let length = match outside.recv(&mut self.buffer) {
                 Ok(length) => length,
                 Err(error) => match error.raw_os_error().map(Errno::from_raw) {
@@ -448,7 +446,9 @@ fn open(
         });
         match opened.map_err(errno) {
             Ok(socket) => {
-                let event = EpollEvent::new(EDGES, Key::DatagramsOutside(number).to_data());
+                // As long as there is one: others get their turn after some.
+                let event =
+                    EpollEvent::new(EpollFlags::EPOLLIN, Key::DatagramsOutside(number).to_data());
                 epoll.add(socket.as_fd(), event)?;
                 return Ok((socket, address));
             }
@@ -526,4 +526,59 @@ fn to_address(address: &SockaddrStorage) -> Option<SocketAddr> {
     address
         .as_sockaddr_in6()
         .map(|six| SocketAddr::V6((*six).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::epoll::EpollCreateFlags;
+
+    use super::*;
+    use crate::egress::budget::Limits;
+    use crate::egress::rules::tests::rules;
+    use crate::egress::setup::Setup;
+    use crate::event::Events;
+    use crate::learn::record::Recorder;
+
+    fn bound() -> (UdpSocket, SocketAddr) {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let address = socket.local_addr().unwrap();
+        (socket, address)
+    }
+
+    #[test]
+    fn who_sends_without_end_holds_up_nobody() {
+        // In one network the inlet is the server as well: what is sent on comes back to it.
+        let ((server, inlet), (command, peer)) = (bound(), bound());
+        let rules = rules(&[&format!("udp://{inlet}")], &[]);
+        let mut flows = Datagrams::new(1);
+        flows.add_inlet(server.try_clone().unwrap().into(), inlet);
+        let epoll = Epoll::new(EpollCreateFlags::empty()).unwrap();
+        let now = Instant::now();
+        let mut around = Around {
+            epoll: &epoll,
+            rules: &rules,
+            names: &Names::new(&Setup::closed()),
+            resolution: &mut Resolution::read(&rules),
+            budgets: &mut Budgets::new(&Limits::default(), now),
+            journal: &mut Journal::new(Events::default(), Recorder::default(), now),
+            callers: &Callers::default(),
+            now,
+        };
+        flows.take_late(peer, inlet, b"x", &mut around);
+        let (_, outside) = server.recv_from(&mut [0]).unwrap();
+        let sent = TURN + 10;
+        for _ in 0..sent {
+            server.send_to(b"y", outside).unwrap();
+        }
+        let came = || (0..).take_while(|_| command.recv(&mut [0]).is_ok()).count();
+        for expected in [TURN, sent - TURN] {
+            // It is told again as long as there is something.
+            let mut event = [EpollEvent::empty()];
+            assert_eq!(epoll.wait(&mut event, 0_u8), Ok(1));
+            flows.outside(0, &mut around);
+            assert_eq!(came(), expected);
+        }
+        assert_eq!(epoll.wait(&mut [EpollEvent::empty()], 0_u8), Ok(0));
+    }
 }
