@@ -5,9 +5,15 @@
 //! ([`crate::printable`]), so that a name from inside cannot talk to the caller's terminal.
 
 use std::fmt;
+use std::fs::File;
 use std::io::Write as _;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::stat::{SFlag, fstat};
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -67,12 +73,63 @@ pub(crate) fn leave_refusals_out() {
     WITHOUT_REFUSALS.store(true, Ordering::Relaxed);
 }
 
+/// The longest line once nobody is waited for: as much as a pipe that can be written to takes whole (pipe(7)).
+const LONGEST: usize = 4096;
+
+/// Standard error once nobody is waited for; as a file of our own, where it can be opened anew.
+static UNWAITED: OnceLock<Option<File>> = OnceLock::new();
+
+/// From now on, lose what standard error does not take at once.
+///
+/// The command writes there too, and may fill it where nobody reads. Whoever then waits to tell of a refusal
+/// keeps no time limit and forwards no signal.
+pub(crate) fn wait_for_nobody() {
+    UNWAITED.get_or_init(|| {
+        let kind = fstat(std::io::stderr()).map(|found| SFlag::from_bits_truncate(found.st_mode));
+        let kind = kind.ok()? & SFlag::S_IFMT;
+        // O_NONBLOCK is an open file's, and this one is the command's as well. A regular file opened anew
+        // would have a position of its own, and never makes anybody wait.
+        let anew = kind == SFlag::S_IFIFO || kind == SFlag::S_IFCHR;
+        let mut options = File::options();
+        options.write(true);
+        options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+        anew.then(|| options.open("/proc/self/fd/2").ok())?
+    });
+}
+
+/// Standard error, as [`wait_for_nobody`] has it.
+struct StandardError;
+
+impl std::io::Write for StandardError {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let cut = line.get(..LONGEST).unwrap_or(line);
+        match UNWAITED.get() {
+            None => return std::io::stderr().write(line),
+            Some(Some(file)) => drop({ file }.write(cut)),
+            Some(None) if takes_some() => drop(std::io::stderr().write(cut)),
+            Some(None) => {}
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Whether standard error can be written to.
+fn takes_some() -> bool {
+    let error = std::io::stderr();
+    let mut watched = [PollFd::new(error.as_fd(), PollFlags::POLLOUT)];
+    poll(&mut watched, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
 /// Send what `tracing` gets to standard error from now on; a second call changes nothing.
 pub fn init(verbosity: Verbosity, format: LogFormat) {
     // A subscriber that is set already is the library user's own: theirs stays.
     let _ = tracing_subscriber::fmt()
         .with_max_level(verbosity.level())
-        .with_writer(std::io::stderr)
+        .with_writer(|| StandardError)
         .event_format(Lines { format })
         .try_init();
 }

@@ -29,7 +29,7 @@ use crate::request::{Format, Request};
 use crate::spawn::{Order, Spawned};
 use crate::supervise::{Ending, Supervisor, Terminal, TimeLimit};
 use crate::sys::parent;
-use crate::{confine, dry_run, launch, lower};
+use crate::{confine, dry_run, launch, log, lower};
 
 /// Run the command of `request` under `policy`; the status to exit with.
 ///
@@ -97,6 +97,7 @@ fn supervised(policy: &Policy, request: &Request, events: &mut Events) -> Result
     let terminal = Terminal::open();
     let (plan, mut spawned) = launch::launch(&lowered, &situation, plan, order)?;
     let running = Instant::now();
+    log::wait_for_nobody();
     info!(pid = spawned.pid, policy = %plan.policy, "the command runs");
     if request.timing {
         print_timing(&spawned, began, planned, running);

@@ -185,6 +185,46 @@ fn a_command_whose_time_is_over_is_ended_with_124() {
 }
 
 #[test]
+fn a_command_that_fills_standard_error_has_no_more_time() {
+    const FILL: &str = r#"
+import os, socket, time
+os.set_blocking(2, False)
+for size in (4096, 1):
+    try:
+        while True:
+            os.write(2, b"x" * size)
+    except BlockingIOError:
+        pass
+# As it was: O_NONBLOCK is everybody's who has the pipe.
+os.set_blocking(2, True)
+for port in range(1, 9):
+    try:
+        socket.create_connection(("192.0.2.2", port))
+    except OSError as e:
+        print(e.errno, flush=True)
+time.sleep(45)
+"#;
+    each_user(|user| {
+        let options = [
+            "--timeout",
+            "2s",
+            "--kill-after",
+            "100ms",
+            "--allow",
+            "192.0.2.1:80",
+        ];
+        let mut launch = user.command(&user.sandbox);
+        launch.args(options).args(["--", "python3", "-c", FILL]);
+        let (mut child, stdout) = started(launch.stderr(Stdio::piped()));
+        // Nobody reads what it says of its refusals.
+        let out = to_the_end(stdout.into_inner());
+        assert_eq!(out.trim(), ["111"; 8].join("\n"), "as {}", user.name);
+        let status = child.wait().expect("it is ours");
+        assert_eq!(status.code(), Some(124), "as {}", user.name);
+    });
+}
+
+#[test]
 fn a_command_that_ignores_sigterm_is_killed() {
     times_out(&[], "trap '' TERM; while :; do :; done");
 }
