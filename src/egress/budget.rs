@@ -117,6 +117,15 @@ pub(super) struct Spent {
     most: u64,
 }
 
+/// Whether bytes may go before all else of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ahead {
+    Goes,
+    /// Not before then.
+    Waits(Instant),
+    Spent(Spent),
+}
+
 impl fmt::Display for Spent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let size = spec::show_size(self.most);
@@ -239,10 +248,36 @@ impl Budgets {
         for at in &share.0 {
             match self.0.get_mut(*at).map(|budget| &mut budget.kind) {
                 Some(Kind::Bytes { used, .. }) => *used = used.saturating_add(count),
-                Some(Kind::Rate { left, .. }) => *left = left.saturating_sub(count),
+                Some(Kind::Rate { most, left, at }) => {
+                    // What is over that is waited for before more is left.
+                    let over = count.saturating_sub(*left).saturating_mul(1_000_000_000);
+                    *at += Duration::from_nanos(over / (*most).max(1));
+                    *left = left.saturating_sub(count);
+                }
                 None => {}
             }
         }
+    }
+
+    /// Let `count` bytes go before all else of a connection, as a whole: now, once the rate lets anything
+    /// go, which then pays for them, or not at all.
+    pub(super) fn take_ahead(&mut self, share: &Share, count: usize, now: Instant) -> Ahead {
+        let count = count as u64;
+        let bytes = |budget: &Budget| match budget.kind {
+            Kind::Bytes { most, used } => Some(most.saturating_sub(used)),
+            Kind::Rate { .. } => None,
+        };
+        let left = share.0.iter().filter_map(|at| bytes(self.0.get(*at)?));
+        if left.min().is_some_and(|left| left < count) {
+            // As with datagrams.
+            self.charge(share, count);
+            return self.spent(share).map_or(Ahead::Goes, Ahead::Spent);
+        }
+        if self.allowance(share, now) == 0 {
+            return Ahead::Waits(self.next(share, now));
+        }
+        self.charge(share, count);
+        Ahead::Goes
     }
 
     /// Let a datagram of `count` bytes go as a whole, or not at all.
@@ -250,14 +285,17 @@ impl Budgets {
         if share.0.is_empty() {
             return Ok(());
         }
-        let spent = self.spent(share);
+        // An empty datagram says something, too.
+        if let Some(spent) = self.spent(share) {
+            return Err(spent);
+        }
         if self.allowance(share, now) >= count {
             self.charge(share, count);
             return Ok(());
         }
         // What does not fit is the end of it: smaller ones must not slip through for ever.
         self.charge(share, count);
-        Err(spent.or_else(|| self.spent(share)).unwrap_or(Spent {
+        Err(self.spent(share).unwrap_or(Spent {
             text: "".into(),
             most: 0,
         }))
@@ -365,6 +403,43 @@ mod tests {
         assert_eq!(all.spend(&share, 60, now), Ok(()));
         assert!(all.spend(&share, 60, now).is_err());
         assert!(all.spend(&share, 1, now).is_err());
+    }
+
+    #[test]
+    fn an_empty_datagram_does_not_go_once_the_budget_is_used_up() {
+        let now = Instant::now();
+        let mut all = budgets(&[("udp://a.example:53", "100")], &[], now);
+        let share = all.join(Protocol::Udp, &named("a.example"), 53);
+        assert_eq!(all.spend(&share, 0, now), Ok(()));
+        assert_eq!(all.spend(&share, 100, now), Ok(()));
+        assert!(all.spend(&share, 0, now).is_err());
+    }
+
+    #[test]
+    fn what_goes_ahead_of_a_connection_is_paid_for() {
+        let start = Instant::now();
+        let mut all = budgets(
+            &[("a.example:80", "100")],
+            &[("b.example:80", "100/s")],
+            start,
+        );
+        let share = all.join(Protocol::Tcp, &named("a.example"), 80);
+        assert_eq!(all.take_ahead(&share, 60, start), Ahead::Goes);
+        assert_eq!(all.allowance(&share, start), 40);
+        assert!(matches!(all.take_ahead(&share, 41, start), Ahead::Spent(_)));
+        assert_eq!(all.allowance(&share, start), 0);
+        // More than a rate lets go at once goes all the same, and what follows waits for as long.
+        let share = all.join(Protocol::Tcp, &named("b.example"), 80);
+        assert_eq!(all.take_ahead(&share, 1025, start), Ahead::Goes);
+        let Ahead::Waits(until) = all.take_ahead(&share, 1, start) else {
+            panic!("it goes");
+        };
+        let waits = until - start;
+        assert!((10_000..=10_040).contains(&waits.as_millis()), "{waits:?}");
+        let soon = start + Duration::from_secs(9);
+        assert_eq!(all.allowance(&share, soon), 0);
+        let later = start + Duration::from_millis(10_500);
+        assert_eq!(all.take_ahead(&share, 1, later), Ahead::Goes);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! pipe's worth is held for each direction. A connection at rest holds no pipe.
 #![forbid(unsafe_code)]
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::OwnedFd;
 
@@ -351,6 +351,15 @@ impl Join {
         Outcome::Waits
     }
 
+    /// Send `bytes` outside before all that comes from inside; whether it takes them. Few, for which a new
+    /// connection has room.
+    pub(super) fn send_ahead(&mut self, bytes: &[u8]) -> bool {
+        let count = bytes.len() as u64;
+        self.up.taken = self.up.taken.saturating_add(count);
+        self.up.bytes = self.up.bytes.saturating_add(count);
+        self.outside.stream.write_all(bytes).is_ok()
+    }
+
     /// Bytes that were taken in, of both directions: what a budget is charged with.
     pub(super) fn taken(&self) -> u64 {
         self.up.taken.saturating_add(self.down.taken)
@@ -387,7 +396,7 @@ pub(super) fn reset(stream: TcpStream) {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
+    use std::io::Read;
     use std::net::TcpListener;
     use std::os::fd::AsFd;
     use std::thread;

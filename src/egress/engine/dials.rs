@@ -279,7 +279,7 @@ impl Engine {
                             self.served = V::of(address);
                             true
                         }
-                        Origin::Proxy(client) => client.begin(&inside, &outside),
+                        Origin::Proxy(client) => client.begin(&inside),
                     };
                     flow.state = State::Joined(Join::new(inside, outside));
                     self.flows.insert(number, flow);

@@ -13,7 +13,7 @@ use nix::sys::epoll::EpollEvent;
 
 use super::key::{EDGES, Key};
 use super::{Caller, Engine, Flow, HELLO, Origin, State, Target};
-use crate::egress::budget::Share;
+use crate::egress::budget::{Ahead, Share};
 use crate::egress::journal::{Outcome, Wish};
 use crate::egress::relay::{self, Word};
 use crate::egress::{front, sniff};
@@ -102,6 +102,7 @@ impl Engine {
         let Some(Flow {
             share,
             timer,
+            origin,
             state: State::Joined(join),
             ..
         }) = self.flows.get_mut(&number)
@@ -109,6 +110,29 @@ impl Engine {
             return;
         };
         let limited = *share != Share::default();
+        if let Origin::Proxy(client) = origin
+            && !client.head.is_empty()
+        {
+            match self
+                .budgets
+                .take_ahead(share, client.head.len(), Instant::now())
+            {
+                Ahead::Goes => {
+                    if !join.send_ahead(&std::mem::take(&mut client.head)) {
+                        self.end(number, relay::Outcome::Reset, Some("given up".to_owned()));
+                        return;
+                    }
+                }
+                Ahead::Waits(until) => {
+                    self.set_timer(number, Some(until));
+                    return;
+                }
+                Ahead::Spent(spent) => {
+                    self.cut_off(number, &spent.to_string());
+                    return;
+                }
+            }
+        }
         let (most, before) = match limited {
             false => (u64::MAX, 0),
             true => (self.budgets.allowance(share, Instant::now()), join.taken()),

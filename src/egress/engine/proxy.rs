@@ -168,11 +168,9 @@ impl Client {
         stream.write_all(&self.front.answer(outcome)).is_ok()
     }
 
-    /// Its destination is reached. Few bytes, for which two new connections have room.
-    pub(super) fn begin(&mut self, inside: &TcpStream, mut outside: &TcpStream) -> bool {
-        let told = self.answered || self.answer(inside, front::Outcome::Connected);
-        let head = std::mem::take(&mut self.head);
-        told && outside.write_all(&head).is_ok()
+    /// Its destination is reached.
+    pub(super) fn begin(&mut self, inside: &TcpStream) -> bool {
+        self.answered || self.answer(inside, front::Outcome::Connected)
     }
 }
 
