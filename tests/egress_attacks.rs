@@ -324,6 +324,69 @@ while sys.stdin.readline():
     });
 }
 
+#[test]
+fn a_name_that_leads_to_the_host_itself_is_not_dialled_there() {
+    let script = r#"
+print(attempt("own.example", 70))
+for family in (socket.AF_INET, socket.AF_INET6):
+    with socket.socket(family, socket.SOCK_DGRAM) as s:
+        s.settimeout(2)
+        s.connect(socket.getaddrinfo("own.example", 70, family)[0][4])
+        try:
+            s.send(b"x")
+            print(s.recv(1))
+        except OSError as e:
+            print(e)
+"#;
+    in_lab(|lab, user| {
+        for engine in ENGINES {
+            let name = ["own.example:70", "udp://own.example:70"];
+            let options = [
+                "-q", "--egress", engine, "--allow", name[0], "--allow", name[1],
+            ];
+            let out = printed(user, &mut lab.python(user, &options, script));
+            let refused =
+                ["ECONNRESET", "ECONNREFUSED"].map(|no| format!("{no}\ntimed out\ntimed out"));
+            assert!(refused.contains(&out), "{engine} as {}: {out}", user.name);
+        }
+        // Control: where a rule names the address, it may be the host's; and bare.
+        let four = ["11.1.0.1:70", "udp://11.1.0.1:70"];
+        let allow = ["own.example:70", "udp://own.example:70", four[0], four[1]];
+        let allow: Vec<&str> = allow.iter().flat_map(|rule| ["--allow", rule]).collect();
+        let options = [&["-q"], &allow[..]].concat();
+        let out = printed(user, &mut lab.python(user, &options, script));
+        assert_eq!(out, "x\nb'X'\nb'X'", "as {}", user.name);
+        let out = printed(user, &mut lab.python(user, &BARE, script));
+        assert_eq!(out, "x\nb'X'\nb'X'", "as {}", user.name);
+    });
+}
+
+#[test]
+fn what_a_request_through_the_proxy_says_counts_in_its_budget() {
+    let script = r#"
+def get():
+    s = socket.create_connection(("127.0.0.1", 3128))
+    request = "GET http://four.test.example/ HTTP/1.1\r\nHost: x\r\nSecret: " + "s" * 3000 + "\r\n\r\n"
+    try:
+        s.sendall(request.encode())
+        return s.recv(100)[9:12].decode()
+    except OSError as e:
+        return errno.errorcode[e.errno]
+print(*[get() for _ in range(4)])
+"#;
+    in_lab(|lab, user| {
+        let budgeted = |size: &str| {
+            let budget = format!("four.test.example:80={size}");
+            let rule = "four.test.example:80";
+            let options = ["-q", "--proxy-env", "--allow", rule, "--max-bytes", &budget];
+            printed(user, &mut lab.python(user, &options, script))
+        };
+        assert_eq!(budgeted("4K"), "200 ECONNRESET 403 403", "as {}", user.name);
+        // Control: with more of a budget each goes.
+        assert_eq!(budgeted("1M"), "200 200 200 200", "as {}", user.name);
+    });
+}
+
 /// How many names of special addresses the lab has.
 const SPECIAL_NAMES: usize = 25;
 

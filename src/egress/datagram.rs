@@ -22,6 +22,7 @@ use nix::sys::socket::{
 use super::asking::{self, Asking, Resolution};
 use super::budget::{Budgets, Share};
 use super::destination::{Asked, Protocol};
+use super::dial;
 use super::engine::{EDGES, Key};
 use super::journal::{Journal, Outcome, Wish};
 use super::lookup::Failure;
@@ -307,7 +308,7 @@ impl Datagrams {
         let opened = found
             .map_err(|failure| Fault::Failed(failure.to_string()))
             .and_then(|found| {
-                let admitted = around.rules.admit(Protocol::Udp, &found, port);
+                let admitted = around.rules.admit(Protocol::Udp, &found, port, dial::whose);
                 admitted.map_err(Fault::Refused)
             })
             .and_then(|admitted| {

@@ -568,6 +568,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::egress::rules::Whose;
     use crate::egress::rules::tests::rules;
 
     fn permitted(name: &str) -> Permitted {
@@ -898,7 +899,8 @@ mod tests {
         let rules = rules(&["a.example:443"], &[]);
         let admit = |addresses: &[&str]| {
             let all: Vec<IpAddr> = addresses.iter().map(|a| a.parse().unwrap()).collect();
-            let admitted = rules.admit(crate::egress::destination::Protocol::Tcp, &all, 443);
+            let protocol = crate::egress::destination::Protocol::Tcp;
+            let admitted = rules.admit(protocol, &all, 443, |_| Whose::Another);
             admitted.map_err(|refusal| refusal.to_string())
         };
         let public: IpAddr = "1.2.3.4".parse().unwrap();

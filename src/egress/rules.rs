@@ -84,6 +84,15 @@ pub struct Allowed {
     pub rule: Arc<str>,
 }
 
+/// Whose an address is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whose {
+    /// This host's.
+    Own,
+    /// Some other host's.
+    Another,
+}
+
 /// Refused, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -230,10 +239,7 @@ impl Rules {
                 remedy: None,
             });
         }
-        let covering = |rule: &&Rule| {
-            rule.protocol == protocol && rule.ports.contain(port) && rule.covers_openly(asked)
-        };
-        if let Some(rule) = self.allow.iter().find(covering) {
+        if let Some(rule) = self.covering(protocol, asked, port) {
             return Ok(Allowed {
                 rule: Arc::clone(&rule.text),
             });
@@ -246,11 +252,19 @@ impl Rules {
         Err(self.not_allowed(protocol, asked, port))
     }
 
-    /// Whether `address`, to which an allowed name was resolved, may be dialled for it.
+    /// Whether `address`, to which an allowed name was resolved, may be dialled for it. The owner of a name
+    /// must not choose this host's own services, so one that is `whose` the host's needs a rule for it as an
+    /// address.
     ///
     /// # Errors
     /// When not, with the reason.
-    pub fn judge(&self, protocol: Protocol, address: IpAddr, port: u16) -> Result<(), Refusal> {
+    pub fn judge(
+        &self,
+        protocol: Protocol,
+        address: IpAddr,
+        port: u16,
+        whose: impl Fn(IpAddr) -> Whose,
+    ) -> Result<(), Refusal> {
         let asked = Asked::Address(address.to_canonical());
         if let Some(rule) = self.denying(protocol, &asked, port) {
             return Err(Refusal {
@@ -258,10 +272,16 @@ impl Rules {
                 remedy: None,
             });
         }
-        if special::block(address).is_none() {
+        if special::block(address).is_some() {
+            return self.decide(protocol, &asked, port).map(drop);
+        }
+        if self.covering(protocol, &asked, port).is_some() || whose(address) == Whose::Another {
             return Ok(());
         }
-        self.decide(protocol, &asked, port).map(drop)
+        Err(Refusal {
+            reason: Reason::Special(address.to_canonical(), "an address of this host itself"),
+            remedy: Some(as_a_rule(protocol, &asked, port)),
+        })
     }
 
     /// Of the `addresses` to which an allowed name was resolved, those that may be dialled for it.
@@ -273,11 +293,12 @@ impl Rules {
         protocol: Protocol,
         addresses: &[IpAddr],
         port: u16,
+        whose: impl Fn(IpAddr) -> Whose,
     ) -> Result<Vec<IpAddr>, Refusal> {
         let mut first = None;
         let mut admitted = Vec::new();
         for &address in addresses {
-            match self.judge(protocol, address, port) {
+            match self.judge(protocol, address, port, &whose) {
                 Ok(()) => admitted.push(address.to_canonical()),
                 Err(refusal) => first = first.or(Some(refusal)),
             }
@@ -401,6 +422,13 @@ impl Rules {
         paths.filter(|path| self.decide_unix(path).is_ok())
     }
 
+    /// The rule of `allow` that covers it.
+    fn covering(&self, protocol: Protocol, asked: &Asked, port: u16) -> Option<&Rule> {
+        self.allow.iter().find(|rule| {
+            rule.protocol == protocol && rule.ports.contain(port) && rule.covers_openly(asked)
+        })
+    }
+
     /// The rule of `deny` that names it.
     fn denying(&self, protocol: Protocol, asked: &Asked, port: u16) -> Option<&Rule> {
         self.deny.iter().find(|rule| {
@@ -410,10 +438,7 @@ impl Rules {
 
     /// Why no rule of `allow` helped.
     fn not_allowed(&self, protocol: Protocol, asked: &Asked, port: u16) -> Refusal {
-        let this = match protocol {
-            Protocol::Tcp => format!("{asked}:{port}"),
-            Protocol::Udp => format!("udp://{asked}:{port}"),
-        };
+        let this = as_a_rule(protocol, asked, port);
         if let Asked::Address(address) = asked
             && let Some(block) = special::block(*address)
         {
@@ -444,6 +469,14 @@ impl Rules {
             reason,
             remedy: (!nobody).then_some(this),
         }
+    }
+}
+
+/// A destination as `--allow` takes it.
+fn as_a_rule(protocol: Protocol, asked: &Asked, port: u16) -> String {
+    match protocol {
+        Protocol::Tcp => format!("{asked}:{port}"),
+        Protocol::Udp => format!("udp://{asked}:{port}"),
     }
 }
 
@@ -517,6 +550,36 @@ pub(super) mod tests {
         Rules::new(grants(allow), grants(deny)).unwrap()
     }
 
+    fn anothers(_: IpAddr) -> Whose {
+        Whose::Another
+    }
+
+    #[test]
+    fn a_name_leads_to_the_host_itself_only_where_a_rule_names_that_address() {
+        let judged = |allow: &[&str], address: &str| {
+            let judge = |rules: &Rules| {
+                let own = |_| Whose::Own;
+                rules.judge(Protocol::Tcp, address.parse().unwrap(), 443, own)
+            };
+            let rules = rules(allow, &[]);
+            let learning = rules.clone().learning(Some(Learning::Permitting));
+            assert_eq!(judge(&rules), judge(&learning));
+            judge(&rules)
+        };
+        for address in ["11.0.0.1", "::ffff:11.0.0.1"] {
+            let refusal = judged(&["web.example:443", "11.0.0.1:80"], address).unwrap_err();
+            let said = "11.0.0.1 is an address of this host itself";
+            assert_eq!(refusal.to_string(), said);
+            assert_eq!(refusal.flag().unwrap(), "--allow 11.0.0.1:443");
+            for rule in ["11.0.0.1:443", "11.0.0.0/8:443"] {
+                assert_eq!(judged(&[rule, "web.example:443"], address), Ok(()));
+            }
+        }
+        // One of a block needs a rule within that, whosever it is.
+        assert!(judged(&["0.0.0.0/0:443"], "10.0.0.1").is_err());
+        assert_eq!(judged(&["10.0.0.0/8:443"], "10.0.0.1"), Ok(()));
+    }
+
     /// `udp://` or nothing, host, port.
     fn ask(rules: &Rules, what: &str) -> Verdict {
         let (protocol, rest) = match what.strip_prefix("udp://") {
@@ -574,7 +637,8 @@ pub(super) mod tests {
         let whole = rules(&[], &whole).learning(Some(Learning::Permitting));
         assert!(whole.permit(&name("whole.example")).is_none());
         assert!(denying.permit(&name("web.example")).is_none());
-        let judged = |text: &str| permitting.judge(Protocol::Tcp, text.parse().unwrap(), 7);
+        let judged =
+            |text: &str| permitting.judge(Protocol::Tcp, text.parse().unwrap(), 7, anothers);
         assert!(judged("11.1.0.2").is_ok() && judged("10.9.9.9").is_ok());
         assert!(judged("10.0.0.1").is_err() && judged("169.254.169.254").is_err());
     }
@@ -705,7 +769,7 @@ pub(super) mod tests {
             &["6.6.6.0/24:443"],
         );
         let judge = |address: &str, port| {
-            let judged = rules.judge(Protocol::Tcp, address.parse().unwrap(), port);
+            let judged = rules.judge(Protocol::Tcp, address.parse().unwrap(), port, anothers);
             judged.map_err(|refusal| refusal.to_string())
         };
         assert_eq!(judge("1.2.3.4", 443), Ok(()));
@@ -808,7 +872,7 @@ pub(super) mod tests {
             let asked = Asked::Address(address.to_canonical());
             let special = special::block(address).is_some();
             prop_assert_eq!(wide.decide(Protocol::Tcp, &asked, port).is_err(), special);
-            prop_assert_eq!(wide.judge(Protocol::Tcp, address, port).is_err(), special);
+            prop_assert_eq!(wide.judge(Protocol::Tcp, address, port, anothers).is_err(), special);
         }
 
         #[test]
@@ -818,8 +882,8 @@ pub(super) mod tests {
             let [a, b, c, d] = octets;
             let mapped = IpAddr::from([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, a, b, c, d]);
             prop_assert_eq!(
-                rules.judge(Protocol::Tcp, v4, port),
-                rules.judge(Protocol::Tcp, mapped, port)
+                rules.judge(Protocol::Tcp, v4, port, anothers),
+                rules.judge(Protocol::Tcp, mapped, port, anothers)
             );
         }
 

@@ -127,6 +127,8 @@ ZONE = {
     "a.sub.example.evil.example": [OTHERS[0]],
     "xn--bcher-kva.example": [SERVER],
     "circle.example": "circle.example",
+    # The host itself, by addresses that others reach it by as well.
+    "own.example": [HOST, HOST6],
 }
 # Addresses that a public name has no business to have: special-N.example.
 SPECIAL = [
@@ -323,6 +325,10 @@ def main():
     run("ip neighbour add 11.1.0.99 lladdr 02:00:00:00:00:99 dev outside nud permanent")
     # Servers of the host itself, which nobody may reach unless they are named.
     serve("127.0.0.1", 7, echo)
+    serve(HOST, 70, echo)
+    serve(HOST6, 70, echo, socket.AF_INET6)
+    udp_echo(HOST, 70)
+    udp_echo(HOST6, 70, socket.AF_INET6)
     config = os.path.join(sys.argv[1], "resolv.conf")
     with open(config, "w") as file:
         file.write(f"nameserver {SERVER}\noptions timeout:1 attempts:2\n")

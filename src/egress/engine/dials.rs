@@ -180,7 +180,7 @@ impl Engine {
             return;
         };
         let port = flow.wish.port;
-        match self.rules.admit(flow.wish.protocol, &found, port) {
+        match self.rules.admit(flow.wish.protocol, &found, port, dial::whose) {
             Err(refusal) => {
                 self.journal.refused(&flow.wish, &refusal, now);
                 self.flows.insert(number, flow);
