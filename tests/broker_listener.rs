@@ -32,6 +32,9 @@ for one in sockets:
 def answer(word, listener):
     if word == b"name":
         return name
+    if word == b"shutdown":
+        sockets[0].shutdown(socket.SHUT_RDWR)
+        return "shut down"
     if word == b"listener":
         return listener
     if word == b"policy":
@@ -129,6 +132,26 @@ fn a_worker_that_is_killed_is_replaced_and_another_serves_meanwhile() {
             broker.wait("worker-started", |_| true);
         }
         assert!(!before.is_empty());
+        broker.stop();
+    });
+}
+
+#[test]
+fn a_listener_that_a_worker_has_shut_down_listens_again_for_the_next() {
+    each_user(|user| {
+        // Of its own choice, so that it is kept: free a moment ago.
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let server: PathBuf = script(user, "server.py", SERVER);
+        let server = server.to_str().unwrap();
+        let listen = format!("web=tcp:{address}");
+        let mut broker = Broker::start(user, &["--listen", &listen], &[PYTHON, server]);
+        let before = broker.ask("name\n");
+        assert_eq!(broker.ask("shutdown\n"), "shut down");
+        broker.wait("worker-ended", |it| it["status"] == 1);
+        broker.wait("worker-started", |_| true);
+        assert_ne!(broker.ask("name\n"), before, "as {}", user.name);
         broker.stop();
     });
 }

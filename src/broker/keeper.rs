@@ -421,6 +421,8 @@ struct Order {
     descriptors: Vec<Handed>,
     /// Those of `descriptors` that are open already, the last ones.
     open: Vec<RawFd>,
+    /// Those of `open` that listen.
+    listeners: Vec<RawFd>,
     directory: PathBuf,
     environment: Vec<(OsString, OsString)>,
     /// The caller's limits of open files, soft and hard: the keeper raises its own.
@@ -453,6 +455,7 @@ impl Order {
         };
         descriptor::check_standard(&standard, request.unsafe_descriptors)?;
         let own = opened.descriptors.iter();
+        let listeners = open.clone();
         descriptors.extend(own.clone().map(|(handed, _)| handed.clone()));
         open.extend(own.map(|(_, fd)| fd.as_raw_fd()));
         Ok(Self {
@@ -461,6 +464,7 @@ impl Order {
             standard,
             descriptors,
             open,
+            listeners,
             directory: plan::working_directory()?,
             environment: std::env::vars_os()
                 .filter(|(name, _)| !OWN_VARIABLES.iter().any(|own| name == own))

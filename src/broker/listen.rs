@@ -317,7 +317,7 @@ fn family_of(fd: BorrowedFd<'_>) -> Option<AddressFamily> {
 }
 
 /// What a socket is bound to, for people: `tcp:127.0.0.1:80`, `unix:/run/x`.
-fn address_of(fd: BorrowedFd<'_>) -> String {
+pub(super) fn address_of(fd: BorrowedFd<'_>) -> String {
     let Ok(address) = getsockname::<SockaddrStorage>(fd.as_raw_fd()) else {
         return "unknown".to_owned();
     };

@@ -24,12 +24,16 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, getsockname, getsockopt, socketpair,
+    sockopt,
+};
 use nix::unistd::{Uid, setsid};
-use tracing::{debug, error, info};
+use tracing::{debug, error, info, warn};
 
 use super::wire::{Answer, LONGEST_REQUEST, Request};
 use super::{Blueprint, Order, Shape, Token, fits, send_all};
+use crate::broker::listen;
 use crate::cgroup::Group;
 use crate::descriptor::Kind;
 use crate::error::{self, Error, Result};
@@ -93,6 +97,12 @@ impl From<Errno> for Stop {
     fn from(errno: Errno) -> Self {
         Self::Refused(errno)
     }
+}
+
+/// The port of an Internet address.
+fn port_of(name: &SockaddrStorage) -> Option<u16> {
+    let four = name.as_sockaddr_in().map(|name| name.port());
+    four.or_else(|| name.as_sockaddr_in6().map(|name| name.port()))
 }
 
 /// The keeper, from the fork to its end; the status to exit with.
@@ -394,7 +404,7 @@ impl Process<'_> {
         let mut go = None;
         let mut waits = None;
         match self.order.shape {
-            Shape::Listener => {}
+            Shape::Listener => self.listen_again()?,
             Shape::Pool => sources.extend(given),
             Shape::Connection => {
                 let (ours, theirs) = self.go()?;
@@ -429,6 +439,29 @@ impl Process<'_> {
             warned: false,
             _group: group,
         })
+    }
+
+    /// Have every listener listen. Workers share them, so one that was taken over can shut them down for all
+    /// (shutdown(2)); what it did is not to outlast it.
+    fn listen_again(&self) -> Result<()> {
+        for &number in &self.order.listeners {
+            let failed = |errno| Error::host("listen with descriptor", number.to_string(), errno);
+            let listener = parent::duplicate(number).map_err(failed)?;
+            if getsockopt(&listener, sockopt::AcceptConn).map_err(failed)? {
+                continue;
+            }
+            // A port that the kernel chose went with the listener, and the next one would be another.
+            if getsockname::<SockaddrStorage>(number).is_ok_and(|name| port_of(&name) == Some(0)) {
+                let hint = "a worker has shut it down, and its port was not one of --listen: start the broker again";
+                return Err(failed(Errno::EADDRNOTAVAIL).with_hint(Some(hint.to_owned())));
+            }
+            parent::listen(listener.as_fd(), None).map_err(failed)?;
+            warn!(
+                address = listen::address_of(listener.as_fd()),
+                "a worker had shut a listener down: it listens again"
+            );
+        }
+        Ok(())
     }
 
     /// The socket on which a connection comes: the broker's end, and the sandbox's.
