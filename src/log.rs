@@ -82,7 +82,8 @@ static UNWAITED: OnceLock<Option<File>> = OnceLock::new();
 /// From now on, lose what standard error does not take at once.
 ///
 /// The command writes there too, and may fill it where nobody reads. Whoever then waits to tell of a refusal
-/// keeps no time limit and forwards no signal.
+/// keeps no time limit and forwards no signal. Not before a process is forked that closes what it does not
+/// know.
 pub(crate) fn wait_for_nobody() {
     UNWAITED.get_or_init(|| {
         let kind = fstat(std::io::stderr()).map(|found| SFlag::from_bits_truncate(found.st_mode));

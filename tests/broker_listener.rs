@@ -3,8 +3,11 @@
 
 mod support;
 
+use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -153,6 +156,52 @@ fn a_listener_that_a_worker_has_shut_down_listens_again_for_the_next() {
         broker.wait("worker-started", |_| true);
         assert_ne!(broker.ask("name\n"), before, "as {}", user.name);
         broker.stop();
+    });
+}
+
+#[test]
+fn a_worker_that_fills_standard_error_holds_up_nobody() {
+    const FILLS: &str = r#"
+import os, socket
+os.set_blocking(2, False)
+for size in (4096, 1):
+    try:
+        while True:
+            os.write(2, b"x" * size)
+    except BlockingIOError:
+        pass
+os.set_blocking(2, True)
+client, _ = socket.socket(fileno=3).accept()
+client.sendall(b"served")
+os._exit(1)
+"#;
+    each_user(|user| {
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let listen = format!("tcp:{address}");
+        let server: PathBuf = script(user, "fills.py", FILLS);
+        let mut command = user.sandbox(&["serve", "--listen", &listen, "--"]);
+        // Nobody reads what the broker says of each worker that has ended.
+        let errors = command.arg(PYTHON).arg(server).stderr(Stdio::piped());
+        let mut broker = errors.spawn().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let served = [(); 2].map(|()| {
+            let mut client = loop {
+                match TcpStream::connect(address) {
+                    Err(_) if Instant::now() < deadline => continue,
+                    connected => break connected.unwrap(),
+                }
+            };
+            let patience = Duration::from_secs(20);
+            client.set_read_timeout(Some(patience)).unwrap();
+            let mut words = String::new();
+            client.read_to_string(&mut words).map(|_| words).ok()
+        });
+        broker.kill().unwrap();
+        broker.wait().unwrap();
+        let both = [(); 2].map(|()| Some("served".to_owned()));
+        assert_eq!(served, both, "as {}", user.name);
     });
 }
 

@@ -40,6 +40,7 @@ use super::settings::{HandOver, Settings};
 use super::tally::{LimitsView, View, Why, WorkerView};
 use crate::error::{Error, Result};
 use crate::exit;
+use crate::log;
 use crate::policy::Policy;
 use crate::sys::parent;
 
@@ -141,6 +142,8 @@ impl Broker {
         if let Some(admin) = &admin {
             admin.watch(&house.reactor)?;
         }
+        // Workers write to standard error as well.
+        log::wait_for_nobody();
         if let Err(error) = confine::confine(policy.strictness) {
             house.journal.failed(&error);
             return Err(error);

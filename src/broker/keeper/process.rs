@@ -39,7 +39,7 @@ use crate::descriptor::Kind;
 use crate::error::{self, Error, Result};
 use crate::exit;
 use crate::launch;
-use crate::log::chain;
+use crate::log::{self, chain};
 use crate::plan::Plan;
 use crate::policy::Policy;
 use crate::printable::Printable;
@@ -113,6 +113,8 @@ pub(super) fn run(
     signal_mask: u64,
     load: &dyn Fn() -> Result<Policy>,
 ) -> u8 {
+    // Sandboxes write to standard error as well.
+    log::wait_for_nobody();
     let (message, status) = match keep(socket, blueprint, order, signal_mask, load) {
         Stop::BrokerGone => return 0,
         Stop::Garbage(what) => (what.to_owned(), exit::LAUNCHER_FAILED),

@@ -180,7 +180,10 @@ impl Engine {
             return;
         };
         let port = flow.wish.port;
-        match self.rules.admit(flow.wish.protocol, &found, port, dial::whose) {
+        match self
+            .rules
+            .admit(flow.wish.protocol, &found, port, dial::whose)
+        {
             Err(refusal) => {
                 self.journal.refused(&flow.wish, &refusal, now);
                 self.flows.insert(number, flow);
