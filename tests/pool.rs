@@ -429,6 +429,7 @@ def everything():
     while take():
         serve(len(held))
 acts = {
+    "F": lambda: [say(0x82) for _ in range(100)],
     "h": lambda: say(0x81),
     "t": take,
     "s": serve,
@@ -725,6 +726,27 @@ fn a_worker_that_does_not_finish_is_killed_when_its_time_is_over() {
     assert_eq!((counts.sent, counts.done, counts.lost), (1, 0, 1));
     assert_eq!(rest(client), "");
     drop(strings);
+}
+
+#[test]
+fn of_a_worker_that_talks_much_some_is_heard_at_a_time() {
+    if !have_python() {
+        return;
+    }
+    let mut theatre = Theatre::open();
+    theatre.act("h");
+    theatre.wait_ready();
+    theatre.tell(b'F');
+    theatre.strings.read_exact(&mut [0]).unwrap();
+    let mut broker = theatre.broker;
+    let mut has_more = || {
+        broker.attend().unwrap();
+        let mut watched = [PollFd::new(broker.as_fd(), PollFlags::POLLIN)];
+        poll(&mut watched, 0_u16).unwrap() == 1
+    };
+    // One that never ends would have the server's time for ever.
+    assert!(has_more());
+    while has_more() {}
 }
 
 #[test]

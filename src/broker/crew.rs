@@ -22,7 +22,7 @@ use super::pool::{self, Busy, Full, Overdue, Phase, Pool, WorkerId};
 use super::reactor::{Interest, Key};
 use super::settings::{HandOver, Settings};
 use super::tally::{Stage, Why, WorkerView};
-use super::transport::{self, Channel, Parcel, Sent};
+use super::transport::{self, Channel, MOST_MESSAGES, Parcel, Sent};
 use crate::error::{self, Error, Result};
 
 /// How long a worker may keep a connection whose time is over.
@@ -33,8 +33,6 @@ const STEADY: Duration = Duration::from_secs(1);
 const TAKING: Duration = Duration::from_secs(5);
 /// When a channel is tried again that took nothing for want of memory.
 const RETRY: Duration = Duration::from_millis(10);
-/// The most messages that are taken from one worker before it is the others' turn.
-const MOST_MESSAGES: usize = 32;
 /// The most workers that start at a time: replacing them all must not take the machine from those that
 /// serve.
 const MOST_STARTING: usize = 8;

@@ -23,6 +23,9 @@ use super::channel::{Delivery, FromWorker, LONGEST, Malformed, ToWorker, encode_
 use crate::plan::errno_of;
 use crate::sys::message;
 
+/// The most messages that are taken from one worker before it is the others' turn.
+pub(super) const MOST_MESSAGES: usize = 32;
+
 /// A connection on its way: what is told of it, and itself.
 #[derive(Debug)]
 pub(crate) struct Parcel {

@@ -10,7 +10,7 @@ use nix::sys::epoll::{EpollEvent, EpollFlags};
 use super::{Broker, Event, Running, length, wait};
 use crate::broker::channel::FromWorker;
 use crate::broker::pool::{Fault, WorkerId};
-use crate::broker::transport::{self, TakenBack};
+use crate::broker::transport::{self, MOST_MESSAGES, TakenBack};
 use crate::error::{Error, Result};
 
 impl Broker {
@@ -75,24 +75,34 @@ impl Broker {
         Ok((speaking, ended))
     }
 
+    /// Take some of what `worker` says. It is the others' turn before the rest, which shows again.
     pub(super) fn listen_to(&mut self, worker: WorkerId) {
-        loop {
-            let Some(running) = self.workers.get_mut(&worker) else {
+        for _ in 0..MOST_MESSAGES {
+            if self.take_message(worker).is_none() {
                 return;
-            };
-            if running.fault.is_some() {
-                return;
-            }
-            let message = match running.channel.receive() {
-                Ok(Some(message)) => message,
-                Ok(None) => return,
-                Err(breach) => return self.blame(worker, breach.to_string()),
-            };
-            let pid = running.child.id();
-            if let Err(fault) = self.hear(worker, pid, message) {
-                return self.blame(worker, fault.to_string());
             }
         }
+    }
+
+    /// Take one message of `worker`, if there is one that is to be heard.
+    fn take_message(&mut self, worker: WorkerId) -> Option<()> {
+        let running = self.workers.get_mut(&worker)?;
+        if running.fault.is_some() {
+            return None;
+        }
+        let message = match running.channel.receive() {
+            Ok(message) => message?,
+            Err(breach) => {
+                self.blame(worker, breach.to_string());
+                return None;
+            }
+        };
+        let pid = running.child.id();
+        if let Err(fault) = self.hear(worker, pid, message) {
+            self.blame(worker, fault.to_string());
+            return None;
+        }
+        Some(())
     }
 
     fn hear(
@@ -137,8 +147,8 @@ impl Broker {
 
     /// A worker that has ended: what it left, and what it took along.
     pub(super) fn bury(&mut self, worker: WorkerId) -> Result<()> {
-        // Its last words may be that it was through with something.
-        self.listen_to(worker);
+        // Its last words may be that it was through with something; nobody adds to them any more.
+        while self.take_message(worker).is_some() {}
         let Some(running) = self.workers.get_mut(&worker) else {
             return Ok(());
         };
