@@ -18,6 +18,7 @@ use super::{
     Egress, Environment, Filesystem, Inspect, Layer, Limit, Namespaces, Network, Policy, Process,
     Seccomp, Strictness, UnixSockets, UserNamespace, View,
 };
+use crate::egress::destination::{Destination, Hosts, Protocol};
 use crate::error::{Error, Result};
 
 /// The policy that `layers`, lowest first, make. Each way in which it is wider than
@@ -472,7 +473,17 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
     } = policy;
     // What follows from a shared mount namespace is said once, by that.
     let own_mounts = namespaces.mount;
-    let table: [(bool, &str, &str); 20] = [
+    let uninspected = |allowed: &Destination| {
+        matches!(
+            allowed,
+            Destination::Network {
+                protocol: Protocol::Udp,
+                hosts: Hosts::Named(_) | Hosts::Below(_),
+                ..
+            }
+        )
+    };
+    let table: [(bool, &str, &str); 21] = [
         (
             policy.network == Network::Host,
             "network.mode",
@@ -482,6 +493,11 @@ pub fn widenings(policy: &Policy) -> Vec<Widening> {
             !policy.egress.allow.is_empty(),
             "egress.allow",
             "the command reaches the allowed destinations, through the supervisor",
+        ),
+        (
+            policy.egress.inspect == Inspect::Yes && policy.egress.allow.iter().any(uninspected),
+            "egress.inspect",
+            "datagrams to an allowed name are not inspected: by UDP (QUIC) another host at its address may be reached",
         ),
         (
             !policy.egress.publish.is_empty(),
@@ -799,6 +815,22 @@ mod tests {
                 "require",
             ]
         );
+    }
+
+    #[test]
+    fn a_name_by_udp_is_named_where_names_are_inspected() {
+        let keys = |allow: &str, inspect: bool| -> Vec<&str> {
+            let text = format!("[egress]\nallow = [\"{allow}\"]\ninspect = {inspect}");
+            let policy = combine(&[(Origin::CommandLine, layer(&text))]).unwrap();
+            widenings(&policy).iter().map(|w| w.key).collect()
+        };
+        for allow in ["udp://a.example:443", "udp://*.a.example:443"] {
+            assert_eq!(keys(allow, true), ["egress.allow", "egress.inspect"]);
+            assert_eq!(keys(allow, false), ["egress.allow"]);
+        }
+        for allow in ["a.example:443", "udp://192.0.2.1:443"] {
+            assert_eq!(keys(allow, true), ["egress.allow"]);
+        }
     }
 
     #[test]
