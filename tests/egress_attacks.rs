@@ -914,7 +914,7 @@ fn no_race_leads_elsewhere(kind: &str) {
                 assert_eq!(numbers.count(), 2, "{engine} as {}: {out}", user.name);
             }
         },
-        |lab, user| drop(race(lab, user, &BARE, &["100", "3"])),
+        |lab, user| drop(race(lab, user, &BARE, &["20000", "10"])),
         &["tcp 11.1.0.3 7"],
     );
 }
