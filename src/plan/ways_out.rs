@@ -46,7 +46,8 @@ pub(super) fn decide_egress(
 ) -> Result<Option<Setup>> {
     let egress = &policy.egress;
     // What the library was told, no merging has seen.
-    if let Some(error) = merge::undecided(&policy.network, &egress.into()) {
+    let (network, deny, budgets) = (&policy.network, &egress.deny, &egress.budgets);
+    if let Some(error) = merge::undecided(network, deny, budgets, egress.inspect) {
         return Err(error);
     }
     if egress.is_empty() && egress.proxy_env.is_none() && rules.learns().is_none() {

@@ -1,5 +1,7 @@
 //! What contradicts itself is refused, and what depends on a shared namespace follows it.
 
+use crate::egress::budget::Limits;
+use crate::egress::destination::Destination;
 use crate::error::{Error, Result};
 use crate::policy::layer::{EgressLayer, FilesystemLayer, Origin};
 use crate::policy::{Inspect, Layer, Network, Seccomp, UnixSockets, View};
@@ -13,15 +15,20 @@ const PUBLISH_NEEDS_LOOPBACK: &str =
 
 /// Which key of `egress` says what must not be reached, or how much of it, where nothing would see to it: a
 /// network that is not the sandbox's own reaches what it reaches.
-pub(crate) fn undecided(network: &Network, egress: &EgressLayer) -> Option<Error> {
+pub(crate) fn undecided(
+    network: &Network,
+    deny: &[Destination],
+    budgets: &Limits,
+    inspect: Inspect,
+) -> Option<Error> {
     if !matches!(network, Network::Host | Network::Namespace(_)) {
         return None;
     }
     let said = [
-        ("egress.deny", !egress.deny.is_empty()),
-        ("egress.max-bytes", !egress.budgets.bytes.is_empty()),
-        ("egress.max-rate", !egress.budgets.rates.is_empty()),
-        ("egress.inspect", egress.inspect == Some(Inspect::Yes)),
+        ("egress.deny", !deny.is_empty()),
+        ("egress.max-bytes", !budgets.bytes.is_empty()),
+        ("egress.max-rate", !budgets.rates.is_empty()),
+        ("egress.inspect", inspect == Inspect::Yes),
     ];
     let (key, _) = said.into_iter().find(|(_, said)| *said)?;
     Some(Error::usage(
@@ -46,8 +53,14 @@ pub(super) fn consistent(layer: &Layer) -> Result<()> {
             return Err(Error::usage("egress.publish", PUBLISH_NEEDS_LOOPBACK));
         }
     }
-    let network = layer.network.as_ref();
-    if let Some(error) = network.and_then(|network| undecided(network, &layer.egress)) {
+    let EgressLayer {
+        deny,
+        budgets,
+        inspect,
+        ..
+    } = &layer.egress;
+    let of = |network| undecided(network, deny, budgets, inspect.unwrap_or_default());
+    if let Some(error) = layer.network.as_ref().and_then(of) {
         return Err(error);
     }
     let process = &layer.process;
