@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -257,42 +257,43 @@ impl Engine {
                 };
                 self.fail(number, error::reason(errno), otherwise);
             }
-            Progress::Connected(outside, address) => {
-                self.set_timer(number, None);
-                let Some(mut flow) = self.flows.remove(&number) else {
-                    return;
-                };
-                self.dial_is_over(&flow.wish);
-                if let State::Dialling(Caller::Direct(order), _) = flow.state {
-                    let socket = OwnedFd::from(outside);
-                    self.hand_over(
-                        &order,
-                        Given::Connected(socket),
-                        flow.wish,
-                        &flow.rule,
-                        address,
-                    );
-                    return;
+            Progress::Connected(outside, address) => self.dialled(number, outside, address),
+        }
+    }
+
+    /// A dial has reached `address`: who it was for gets the socket, or is joined with it.
+    fn dialled(&mut self, number: u64, outside: TcpStream, address: SocketAddr) {
+        self.set_timer(number, None);
+        let Some(mut flow) = self.flows.remove(&number) else {
+            return;
+        };
+        self.dial_is_over(&flow.wish);
+        if let State::Dialling(Caller::Direct(order), _) = flow.state {
+            let socket = OwnedFd::from(outside);
+            self.hand_over(
+                &order,
+                Given::Connected(socket),
+                flow.wish,
+                &flow.rule,
+                address,
+            );
+            return;
+        }
+        if let State::Dialling(Caller::Stream(inside), _) = flow.state {
+            flow.address = Some(address);
+            let begun = match &mut flow.origin {
+                Origin::Plain => true,
+                Origin::Outside(_) => {
+                    self.served = V::of(address);
+                    true
                 }
-                if let State::Dialling(Caller::Stream(inside), _) = flow.state {
-                    flow.address = Some(address);
-                    let begun = match &mut flow.origin {
-                        Origin::Plain => true,
-                        Origin::Outside(_) => {
-                            self.served = V::of(address);
-                            true
-                        }
-                        Origin::Proxy(client) => client.begin(&inside),
-                    };
-                    flow.state = State::Joined(Join::new(inside, outside));
-                    self.flows.insert(number, flow);
-                    match begun {
-                        true => self.pump(number, Word::Turn),
-                        false => {
-                            self.end(number, relay::Outcome::Reset, Some("given up".to_owned()))
-                        }
-                    }
-                }
+                Origin::Proxy(client) => client.begin(&inside),
+            };
+            flow.state = State::Joined(Join::new(inside, outside));
+            self.flows.insert(number, flow);
+            match begun {
+                true => self.pump(number, Word::Turn),
+                false => self.end(number, relay::Outcome::Reset, Some("given up".to_owned())),
             }
         }
     }

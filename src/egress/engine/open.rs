@@ -8,6 +8,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Instant;
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::sys::resource::{Resource, getrlimit};
 
@@ -25,6 +26,7 @@ use crate::egress::journal::Journal;
 use crate::egress::names::Names;
 use crate::egress::refusals::{FILTER_V4, FILTER_V6, looking_further};
 use crate::egress::relay::Pipes;
+use crate::egress::rules::Rules;
 use crate::egress::setup::{Setup, V, Way};
 use crate::error::{Error, Result};
 use crate::sys::parent;
@@ -50,62 +52,18 @@ impl Engine {
     ) -> Result<Self> {
         let failed = |errno| Error::host("watch", "the ways out of the sandbox", errno);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(failed)?;
-        let (mut listeners, mut watches) = (Vec::new(), Vec::new());
         let (most_flows, most_pipes) = bounds(setup.ways.len());
-        let mut datagrams = Datagrams::new(most_flows / 4);
-        let mut names = Names::new(setup);
-        let mut inner = Inner::default();
-        let mut proxies = Vec::new();
+        let mut kept = Sockets {
+            listeners: Vec::new(),
+            proxies: Vec::new(),
+            watches: Vec::new(),
+            names: Names::new(setup),
+            datagrams: Datagrams::new(most_flows / 4),
+            inner: Inner::default(),
+        };
         for (way, socket) in setup.ways.iter().zip(sockets) {
-            match way {
-                Way::Spare(protocol, version) => names.keep_spare(*protocol, *version, socket),
-                Way::Inner(version) => inner.add(*version, socket),
-                Way::Front(_) => {
-                    let key = Key::Proxy(proxies.len() as u64);
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    proxies.push(TcpListener::from(socket));
-                }
-                Way::InnerListener(address) => {
-                    let key = Key::Inner(inner.places());
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    inner.add_listener(socket, *address);
-                }
-                Way::Datagrams(address) => {
-                    let key = Key::Datagrams(datagrams.inlets());
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    datagrams.add_inlet(socket, *address);
-                }
-                Way::NameDatagrams(_) => {
-                    let key = Key::Names(names.services().len() as u64);
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    names.serve(socket);
-                }
-                Way::Listener(_) | Way::NameStream(_) => {
-                    let key = Key::Listener(listeners.len() as u64);
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    listeners.push(TcpListener::from(socket));
-                }
-                Way::Watch(version) => {
-                    let filter = match version {
-                        V::Four => FILTER_V4,
-                        V::Six => FILTER_V6,
-                    };
-                    let filter = match setup.rules.learns() {
-                        None => filter.to_vec(),
-                        Some(_) => looking_further(filter),
-                    };
-                    parent::attach_filter(socket.as_fd(), &filter).map_err(failed)?;
-                    let key = Key::Watch(watches.len() as u64);
-                    let event = EpollEvent::new(EpollFlags::EPOLLIN, key.to_data());
-                    epoll.add(&socket, event).map_err(failed)?;
-                    watches.push(socket);
-                }
-            }
+            kept.keep(way, socket, &setup.rules, &epoll)
+                .map_err(failed)?;
         }
         let now = Instant::now();
         let Told {
@@ -115,8 +73,7 @@ impl Engine {
         } = told;
         let mut journal = Journal::new(events, recorder, now);
         for (place, (listener, publish)) in (0..).zip(published.iter().zip(&setup.published)) {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, Key::Published(place).to_data());
-            epoll.add(listener, event).map_err(failed)?;
+            watch(&epoll, listener, Key::Published(place)).map_err(failed)?;
             if let Ok(address) = listener.local_addr() {
                 journal.listens(address, publish.inside);
             }
@@ -127,18 +84,18 @@ impl Engine {
             rules: setup.rules.clone(),
             inspect: setup.inspect,
             budgets: Budgets::new(&setup.budgets, now),
-            names,
+            names: kept.names,
             inquiries: Inquiries::default(),
             resolution: Resolution::read(&setup.rules),
-            datagrams,
-            listeners,
-            proxies,
+            datagrams: kept.datagrams,
+            listeners: kept.listeners,
+            proxies: kept.proxies,
             clients: BTreeMap::new(),
             published: published.collect(),
-            inner,
+            inner: kept.inner,
             waiting: VecDeque::new(),
             served: V::Four,
-            watches,
+            watches: kept.watches,
             flows: HashMap::new(),
             next_number: 0,
             most_flows,
@@ -155,6 +112,72 @@ impl Engine {
             journal,
         })
     }
+}
+
+/// The sockets that the child has sent, each where it belongs.
+struct Sockets {
+    listeners: Vec<TcpListener>,
+    proxies: Vec<TcpListener>,
+    watches: Vec<OwnedFd>,
+    names: Names,
+    datagrams: Datagrams,
+    inner: Inner,
+}
+
+impl Sockets {
+    /// Keep `socket`, which is for `way`, and watch it where something comes to it.
+    fn keep(
+        &mut self,
+        way: &Way,
+        socket: OwnedFd,
+        rules: &Rules,
+        epoll: &Epoll,
+    ) -> std::result::Result<(), Errno> {
+        match way {
+            Way::Spare(protocol, version) => self.names.keep_spare(*protocol, *version, socket),
+            Way::Inner(version) => self.inner.add(*version, socket),
+            Way::Front(_) => {
+                watch(epoll, &socket, Key::Proxy(self.proxies.len() as u64))?;
+                self.proxies.push(TcpListener::from(socket));
+            }
+            Way::InnerListener(address) => {
+                watch(epoll, &socket, Key::Inner(self.inner.places()))?;
+                self.inner.add_listener(socket, *address);
+            }
+            Way::Datagrams(address) => {
+                watch(epoll, &socket, Key::Datagrams(self.datagrams.inlets()))?;
+                self.datagrams.add_inlet(socket, *address);
+            }
+            Way::NameDatagrams(_) => {
+                let place = self.names.services().len() as u64;
+                watch(epoll, &socket, Key::Names(place))?;
+                self.names.serve(socket);
+            }
+            Way::Listener(_) | Way::NameStream(_) => {
+                watch(epoll, &socket, Key::Listener(self.listeners.len() as u64))?;
+                self.listeners.push(TcpListener::from(socket));
+            }
+            Way::Watch(version) => {
+                let filter = match version {
+                    V::Four => FILTER_V4,
+                    V::Six => FILTER_V6,
+                };
+                let filter = match rules.learns() {
+                    None => filter.to_vec(),
+                    Some(_) => looking_further(filter),
+                };
+                parent::attach_filter(socket.as_fd(), &filter)?;
+                watch(epoll, &socket, Key::Watch(self.watches.len() as u64))?;
+                self.watches.push(socket);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Have `epoll` tell by `key` when something comes to `socket`.
+fn watch(epoll: &Epoll, socket: impl AsFd, key: Key) -> std::result::Result<(), Errno> {
+    epoll.add(socket, EpollEvent::new(EpollFlags::EPOLLIN, key.to_data()))
 }
 
 /// How many connections and pipes the descriptor table has room for, with `ways` in it already.
