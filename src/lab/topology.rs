@@ -1,6 +1,6 @@
 //! A lab that makes sense: every name known, every address in its network, nothing left to be decided.
 //!
-//! Pure. Made from a [`File`] by [`Topology::parse`]; what it is made into is
+//! Pure. Made from a [`file::File`] by [`Topology::parse`]; what it is made into is
 //! [`super::state`]'s. A mistake is reported with its line before anything is made.
 //!
 //! Here are the values; [`build`] makes them of a file, in its order.

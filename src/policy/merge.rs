@@ -4,7 +4,7 @@
 //! grouped does not matter; laying a layer over itself changes nothing. Lists add up (an element
 //! keeps its first place), tables add up by name, and of everything else the last layer's word stands.
 //!
-//! [`lay`] lays one layer over another, [`consistent`] refuses what contradicts itself, [`convert`] makes a
+//! [`lay`] lays one layer over another, [`mod@consistent`] refuses what contradicts itself, [`convert`] makes a
 //! policy of the outcome; [`wide`] tells in which ways that is wide, and [`explain`] who has said what.
 
 mod consistent;
@@ -32,7 +32,7 @@ use crate::error::Result;
 /// [`Policy::nothing`] is logged as one warning.
 ///
 /// # Errors
-/// [`Error::Usage`] when keys contradict each other, or a path is not absolute
+/// [`crate::Error::Usage`] when keys contradict each other, or a path is not absolute
 /// ([`Layer::resolve`] makes them so).
 pub fn merge(layers: &[(Origin, Layer)]) -> Result<Policy> {
     let policy = combine(layers)?;

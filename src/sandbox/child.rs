@@ -63,13 +63,13 @@ impl Child {
         self.spawned.pidfd.as_fd()
     }
 
-    /// Where this host listens for what is published ([`Sandbox::publish`]), in order.
+    /// Where this host listens for what is published ([`crate::Sandbox::publish`]), in order.
     #[must_use]
     pub fn published(&self) -> &[SocketAddr] {
         &self.published
     }
 
-    /// Whether [`Child::wait`] has ended it because its time was over ([`Sandbox::timeout`]).
+    /// Whether [`Child::wait`] has ended it because its time was over ([`crate::Sandbox::timeout`]).
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.timed_out

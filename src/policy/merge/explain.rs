@@ -44,7 +44,7 @@ pub enum Source {
 /// Each key's value in the policy that `layers` make, and the layer that it came from.
 ///
 /// # Errors
-/// As [`merge`].
+/// As [`merge`](super::merge).
 pub fn explain(layers: &[(Origin, Layer)]) -> Result<Vec<Explained>> {
     let merged = Layer::from(&combine(layers)?);
     let explained = KEYS.iter().filter(|key| key.name != "extends").map(|key| {
