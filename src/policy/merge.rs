@@ -5,7 +5,7 @@
 //! keeps its first place), tables add up by name, and of everything else the last layer's word stands.
 //!
 //! [`lay`] lays one layer over another, [`mod@consistent`] refuses what contradicts itself, [`convert`] makes a
-//! policy of the outcome; [`wide`] tells in which ways that is wide, and [`explain`] who has said what.
+//! policy of the outcome; [`wide`] tells in which ways that is wide, and [`mod@explain`] who has said what.
 
 mod consistent;
 mod convert;

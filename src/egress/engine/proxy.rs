@@ -1,6 +1,6 @@
 //! The proxy's clients, from the first byte until they have said whom they want.
 //!
-//! What they say is read by [`front`](crate::egress::front); what is not understood yet stays in the
+//! What they say is read by [`front`]; what is not understood yet stays in the
 //! socket.
 #![forbid(unsafe_code)]
 
