@@ -129,6 +129,39 @@ fn a_descriptor_that_leads_out_is_refused() {
 }
 
 #[test]
+fn the_hosts_network_is_there_where_it_is_asked_for() {
+    let own = std::fs::read_link("/proc/self/ns/net").unwrap();
+    let output = shell("readlink /proc/self/ns/net").net(Net::Host).output();
+    let output = output.unwrap().stdout;
+    assert_eq!(
+        String::from_utf8_lossy(&output).trim_end(),
+        own.to_str().unwrap()
+    );
+}
+
+#[test]
+fn what_nothing_would_keep_from_the_command_is_refused() {
+    let host = |change: fn(&mut Sandbox) -> sandbox::Result<&mut Sandbox>| {
+        let mut sandbox = shell("true");
+        change(sandbox.net(Net::Host)).unwrap();
+        sandbox.spawn().unwrap_err().to_string()
+    };
+    for (said, key) in [
+        (host(|it| it.deny("192.0.2.1:80")), "egress.deny"),
+        (
+            host(|it| it.max_bytes("192.0.2.1:80", 1)),
+            "egress.max-bytes",
+        ),
+        (host(|it| it.max_rate("192.0.2.1:80", 1)), "egress.max-rate"),
+    ] {
+        assert!(
+            said.starts_with(key) && said.contains(": nothing stands between"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn an_error_names_its_step() {
     let error = shell("true")
         .current_dir("/nonexistent")

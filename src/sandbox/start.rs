@@ -19,7 +19,7 @@ use crate::egress::carry::{Outset, Told};
 use crate::egress::service::Service;
 use crate::error::{Error, Result};
 use crate::plan::{Handed, Plan, Situation, errno_of, working_directory};
-use crate::policy::{Limit, Policy, spec};
+use crate::policy::{Limit, Network, Policy, View, spec};
 use crate::probe::Support;
 use crate::spawn::Order;
 use crate::sys::child::Disposition;
@@ -192,6 +192,10 @@ impl Sandbox {
                 Change::Timeout(timeout) => process.timeout = Some(*timeout),
                 Change::Hostname(name) => process.hostname = Some(name.clone()),
             }
+        }
+        // As merging does: a fresh /sys needs a network of the sandbox's own (sysfs_get_tree in the kernel).
+        if policy.network == Network::Host {
+            policy.filesystem.sys = View::Host;
         }
         // One that was raised for another sandbox's connections is not the command's.
         let nofile = spec::RESOURCES.iter().find(|(name, ..)| *name == "nofile");
