@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use support::{User, each_user, have, text};
+use support::{INTERRUPTED, User, each_user, have, text};
 
 /// Two sockets that answer, in a directory of their own that `user` may search.
 struct Sockets {
@@ -350,20 +350,6 @@ def limited(listener, address):
     began = time.monotonic()
     code = peer.connect_ex(address)
     return errno.errorcode[code], 0.15 < time.monotonic() - began < 5
-def interrupted(listener, address):
-    peer = socket.socket(listener.family)
-    class Up(Exception):
-        pass
-    def up(*_):
-        raise Up
-    signal.signal(signal.SIGALRM, up)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    began = time.monotonic()
-    try:
-        peer.connect(address)
-        return "connected"
-    except Up:
-        return "interrupted", time.monotonic() - began < 5
 def waited(listener, address):
     peer = socket.socket(listener.family)
     def take():
@@ -380,7 +366,7 @@ for family, address in (socket.AF_UNIX, path), (socket.AF_INET, ("127.0.0.1", 0)
     address = listener.getsockname()
     listener.listen(0)
     held = filled(listener, address)
-    print(family.name, limited(listener, address), interrupted(listener, address), waited(listener, address))
+    print(family.name, limited(listener, address), interrupted(socket.socket(family), address), waited(listener, address))
 "#;
 
 #[test]
@@ -391,7 +377,8 @@ fn a_connection_waits_as_long_as_connect_would() {
     each_user(|user| {
         let began = std::time::Instant::now();
         let options = ["--private-tmp", "--timeout", "60"];
-        let (said, complaint) = python(user, &options, WAITING, &[]);
+        let program = format!("{INTERRUPTED}{WAITING}");
+        let (said, complaint) = python(user, &options, &program, &[]);
         let expected = "AF_UNIX ('EAGAIN', True) ('interrupted', True) (True, True)\n\
              AF_INET ('EINPROGRESS', True) ('interrupted', True) (True, True)";
         assert_eq!(said, expected, "as {}: {complaint}", user.name);

@@ -428,3 +428,21 @@ pub(crate) fn shared_file(path: &str) -> PathBuf {
     let name = file.file_name().and_then(|name| name.to_str());
     copy_of(&file, name.expect("a file has a name"))
 }
+
+/// For Python: whether a signal's handler runs while `peer` waits to be connected to `address`.
+pub(crate) const INTERRUPTED: &str = r#"
+import signal, time
+def interrupted(peer, address):
+    class Up(Exception):
+        pass
+    def up(*_):
+        raise Up
+    signal.signal(signal.SIGALRM, up)
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    began = time.monotonic()
+    try:
+        peer.connect(address)
+        return "connected"
+    except Up:
+        return "interrupted", time.monotonic() - began < 5
+"#;
