@@ -354,9 +354,14 @@ fn receive(path: &Path) -> Result<Vec<OwnedFd>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
     use std::os::unix::net::UnixDatagram;
 
+    use landlock::{AccessFs, RulesetAttr};
+    use nix::sys::socket::{SockFlag, SockProtocol};
+
     use super::*;
+    use crate::sys::attempt;
 
     #[test]
     fn a_name_has_all_its_addresses_of_the_table() {
@@ -399,6 +404,55 @@ mod tests {
         }
         assert_eq!(kind(open("/proc/self/ns/net")), Kind::Namespace);
         assert_eq!(kind(open("/proc/self/status")), Kind::ProcessFile);
+        let path = fs::File::options()
+            .read(true)
+            .custom_flags(libc::O_PATH)
+            .open("/etc/passwd");
+        assert_eq!(kind(path.unwrap().into()), Kind::PathOnly);
+        let oneself = attempt::pidfd_open(nix::unistd::getpid()).unwrap();
+        assert_eq!(kind(oneself), Kind::Process);
+        let links = SockProtocol::NetlinkRoute;
+        let made = |family, protocol| {
+            let flags = SockFlag::SOCK_CLOEXEC;
+            nix::sys::socket::socket(family, SockType::Raw, flags, protocol)
+        };
+        let netlink = made(AddressFamily::Netlink, Some(links)).unwrap();
+        assert_eq!(kind(netlink), Kind::Netlink);
+        // Root's alone.
+        for (family, protocol) in [
+            (AddressFamily::Packet, None),
+            (AddressFamily::Inet, Some(SockProtocol::Raw)),
+        ] {
+            if let Ok(raw) = made(family, protocol) {
+                assert_eq!(kind(raw), Kind::OtherSocket, "{family:?}");
+            }
+        }
+        let ruleset = landlock::Ruleset::default()
+            .handle_access(AccessFs::Execute)
+            .and_then(landlock::Ruleset::create);
+        if let Some(ruleset) = Option::<OwnedFd>::from(ruleset.unwrap()) {
+            assert_eq!(kind(ruleset), Kind::OtherObject);
+        }
+        let blocks = fs::read_dir("/dev").unwrap().flatten();
+        let blocks = blocks.filter(|it| it.file_type().is_ok_and(|it| it.is_block_device()));
+        for file in blocks.filter_map(|it| fs::File::open(it.path()).ok()) {
+            assert_eq!(kind(file.into()), Kind::BlockDevice);
+        }
+        for dangerous in [
+            Kind::Directory,
+            Kind::BlockDevice,
+            Kind::OtherDevice,
+            Kind::ProcessFile,
+            Kind::PathOnly,
+            Kind::Namespace,
+            Kind::Process,
+            Kind::Netlink,
+            Kind::OtherSocket,
+            Kind::OtherObject,
+        ] {
+            assert!(refuse_dangerous(dangerous, "it", false).is_err());
+            assert!(refuse_dangerous(dangerous, "it", true).is_ok());
+        }
         assert_eq!(kind(open("/etc/passwd")), Kind::File);
         assert_eq!(
             kind(std::net::TcpListener::bind("127.0.0.1:0").unwrap().into()),

@@ -362,6 +362,37 @@ fn a_view_of_the_host_is_read_only_to_root_too() {
     });
 }
 
+/// The same of what shows the host, its memory's pages and its users' keys: by mode it is root's, and most of it
+/// asks for no capability.
+#[test]
+fn what_shows_the_host_in_proc_is_empty_to_root_too() {
+    let files = [
+        "keys",
+        "key-users",
+        "timer_list",
+        "kpagecount",
+        "kpageflags",
+        "kpagecgroup",
+        "vmallocinfo",
+    ];
+    each_user(|user| {
+        if !user.is_root() {
+            return;
+        }
+        let script = "for file; do head -c 8 /proc/$file 2>/dev/null | wc -c; done";
+        let words = [&["/bin/sh", "-c", script, "sh"][..], &files].concat();
+        let control = user.command("env").args(&words).output();
+        let control = text(&control.expect("there is env").stdout);
+        assert!(control.lines().any(|line| line == "8"), "{control}");
+        for options in [&[][..], &["--proc", "host"], &["--userns", "no"]] {
+            let words = [&["-q"], options, &["--"], &words].concat();
+            let inside = text(&user.output(&words).stdout);
+            let empty = vec!["0"; files.len()].join("\n");
+            assert_eq!(inside, empty, "{options:?}: outside {control}");
+        }
+    });
+}
+
 #[test]
 fn a_wall_that_is_taken_down_lets_the_attempt_through() {
     // Each wall alone: without it, what it held is open, so that the rows above do test it.

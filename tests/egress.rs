@@ -93,10 +93,17 @@ print(attempt("11.1.0.3", 7), attempt("11.1.0.4", 7), attempt("11.1.1.2", 7))
 #[test]
 fn deny_beats_allow() {
     in_lab(|lab, user| {
-        let script = "print(attempt('11.1.0.2', 7), attempt('11.1.0.3', 7))";
-        let allow = ["-q", "--allow", "11.1.0.0/24:7", "--deny", "11.1.0.3:7"];
-        let out = printed(user, &mut lab.python(user, &allow, script));
-        assert_eq!(out, "x ECONNRESET", "as {}", user.name);
+        let script = "print(attempt('2a00:1::2', 7), attempt('11.1.0.2', 7))";
+        let allow = ["-q", "--allow", "11.1.0.0/24:7", "--allow", "[2a00:1::2]:7"];
+        // Where nothing is denied, both answer.
+        for (deny, expected) in [
+            (&[][..], "x x"),
+            (&["--deny", "11.1.0.2:7"], "x ECONNRESET"),
+        ] {
+            let options = [&allow[..], deny].concat();
+            let out = printed(user, &mut lab.python(user, &options, script));
+            assert_eq!(out, expected, "{deny:?} as {}", user.name);
+        }
     });
 }
 

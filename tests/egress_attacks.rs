@@ -960,11 +960,18 @@ def failed():
     s.connect_ex(("11.1.0.2", 8))
     time.sleep(0.2)
     return s
+def begun():
+    # Given while its peer has not answered; then no more under way.
+    s = socket.socket()
+    s.setblocking(False)
+    s.connect_ex(("11.1.0.99", 7))
+    s.shutdown(socket.SHUT_RDWR)
+    return s
 unspec = struct.pack("H14x", socket.AF_UNSPEC)
 def dissolve(s):
     if libc.connect(s.fileno(), unspec, 16):
         raise OSError(ctypes.get_errno(), "")
-for name, make in (("given", given), ("over", over), ("failed", failed)):
+for name, make in (("given", given), ("over", over), ("failed", failed), ("begun", begun)):
     said(name + " dissolved", lambda: dissolve(make()))
     said(name + " again", lambda: make().connect(bad))
     def both():
@@ -988,9 +995,10 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
     # What lists the host's interfaces, and hands out its namespace.
     said(name + " interfaces", lambda: fcntl.ioctl(make(), 0x8912, bytes(16)))
     said(name + " namespace", lambda: fcntl.ioctl(make(), 0x894c))
+    said(name + " radio network", lambda: fcntl.ioctl(make(), 0x8b1b, bytes(32)))
     for option, level, number, value in (
         ("device", 1, 25, b"outside\0"), ("device by number", 1, 62, bytes(4)), ("mark", 1, 36, bytes(4)),
-        ("route", 0, 4, b"\x83\x07\x04\x0b\x01\x00\x03\0"), ("route by IPv6", 41, 57, bytes(8)),
+        ("interface", 0, 50, bytes(4)), ("route", 0, 4, b"\x83\x07\x04\x0b\x01\x00\x03\0"), ("route by IPv6", 41, 57, bytes(8)),
         ("repair", 6, 19, bytes(4)), ("fast open", 6, 30, b"\1\0\0\0"), ("filter", 1, 26, bytes(16)),
         ("group", 0, 42, struct.pack("@I4xHH4s", 1, 2, 0, bytes((239, 1, 2, 3))).ljust(136, b"\0")),
         ("group and sender", 0, 39, bytes((239, 1, 2, 3, 127, 0, 0, 1, 192, 0, 2, 9))),
@@ -999,12 +1007,14 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
 "#;
     let script = format!("{MESSAGES}\n{script}");
     watched(
-        &["tcp 11.1.0.2 7", "tcp 11.1.0.2 8"],
+        &["tcp 11.1.0.2 7", "tcp 11.1.0.2 8", "tcp 11.1.0.99 7"],
         |lab, user| {
-            let allow = ["-q", "--egress", "direct", "--allow", "11.1.0.2:7-8"];
-            let out = printed(user, &mut lab.python(user, &allow, &script));
+            let direct = ["-q", "--egress", "direct"];
+            let allow = ["--allow", "11.1.0.2:7-8", "--allow", "11.1.0.99:7"];
+            let options = [&direct[..], &allow].concat();
+            let out = printed(user, &mut lab.python(user, &options, &script));
             let lines: Vec<&str> = out.lines().collect();
-            assert_eq!(lines.len(), 3 * 20, "as {}: {out}", user.name);
+            assert_eq!(lines.len(), 4 * 22, "as {}: {out}", user.name);
             for line in lines {
                 let (what, said) = line.rsplit_once(' ').expect("two words");
                 let may: &[&str] = match what.split_once(' ').expect("two words").1 {
@@ -1021,6 +1031,8 @@ for name, make in (("given", given), ("over", over), ("failed", failed)):
             let out = printed(user, &mut lab.python(user, &BARE, &script));
             for opened in [
                 "over bound None",
+                "begun listens None",
+                "given interface None",
                 "given dissolved, again None",
                 "given group None",
                 "given group and sender None",

@@ -1284,49 +1284,47 @@ fn descriptors_only_leaves_pairs_and_nothing_else() {
 fn a_socket_of_the_host_cannot_be_aimed_anew() {
     let program = program("default", |context| context.host_sockets = true);
     let bad = u64::MAX;
-    refused_with_control(
-        &program,
-        &[
-            (("connect", [bad, 0, 0, 0, 0, 0]), libc::EPERM),
-            (("bind", [bad, 0, 0, 0, 0, 0]), libc::EPERM),
-            (("sendto", [bad, 0, 0, 0x2000_0000, 0, 0]), libc::EPERM),
-            (("sendmsg", [bad, 0, 0x2000_0000, 0, 0, 0]), libc::EPERM),
-            (
-                ("sendmmsg", [bad, 0, 0, GARBAGE | 0x2000_0000, 0, 0]),
-                libc::EPERM,
-            ),
-            (("ioctl", [bad, 0x894c, 0, 0, 0, 0]), libc::EPERM), // SIOCGSKNS
-            (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
-            (("ioctl", [bad, 0x8b1b, 0, 0, 0, 0]), libc::EPERM), // SIOCGIWESSID
-            // SO_BINDTODEVICE, SO_MARK, SO_BINDTOIFINDEX
-            (("setsockopt", [bad, 1, 25, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 1, 36, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 1, 62, 0, 0, 0]), libc::EPERM),
-            // IP_OPTIONS, IP_UNICAST_IF
-            (("setsockopt", [bad, 0, 4, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 0, 50, 0, 0, 0]), libc::EPERM),
-            // IPV6_2292PKTOPTIONS, IPV6_PKTINFO, IPV6_RTHDR, IPV6_UNICAST_IF
-            (("setsockopt", [bad, 41, 6, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 41, 50, 0, 0, 0]), libc::EPERM),
-            (
-                ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 57, 0, 0, 0]),
-                libc::EPERM,
-            ),
-            (("setsockopt", [bad, 41, 76, 0, 0, 0]), libc::EPERM),
-            // IP_ADD_MEMBERSHIP, IP_ADD_SOURCE_MEMBERSHIP, IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST
-            (("setsockopt", [bad, 0, 35, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 0, 39, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 41, 20, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 41, 27, 0, 0, 0]), libc::EPERM),
-            // MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_MSFILTER
-            (("setsockopt", [bad, 0, 42, 0, 0, 0]), libc::EPERM),
-            (("setsockopt", [bad, 41, 46, 0, 0, 0]), libc::EPERM),
-            (
-                ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 48, 0, 0, 0]),
-                libc::EPERM,
-            ),
-        ],
-    );
+    let refused = [
+        (("connect", [bad, 0, 0, 0, 0, 0]), libc::EPERM),
+        (("bind", [bad, 0, 0, 0, 0, 0]), libc::EPERM),
+        (("sendto", [bad, 0, 0, 0x2000_0000, 0, 0]), libc::EPERM),
+        (("sendmsg", [bad, 0, 0x2000_0000, 0, 0, 0]), libc::EPERM),
+        (
+            ("sendmmsg", [bad, 0, 0, GARBAGE | 0x2000_0000, 0, 0]),
+            libc::EPERM,
+        ),
+        (("ioctl", [bad, 0x894c, 0, 0, 0, 0]), libc::EPERM), // SIOCGSKNS
+        (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
+        (("ioctl", [bad, 0x8b1b, 0, 0, 0, 0]), libc::EPERM), // SIOCGIWESSID
+        // SO_BINDTODEVICE, SO_MARK, SO_BINDTOIFINDEX
+        (("setsockopt", [bad, 1, 25, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 1, 36, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 1, 62, 0, 0, 0]), libc::EPERM),
+        // IP_OPTIONS, IP_UNICAST_IF
+        (("setsockopt", [bad, 0, 4, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 0, 50, 0, 0, 0]), libc::EPERM),
+        // IPV6_2292PKTOPTIONS, IPV6_PKTINFO, IPV6_RTHDR, IPV6_UNICAST_IF
+        (("setsockopt", [bad, 41, 6, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 41, 50, 0, 0, 0]), libc::EPERM),
+        (
+            ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 57, 0, 0, 0]),
+            libc::EPERM,
+        ),
+        (("setsockopt", [bad, 41, 76, 0, 0, 0]), libc::EPERM),
+        // IP_ADD_MEMBERSHIP, IP_ADD_SOURCE_MEMBERSHIP, IPV6_ADD_MEMBERSHIP, IPV6_JOIN_ANYCAST
+        (("setsockopt", [bad, 0, 35, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 0, 39, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 41, 20, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 41, 27, 0, 0, 0]), libc::EPERM),
+        // MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_MSFILTER
+        (("setsockopt", [bad, 0, 42, 0, 0, 0]), libc::EPERM),
+        (("setsockopt", [bad, 41, 46, 0, 0, 0]), libc::EPERM),
+        (
+            ("setsockopt", [bad, GARBAGE | 41, GARBAGE | 48, 0, 0, 0]),
+            libc::EPERM,
+        ),
+    ];
+    refused_with_control(&program, &refused);
     let plain = make(
         Some(&program),
         &[
@@ -1336,15 +1334,55 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
         ],
     );
     assert_eq!(plain, [errno(libc::EBADF); 3]);
-    // One that the command is given once it is connected (`--egress direct`).
+    // Servers listen again on what listens already, and are told that all is well.
+    let listen = [("listen", [bad, 0, 0, 0, 0, 0])];
+    assert_eq!(make(Some(&program), &listen), [0]);
+    assert_eq!(make(None, &listen), [errno(libc::EBADF)]);
+    // One that the command is given once it is connected (`--egress direct`): what is the supervisor's to make
+    // is not here.
     let direct = self::program("default", |context| context.direct = true);
+    let options = refused
+        .iter()
+        .filter(|((call, _), _)| ["ioctl", "setsockopt"].contains(call));
+    refused_with_control(&direct, &options.copied().collect::<Vec<_>>());
     refused_with_control(
         &direct,
         &[
-            (("ioctl", [bad, GARBAGE | 0x8912, 0, 0, 0, 0]), libc::EPERM),
-            (("ioctl", [bad, 0x8b1b, 0, 0, 0, 0]), libc::EPERM),
+            (("sendto", [bad, 0, 0, 0x2000_0000, 0, 0]), libc::EOPNOTSUPP),
+            (
+                ("sendmsg", [bad, 0, 0x2000_0000, 0, 0, 0]),
+                libc::EOPNOTSUPP,
+            ),
+            (
+                ("sendmmsg", [bad, 0, 0, 0x2000_0000, 0, 0]),
+                libc::EOPNOTSUPP,
+            ),
+            // SO_ATTACH_FILTER, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_CBPF, SO_ATTACH_REUSEPORT_EBPF
+            (("setsockopt", [bad, 1, 26, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 1, 50, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 1, 51, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 1, 52, 0, 0, 0]), libc::EPERM),
+            // TCP_REPAIR, TCP_FASTOPEN_CONNECT
+            (("setsockopt", [bad, 6, 19, 0, 0, 0]), libc::EPERM),
+            (("setsockopt", [bad, 6, 30, 0, 0, 0]), libc::EPERM),
         ],
     );
+}
+
+#[test]
+fn processes_of_the_host_are_neither_traced_nor_opened() {
+    let bad = u64::MAX;
+    let open = [
+        ("ptrace", [16, bad, 0, 0, 0, 0]), // PTRACE_ATTACH
+        ("pidfd_open", [bad, 0, 0, 0, 0, 0]),
+        ("pidfd_send_signal", [bad, 0, 0, 0, 0, 0]),
+    ];
+    let refused = open.map(|attempt| (attempt, libc::EPERM));
+    let shared = program("default", |context| context.host_processes = true);
+    refused_with_control(&shared, &refused);
+    // Those of the sandbox's own are, where it has process ids of its own.
+    let own = program("default", |_| ());
+    assert!(!make(Some(&own), &open).contains(&errno(libc::EPERM)));
 }
 
 #[test]

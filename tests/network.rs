@@ -300,3 +300,47 @@ fn a_socket_that_the_joined_users_cannot_get_to_stops_no_launch() {
     assert_eq!(printed, "out of reach");
     fs::remove_dir_all(&folder).expect("it is there");
 }
+
+/// No wall of the kernel's parts them: the supervisor's thread connects, and it is in no Landlock domain.
+#[test]
+fn abstract_names_of_others_in_a_joined_network_are_out_of_reach() {
+    const LISTEN: &str = "import socket, sys; s = socket.socket(socket.AF_UNIX); s.bind('\\0others'); s.listen(); \
+                          print('ready', flush=True); sys.stdin.read()";
+    const CONNECT: &str = "import errno, socket; s = socket.socket(socket.AF_UNIX); \
+                           print(errno.errorcode.get(s.connect_ex('\\0others'), 'connected'))";
+    if !have("python3") || !have("nsenter") {
+        return;
+    }
+    each_user(|user| {
+        let holder = Holder::start(user);
+        let pid = holder.0.id().to_string();
+        let beside = |program: &str| {
+            let mut command = user.command("nsenter");
+            command.args(["--preserve-credentials", "-U", "-n", "-t", &pid]);
+            command.args(["python3", "-c", program]);
+            command
+        };
+        let mut listener = beside(LISTEN)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("nsenter is installed");
+        let mut ready = String::new();
+        BufReader::new(listener.stdout.take().expect("it is piped"))
+            .read_line(&mut ready)
+            .expect("a pipe can be read");
+        assert_eq!(ready, "ready\n", "as {}", user.name);
+        let connect = format!("python3 -c \"{CONNECT}\"");
+        let output = join(user, &["--events", "fd:2"], &holder.path(), &connect);
+        assert_eq!(text(&output.stdout), "ECONNREFUSED", "as {}", user.name);
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("others have abstract names in this network too"),
+            "{said}"
+        );
+        let control = beside(CONNECT).output().expect("nsenter is installed");
+        assert_eq!(text(&control.stdout), "connected", "as {}", user.name);
+        drop(listener.stdin.take());
+        assert!(listener.wait().expect("it is ours").success());
+    });
+}

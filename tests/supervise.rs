@@ -749,32 +749,55 @@ fn a_socket_can_be_standard_input_and_output() {
     });
 }
 
+/// Give the command that runs `body` descriptor `given`, as a broker does.
+fn by_a_broker(user: &User, given: std::os::fd::BorrowedFd<'_>, body: &str) -> Output {
+    let (listener, address) = listening(user, "broker");
+    let words = script(&["--receive-from", &address], body);
+    let child = user
+        .command(&user.sandbox)
+        .args(words)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let (channel, _) = listener.accept().expect("it connects");
+    let rights = [given.as_raw_fd()];
+    let message = [ControlMessage::ScmRights(&rights)];
+    let payload = [std::io::IoSlice::new(b"x")];
+    sendmsg::<()>(
+        channel.as_raw_fd(),
+        &payload,
+        &message,
+        MsgFlags::empty(),
+        None,
+    )
+    .expect("it is connected");
+    drop(channel);
+    child.wait_with_output().expect("it is ours")
+}
+
 #[test]
 fn a_brokers_descriptor_reaches_the_command() {
     each_user(|user| {
-        let (listener, address) = listening(user, "broker");
-        let words = script(&["--receive-from", &address], "echo by the broker >&3");
-        let mut child = user
-            .command(&user.sandbox)
-            .args(words)
-            .spawn()
-            .expect("it starts");
-        let (channel, _) = listener.accept().expect("it connects");
         let (ours, theirs) = UnixStream::pair().expect("a pair can be made");
-        let rights = [theirs.as_raw_fd()];
-        let message = [ControlMessage::ScmRights(&rights)];
-        let payload = [std::io::IoSlice::new(b"x")];
-        sendmsg::<()>(
-            channel.as_raw_fd(),
-            &payload,
-            &message,
-            MsgFlags::empty(),
-            None,
-        )
-        .expect("it is connected");
-        drop((theirs, channel));
+        let output = by_a_broker(user, theirs.as_fd(), "echo by the broker >&3");
+        drop(theirs);
         assert_eq!(to_the_end(ours), "by the broker", "as {}", user.name);
-        assert!(child.wait().expect("it is ours").success());
+        assert!(output.status.success(), "as {}: {output:?}", user.name);
+    });
+}
+
+#[test]
+fn a_brokers_descriptor_that_leads_out_is_refused() {
+    each_user(|user| {
+        for path in ["/", "/proc/self/ns/net", "/proc/self/status"] {
+            let file = fs::File::open(path).expect("it is there");
+            let output = by_a_broker(user, file.as_fd(), "echo it ran");
+            let said = support::text(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{path}: {said}");
+            assert!(said.contains("--receive-from"), "{path}: {said}");
+            assert!(output.stdout.is_empty(), "{path} as {}", user.name);
+        }
     });
 }
 
@@ -980,6 +1003,34 @@ said('write beside', lambda: open('a/beside', 'w'))
         let outside = tried("env", &[]);
         let moved = "move OK\nmove what is above OK\nremove the link OK";
         assert!(outside.contains(moved), "as {}: {outside}", user.name);
+        fs::remove_dir_all(&folder).expect("it is there");
+    });
+}
+
+#[test]
+fn what_is_mounted_below_a_read_only_tree_is_read_only_too() {
+    if !support::have("unshare") {
+        return;
+    }
+    each_user(|user| {
+        let folder = user.home.join(format!("below-{}", std::process::id()));
+        let mount = "mkdir -p \"$0/sub\" && mount -t tmpfs none \"$0/sub\" && exec \"$@\"";
+        let tried = |words: &[&str]| {
+            let mut command = user.command("unshare");
+            command.args(["-Urm", "sh", "-c", mount]).arg(&folder);
+            command
+                .args(words)
+                .args(["sh", "-c", "echo > \"$0/sub/file\""]);
+            let output = command.arg(&folder).output().expect("it can be started");
+            support::text(&output.stderr)
+        };
+        let sandbox = user.sandbox.to_str().expect("UTF-8");
+        let folder_name = folder.to_str().expect("UTF-8");
+        for read_only in [folder_name, "/"] {
+            let inside = tried(&[sandbox, "-q", "--read-only", read_only, "--"]);
+            assert!(inside.contains("Read-only file system"), "{inside}");
+        }
+        assert_eq!(tried(&[sandbox, "-q", "--"]), "", "as {}", user.name);
         fs::remove_dir_all(&folder).expect("it is there");
     });
 }
