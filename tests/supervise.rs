@@ -749,9 +749,9 @@ fn a_socket_can_be_standard_input_and_output() {
     });
 }
 
-/// Give the command that runs `body` descriptor `given`, as a broker does.
-fn by_a_broker(user: &User, given: std::os::fd::BorrowedFd<'_>, body: &str) -> Output {
-    let (listener, address) = listening(user, "broker");
+/// Give the command that runs `body` descriptor `given`, as a broker called `name` does.
+fn by_a_broker(user: &User, name: &str, given: std::os::fd::BorrowedFd<'_>, body: &str) -> Output {
+    let (listener, address) = listening(user, name);
     let words = script(&["--receive-from", &address], body);
     let child = user
         .command(&user.sandbox)
@@ -780,7 +780,7 @@ fn by_a_broker(user: &User, given: std::os::fd::BorrowedFd<'_>, body: &str) -> O
 fn a_brokers_descriptor_reaches_the_command() {
     each_user(|user| {
         let (ours, theirs) = UnixStream::pair().expect("a pair can be made");
-        let output = by_a_broker(user, theirs.as_fd(), "echo by the broker >&3");
+        let output = by_a_broker(user, "broker", theirs.as_fd(), "echo by the broker >&3");
         drop(theirs);
         assert_eq!(to_the_end(ours), "by the broker", "as {}", user.name);
         assert!(output.status.success(), "as {}: {output:?}", user.name);
@@ -792,7 +792,7 @@ fn a_brokers_descriptor_that_leads_out_is_refused() {
     each_user(|user| {
         for path in ["/", "/proc/self/ns/net", "/proc/self/status"] {
             let file = fs::File::open(path).expect("it is there");
-            let output = by_a_broker(user, file.as_fd(), "echo it ran");
+            let output = by_a_broker(user, "bad-broker", file.as_fd(), "echo it ran");
             let said = support::text(&output.stderr);
             assert_eq!(output.status.code(), Some(125), "{path}: {said}");
             assert!(said.contains("--receive-from"), "{path}: {said}");
