@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};
@@ -113,6 +114,16 @@ fn unix_sockets(plan: &Plan) -> &'static str {
     spec::show_unix_sockets(plan.unix_sockets)
 }
 
+/// `word` as a shell takes it: in quotes where it would be none, or several, or something else.
+fn shell_word(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_alphanumeric() || "_-+=:,./@%".contains(c);
+    if !word.is_empty() && !word.starts_with('=') && word.chars().all(plain) {
+        return word.into_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
 /// The plan as lines for people.
 #[must_use]
 pub fn text(plan: &Plan) -> String {
@@ -121,11 +132,7 @@ pub fn text(plan: &Plan) -> String {
         // Writing to a string cannot fail.
         let _ = writeln!(page, "{name:<14} {}", Printable(value));
     };
-    let command: Vec<_> = plan
-        .argv
-        .iter()
-        .map(|word| word.to_string_lossy())
-        .collect();
+    let command: Vec<_> = plan.argv.iter().map(|word| shell_word(word)).collect();
     line("command", &command.join(" "));
     line("program", &plan.program.to_string_lossy());
     line("directory", &plan.directory.to_string_lossy());
@@ -326,4 +333,28 @@ fn mount_words(mount: &Mount) -> String {
         Mount::PrivateTmp(_) => "private",
     };
     format!("{verb} {}", mount.object())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_can_be_pasted_into_a_shell() {
+        for (word, shown) in [
+            ("make", "make"),
+            ("--env=A=b,c:d/e", "--env=A=b,c:d/e"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$HOME", "'$HOME'"),
+            ("~", "'~'"),
+            ("*", "'*'"),
+            ("{a,b}", "'{a,b}'"),
+            ("=cat", "'=cat'"),
+            ("it's", r"'it'\''s'"),
+            ("naïve", "naïve"),
+        ] {
+            assert_eq!(shell_word(OsStr::new(word)), shown);
+        }
+    }
 }
