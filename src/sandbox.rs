@@ -261,6 +261,17 @@ impl Sandbox {
         self
     }
 
+    /// Set several variables in the command's environment.
+    pub fn envs(
+        &mut self,
+        variables: impl IntoIterator<Item = (impl AsRef<OsStr>, impl AsRef<OsStr>)>,
+    ) -> &mut Self {
+        for (name, value) in variables {
+            self.env(name, value);
+        }
+        self
+    }
+
     /// Remove a variable from the command's environment.
     pub fn env_remove(&mut self, name: impl AsRef<OsStr>) -> &mut Self {
         self.environment.push((name.as_ref().to_owned(), None));

@@ -240,11 +240,11 @@ fn the_environment_is_what_was_asked_for() {
     let output = Sandbox::new("/usr/bin/env")
         .env_clear()
         .env("ONE", "1")
-        .env("TWO", "2")
+        .envs([("TWO", "2"), ("THREE", "3")])
         .env_remove("TWO")
         .output()
         .unwrap();
-    assert_eq!(output.stdout, b"ONE=1\n");
+    assert_eq!(output.stdout, b"ONE=1\nTHREE=3\n");
 }
 
 #[test]
