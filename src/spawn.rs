@@ -38,6 +38,7 @@ use tracing::debug;
 use crate::egress::notify::{Notifier, Policing};
 use crate::error::{Error, Result};
 use crate::init::Record;
+use crate::mounts::Mount;
 use crate::netns::named;
 use crate::owner::NetworkOwner;
 use crate::plan::{IdMaps, LowPorts, Plan, errno_of};
@@ -629,7 +630,7 @@ fn failed(plan: &Plan, failure: Failure) -> Error {
 
 fn not_executed(plan: &Plan, errno: Errno) -> Error {
     let hint = match errno {
-        Errno::ENOENT => Some(missing_part(&plan.program)),
+        Errno::ENOENT => covered(plan, &plan.program).or_else(|| Some(missing_part(&plan.program))),
         Errno::ENOEXEC => {
             Some("it is no program for this machine; a script needs a '#!' line".to_owned())
         }
@@ -641,6 +642,21 @@ fn not_executed(plan: &Plan, errno: Errno) -> Error {
         errno,
         hint,
     }
+}
+
+/// Which mount of the plan covers `path` with a directory of the sandbox's own.
+fn covered(plan: &Plan, path: &Path) -> Option<String> {
+    let path = fs::canonicalize(path).ok()?;
+    plan.mounts.iter().find_map(|mount| match mount {
+        Mount::PrivateTmp(at) if path.starts_with(at) => Some(format!(
+            "{} is the sandbox's own, empty at the start: keep it elsewhere, or leave the host's with '--private-tmp=no'",
+            at.display()
+        )),
+        Mount::HideDirectory(at) if path.starts_with(at) => {
+            Some(format!("the policy hides {}: keep it elsewhere", at.display()))
+        }
+        _ => None,
+    })
 }
 
 /// What execve(2) did not find of a program that the launcher has seen.

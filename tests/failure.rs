@@ -15,7 +15,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use sandbox::Step;
@@ -23,7 +23,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
-use support::{User, each_user, skip, text};
+use support::{User, each_user, skip, success, text};
 
 /// A system call that fails for the launcher and its children, with EDOM: no kernel gives that.
 #[derive(Clone, Copy)]
@@ -246,6 +246,34 @@ fn ids_not_mapped() {
         );
         assert_eq!(output.status.code(), Some(125), "as {}", user.name);
         assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
+fn a_program_in_a_covered_directory_is_told_what_covers_it() {
+    each_user(|user| {
+        let tool = PathBuf::from(format!("/tmp/tool-{}-{}", user.uid, rand()));
+        fs::write(&tool, "#!/bin/sh\necho ran\n").expect("/tmp is writable");
+        fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).expect("ours");
+        let word = tool.to_str().expect("UTF-8");
+        let run = |options: &[&str]| user.output(&[options, &["--", word]].concat());
+        let covered = run(&["--policy", "strict"]);
+        let expected = format!(
+            "sandbox: cannot execute {word}: No such file or directory\n  hint: /tmp is the sandbox's own, \
+             empty at the start: keep it elsewhere, or leave the host's with '--private-tmp=no'"
+        );
+        assert_eq!(text(&covered.stderr), expected, "as {}", user.name);
+        let hidden = run(&["--hide", "/tmp"]);
+        assert!(
+            text(&hidden.stderr).ends_with("hint: the policy hides /tmp: keep it elsewhere"),
+            "as {}: {}",
+            user.name,
+            text(&hidden.stderr)
+        );
+        // The control: what the hint says helps.
+        let output = run(&["--policy", "strict", "--private-tmp=no"]);
+        assert_eq!(success(user, &output), "ran", "as {}", user.name);
+        fs::remove_file(&tool).expect("ours");
     });
 }
 
