@@ -154,6 +154,7 @@ const CONNECTING: &[libc::c_long] = &[
     libc::SYS_process_vm_readv,
     // With sockets of the host's: to look for copies, and for the sandbox's own.
     libc::SYS_getdents64,
+    libc::SYS_kcmp,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_clock_nanosleep,

@@ -42,6 +42,19 @@ def copied(s, address):
     copy = s.dup()
     s.connect(address)
     return copy.getpeername()[1] == address[1]
+kept = []
+def unwatched(s, address):
+    kept.append(select.epoll())
+    here, there = socket.socketpair()
+    kept[0].register(here.fileno(), select.EPOLLIN)
+    kept.extend((here, there))
+    s.connect(address)
+    return len(kept)
+def many_sets(s, address):
+    # More than are looked through.
+    more = [select.epoll() for _ in range(16)]
+    s.connect(address)
+    return len(more)
 def bound(s, address):
     s.bind(("", 0))
     port = s.getsockname()[1]
@@ -54,7 +67,7 @@ fn a_socket_is_given_where_it_can_be_and_relayed_where_not() {
     in_lab(|lab, user| {
         let script = format!(
             "{KINDS}
-for name in blocking, not_blocking, watched, copied, bound:
+for name in blocking, not_blocking, watched, copied, unwatched, many_sets, bound:
     s = socket.socket()
     print(name.__name__, name(s, ('11.1.0.2', 7)), s.getsockname()[0])
 six = socket.socket(socket.AF_INET6)
@@ -87,13 +100,15 @@ print('six', six.getsockname()[0])
              not_blocking ('EINPROGRESS', 0, False) 11.1.0.1\n\
              watched EINPROGRESS RELAYED\n\
              copied True RELAYED\n\
+             unwatched 3 11.1.0.1\n\
+             many_sets 16 RELAYED\n\
              bound True RELAYED\n\
              mapped ::ffff:11.1.0.2 ::ffff:11.1.0.1\n\
              six 2a00:1::1";
         let relayed: Vec<String> = out
             .lines()
             .map(|line| match line.split_whitespace().next() {
-                Some("watched" | "copied" | "bound") => {
+                Some("watched" | "copied" | "many_sets" | "bound") => {
                     let (said, address) = line.rsplit_once(' ').expect("two words");
                     assert_ne!(address, "11.1.0.1", "as {}: {line}", user.name);
                     format!("{said} RELAYED")
@@ -108,7 +123,7 @@ print('six', six.getsockname()[0])
                 .filter(|event| event["engine"] == wanted && event["verdict"] == "allowed")
                 .count()
         };
-        assert_eq!((engine("direct"), engine("relay")), (4, 3), "{told:?}");
+        assert_eq!((engine("direct"), engine("relay")), (5, 4), "{told:?}");
     });
 }
 

@@ -256,6 +256,36 @@ pub(crate) fn copy_descriptor(task: BorrowedFd<'_>, number: i32) -> Result<Owned
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// kcmp(2) `KCMP_EPOLL_TFD`: whether that task's epoll set at descriptor `set` watches something by the number
+/// `number`. Since Linux 4.13. Nothing is copied, however much the set watches.
+///
+/// Not async-signal-safe: uses libc's errno.
+pub(crate) fn epoll_watches(tid: i32, set: i32, number: i32) -> Result<bool, Errno> {
+    const KCMP_EPOLL_TFD: i32 = 7;
+    /// The kernel's `struct kcmp_epoll_slot`: the set, the number, and which of those with that number.
+    #[repr(C)]
+    struct Slot(u32, u32, u32);
+    let unsigned = |number: i32| u32::try_from(number).map_err(|_| Errno::EBADF);
+    let slot = Slot(unsigned(set)?, unsigned(number)?, 0);
+    // SAFETY: `slot` is laid out as the kernel reads it, and lives over the call; the rest are numbers.
+    let order = unsafe {
+        libc::syscall(
+            libc::SYS_kcmp,
+            tid,
+            tid,
+            KCMP_EPOLL_TFD,
+            number,
+            &raw const slot,
+        )
+    };
+    match Errno::result(order) {
+        // The same file, or another one that had the number before.
+        Ok(_) => Ok(true),
+        Err(Errno::ENOENT) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// process_vm_readv(2): fill `buffer` from `address` of that task's memory. `EFAULT` where less is there.
 ///
 /// Not async-signal-safe: uses libc's errno.
