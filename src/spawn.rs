@@ -347,19 +347,21 @@ impl Launch {
 /// Why a launch came to nothing, if it did: of what a child has said and of what went wrong here, that which was not
 /// the consequence of the other.
 fn cause(said: Option<Failure>, here: std::result::Result<(), Errno>) -> Option<Failure> {
-    match (said, here) {
-        // It was not let go because that had failed here; or nobody was left to let go.
-        (
-            Some(Failure {
-                step: Step::IdMaps, ..
-            }),
-            Err(errno),
-        ) if errno != Errno::EPIPE => Some(Failure::new(Step::IdMaps, errno)),
+    let Err(errno) = here else {
+        return said;
+    };
+    let maps = Failure::new(Step::IdMaps, errno);
+    let Some(failure) = said else {
+        return Some(maps);
+    };
+    Some(match errno {
+        // Nobody was left to let go.
+        Errno::EPIPE => failure,
         // The id maps of a child that has ended cannot be written, for reasons that are none.
-        (Some(failure), _) => Some(failure),
-        (None, Err(errno)) => Some(Failure::new(Step::IdMaps, errno)),
-        (None, Ok(())) => None,
-    }
+        Errno::EACCES | Errno::ESRCH if failure.step != Step::IdMaps => failure,
+        // It was not let go because that had failed here, or failed besides.
+        _ => maps,
+    })
 }
 
 /// The sockets of `plan`'s egress. The child has sent them all before it let the command run.
@@ -714,8 +716,11 @@ mod tests {
             (maps(Errno::EPIPE), Err(Errno::EACCES), maps(Errno::EACCES)),
             // The child had ended before they could be written, or before it could be let go.
             (network, Err(Errno::EACCES), network),
+            (network, Err(Errno::ESRCH), network),
             (network, Err(Errno::EPIPE), network),
             (maps(Errno::EPERM), Err(Errno::EPIPE), maps(Errno::EPERM)),
+            // Without /proc both fail, each for itself: the earlier step is told.
+            (network, Err(Errno::ENOENT), maps(Errno::ENOENT)),
         ] {
             assert_eq!(cause(said, here), told, "{said:?} {here:?}");
         }

@@ -342,7 +342,7 @@ fn a_refused_port_of_a_name_is_told_by_the_name() {
         let lines = text(&output.stderr);
         let refused: Vec<&str> = lines.lines().filter(|l| l.contains("refused")).collect();
         let expected = "sandbox: warning: refused protocol=tcp destination=web.test.example:80 \
-            reason=only tcp port 7 allowed there would_allow=--allow web.test.example:80";
+            reason=\"only tcp port 7 allowed there\" would_allow=\"--allow web.test.example:80\"";
         assert_eq!(refused, [expected], "as {}: {lines}", user.name);
     });
 }
@@ -361,7 +361,7 @@ fn what_is_allowed_and_not_there_is_told_once() {
         let said = run(&["--allow", "nowhere.example:7"]);
         let told: Vec<&str> = said.lines().filter(|l| l.contains("not reached")).collect();
         let expected = "sandbox: warning: allowed, and not reached protocol=tcp \
-            destination=nowhere.example:7 reason=no such name";
+            destination=nowhere.example:7 reason=\"no such name\"";
         assert_eq!(told, [expected], "as {}: {said}", user.name);
         assert_eq!(run(&["-q", "--allow", "nowhere.example:7"]), "");
     });

@@ -885,7 +885,7 @@ fn events_that_cannot_be_written_are_told_once() {
         let output = run(user, &["--events", "/dev/full"], "echo ran");
         assert_eq!(success(user, &output), "ran", "as {}", user.name);
         let expected = "sandbox: warning: events are lost: they cannot be written \
-            reason=No space left on device";
+            reason=\"No space left on device\"";
         assert_eq!(text(&output.stderr), expected, "as {}", user.name);
     });
 }
