@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
-use nix::sys::socket::{MsgFlags, send};
+use nix::sys::socket::{MsgFlags, recv, send};
 
 static PROGRAM: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/init"));
 static DESCRIPTOR: OnceLock<OwnedFd> = OnceLock::new();
@@ -42,6 +42,40 @@ impl Record {
             2 => Some(Self::Stopped(value)),
             3 => Some(Self::Failed(Errno::from_raw(value.saturating_neg()))),
             _ => None,
+        }
+    }
+}
+
+/// What there is to hear from an init.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// Its next record.
+    Record(Record),
+    /// Nothing, for now.
+    Nothing,
+    /// Nothing any more: it is gone, and all of its records have been read.
+    End,
+}
+
+/// The next record of the init at the other end of `status`; never waits.
+///
+/// An init that ends while a word of ours lies unread in its socket resets the connection, as on a stream:
+/// recv(2) tells of that first, once, and has the records that came before it only then.
+pub(crate) fn hear(status: BorrowedFd<'_>, flags: MsgFlags) -> Heard {
+    let mut bytes = [0; Record::LENGTH];
+    let flags = flags | MsgFlags::MSG_DONTWAIT;
+    loop {
+        match recv(status.as_raw_fd(), &mut bytes, flags) {
+            Ok(0) => return Heard::End,
+            Ok(length) => match bytes.get(..length).and_then(Record::decode) {
+                Some(record) => return Heard::Record(record),
+                // Nothing that an init writes.
+                None if flags.contains(MsgFlags::MSG_PEEK) => return Heard::Nothing,
+                None => {}
+            },
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
+            Err(Errno::EAGAIN) => return Heard::Nothing,
+            Err(_) => return Heard::End,
         }
     }
 }
@@ -102,6 +136,8 @@ fn make() -> Result<OwnedFd, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
     use super::*;
 
     #[test]
@@ -112,6 +148,33 @@ mod tests {
         assert_eq!(Record::decode(&[1, 0, 0, 0, 0, 0, 0, 0, 0]), None);
         let ended = [1_i32.to_ne_bytes(), 256_i32.to_ne_bytes()].concat();
         assert_eq!(Record::decode(&ended), Some(Record::Ended(256)));
+    }
+
+    #[test]
+    fn the_last_record_is_heard_of_an_init_that_left_a_word_unread() {
+        crate::testing::alone(|| {
+            let (kind, flags) = (SockType::SeqPacket, SockFlag::SOCK_CLOEXEC);
+            let (ours, its) = socketpair(AddressFamily::Unix, kind, None, flags).unwrap();
+            let none = MsgFlags::empty();
+            assert_eq!(hear(ours.as_fd(), none), Heard::Nothing);
+            let ended = Record::Ended(7 << 8);
+            let record = [1_i32.to_ne_bytes(), (7_i32 << 8).to_ne_bytes()].concat();
+            for noise in [&b"x"[..], &record, &[9; 12], &[9; 8], &record] {
+                send(its.as_raw_fd(), noise, MsgFlags::empty()).unwrap();
+            }
+            resume(ours.as_fd(), Stop::Any);
+            drop(its);
+            assert_eq!(hear(ours.as_fd(), none), Heard::Record(ended));
+            assert_eq!(
+                hear(ours.as_fd(), MsgFlags::MSG_PEEK),
+                Heard::Nothing,
+                "looking takes nothing away"
+            );
+            assert_eq!(hear(ours.as_fd(), none), Heard::Record(ended));
+            assert_eq!(hear(ours.as_fd(), none), Heard::End);
+            // What comes to nobody.
+            resume(ours.as_fd(), Stop::Any);
+        });
     }
 
     #[test]

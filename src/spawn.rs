@@ -29,7 +29,7 @@ use landlock::{RulesetAttr, Scope};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, socketpair};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, socketpair};
 use nix::sys::stat::Mode;
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
 use nix::unistd::{getpid, gettid, pipe2, write};
@@ -37,7 +37,7 @@ use tracing::debug;
 
 use crate::egress::notify::{Notifier, Policing};
 use crate::error::{Error, Result};
-use crate::init::Record;
+use crate::init::{Heard, Record};
 use crate::mounts::Mount;
 use crate::netns::named;
 use crate::owner::NetworkOwner;
@@ -393,11 +393,8 @@ fn receive_notifier(channel: &OwnedFd) -> Result<Notifier> {
 
 /// The init's own report of a failure, if that is what it said first. Left in the socket.
 fn init_failure(status: &OwnedFd) -> Option<Errno> {
-    let mut record = [0; Record::LENGTH];
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_PEEK;
-    let length = recv(status.as_raw_fd(), &mut record, flags).ok()?;
-    match Record::decode(record.get(..length)?) {
-        Some(Record::Failed(errno)) => Some(errno),
+    match init::hear(status.as_fd(), MsgFlags::MSG_PEEK) {
+        Heard::Record(Record::Failed(errno)) => Some(errno),
         _ => None,
     }
 }

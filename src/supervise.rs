@@ -9,21 +9,21 @@
 #![forbid(unsafe_code)]
 
 use std::fs::File;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd, siginfo};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::MsgFlags;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getpgrp, getpid, tcgetpgrp, tcsetpgrp};
 use tracing::{debug, info};
 
 use crate::egress::engine::Engine;
 use crate::error::{Error, Result};
-use crate::init::{self, Record, Stop};
+use crate::init::{self, Heard, Record, Stop};
 use crate::spawn::Spawned;
 use crate::sys::{memory, parent};
 
@@ -278,18 +278,14 @@ impl Supervisor {
             return;
         };
         let mut stopped = None;
-        let mut record = [0; Record::LENGTH];
-        // Anything but a whole record is the init's end of file or nothing yet.
-        while let Ok(Record::LENGTH) = recv(status.as_raw_fd(), &mut record, MsgFlags::MSG_DONTWAIT)
-        {
-            match Record::decode(&record) {
-                Some(Record::Ended(status)) => self.ended = Some(status),
-                Some(Record::Stopped(status)) => {
+        while let Heard::Record(record) = init::hear(status.as_fd(), MsgFlags::empty()) {
+            match record {
+                Record::Ended(status) => self.ended = Some(status),
+                Record::Stopped(status) => {
                     self.stops = self.stops.wrapping_add(1);
                     stopped = Some(libc::WSTOPSIG(status));
                 }
-                Some(Record::Failed(errno)) => info!(%errno, "the sandbox's init failed"),
-                None => {}
+                Record::Failed(errno) => info!(%errno, "the sandbox's init failed"),
             }
         }
         if let Some(signal) = stopped.filter(|_| self.ended.is_none()) {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
-use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, recv, shutdown, sockopt};
+use nix::sys::socket::{MsgFlags, Shutdown, getsockopt, shutdown, sockopt};
 
 use tracing::warn;
 
@@ -27,7 +27,7 @@ use super::reactor::{Interest, Key, Reactor, Timers};
 use super::settings::{HandOver, Settings};
 use super::tally::{ListenerView, Tally, Why};
 use crate::error::{Error, Result};
-use crate::init::Record;
+use crate::init::{self, Heard, Record};
 use crate::sys::parent;
 
 /// Descriptors that are never used for connections: for channels, sandboxes, and whoever asks for
@@ -614,18 +614,13 @@ impl House {
         let Some(status) = &sandbox.status else {
             return;
         };
-        let mut record = [0; Record::LENGTH];
         loop {
-            match recv(status.as_raw_fd(), &mut record, MsgFlags::MSG_DONTWAIT) {
-                Ok(Record::LENGTH) => {
-                    if let Some(Record::Ended(status)) = Record::decode(&record) {
-                        sandbox.ended = Some(status);
-                    }
-                }
-                Ok(1..) | Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return,
-                // The init has ended; its pidfd tells when all of the sandbox has.
-                Ok(0) | Err(_) => {
+            match init::hear(status.as_fd(), MsgFlags::empty()) {
+                Heard::Record(Record::Ended(status)) => sandbox.ended = Some(status),
+                Heard::Record(_) => {}
+                Heard::Nothing => return,
+                // Its pidfd tells when all of the sandbox is gone.
+                Heard::End => {
                     self.reactor.forget(status.as_fd());
                     return;
                 }

@@ -3,7 +3,7 @@
 
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ChildStderr, ChildStdin, ChildStdout, ExitStatus, Output};
 use std::thread;
@@ -12,14 +12,14 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::Signal;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::MsgFlags;
 use nix::sys::wait::WaitPidFlag;
 
 use crate::cgroup::Group;
 use crate::egress::notify::Warden;
 use crate::egress::service::Service;
 use crate::error::{Error, Result};
-use crate::init::{self, Record, Stop};
+use crate::init::{self, Heard, Record, Stop};
 use crate::plan::Plan;
 use crate::spawn::Spawned;
 use crate::supervise::wait_status;
@@ -199,10 +199,8 @@ impl Child {
         let Some(status) = &self.spawned.status else {
             return;
         };
-        let mut record = [0; Record::LENGTH];
-        while let Ok(Record::LENGTH) = recv(status.as_raw_fd(), &mut record, MsgFlags::MSG_DONTWAIT)
-        {
-            if let Some(Record::Ended(status)) = Record::decode(&record) {
+        while let Heard::Record(record) = init::hear(status.as_fd(), MsgFlags::empty()) {
+            if let Record::Ended(status) = record {
                 self.ended = Some(status);
             }
         }
