@@ -402,24 +402,46 @@ fn root_that_cannot_be_mapped_is_told_why() {
 #[test]
 fn a_limit_of_files_is_named_and_not_the_step_that_met_it() {
     each_user(|user| {
-        for limit in ["5", "10"] {
+        let launch = |limit: &str, policy: &str| {
+            // Nothing is open but 0, 1 and 2, whatever the tests were started with.
+            let script = format!(
+                "for n in /proc/self/fd/*; do n=${{n##*/}}; [ $n -lt 3 ] || eval \"exec $n>&-\"; done; \
+                 {limit}; exec \"$@\""
+            );
             let output = user
-                .command("sh")
-                .args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"])
+                .command("bash")
+                .args(["-c", &script, "bash"])
                 .arg(&user.sandbox)
-                .args(["--", "echo", "ran"])
-                .output()
-                .expect("sh is there");
+                .args(["--policy", policy, "--", "echo", "ran"])
+                .output();
+            output.expect("bash is there")
+        };
+        for limit in [5_u64, 10] {
+            let output = launch(&format!("ulimit -S -n {limit}"), "default");
             let said = text(&output.stderr);
-            let expected = "Too many open files\n  hint: the limit on open files is too low for a \
-                            launch: see 'ulimit -n'";
+            let expected = format!(
+                "Too many open files\n  hint: the limit on open files is {limit}, and a launch takes \
+                 up to 21 besides those that are open: raise it, with 'ulimit -n {}'",
+                limit + 21
+            );
             assert!(
-                said.ends_with(expected),
+                said.ends_with(&expected),
                 "as {}, {limit}: {said}",
                 user.name
             );
             assert_eq!(output.status.code(), Some(125), "as {}", user.name);
             assert_eq!(text(&output.stdout), "");
+        }
+        // What the hint says is so: 21 besides 0, 1 and 2.
+        for policy in ["default", "strict", "build", "agent", "browser"] {
+            let output = launch("ulimit -n 24", policy);
+            let said = text(&output.stderr);
+            assert_eq!(
+                text(&output.stdout),
+                "ran",
+                "as {}, {policy}: {said}",
+                user.name
+            );
         }
     });
 }

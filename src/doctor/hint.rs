@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 
 use crate::owner;
 use crate::probe::acts::{Act, Failure, Stage};
@@ -35,8 +36,8 @@ fn advise(step: Step, errno: Errno, cause: impl FnOnce() -> Option<String>) -> O
             .find(|(of, errnos, _)| *of == step && wanted(errnos));
         row.map(|(.., advice)| (*advice).to_owned())
     };
-    if let Some((_, advice)) = SCARCE.iter().find(|(of, _)| *of == errno) {
-        return row(&|errnos| errnos.contains(&errno)).or_else(|| Some((*advice).to_owned()));
+    if let Some(scarce) = scarce(errno) {
+        return row(&|errnos| errnos.contains(&errno)).or(Some(scarce));
     }
     cause().or_else(|| row(&|errnos| errnos.is_empty() || errnos.contains(&errno)))
 }
@@ -133,14 +134,32 @@ fn unmappable_root(readings: &Readings) -> Option<String> {
     })
 }
 
-/// Limits that any step can meet. They say nothing of the step, so no other way round it is offered, unless
+/// Descriptors that a launch takes for itself at most; `tests/failure.rs` tries it.
+const LAUNCH_TAKES: u64 = 21;
+
+/// A limit that any step can meet. It says nothing of the step, so no other way round it is offered, unless
 /// [`ADVICE`] has a row for just this.
-#[rustfmt::skip]
-const SCARCE: &[(Errno, &str)] = &[
-    (Errno::EMFILE, "the limit on open files is too low for a launch: see 'ulimit -n'"),
-    (Errno::ENFILE, "the host has as many files open as fs.file-max allows"),
-    (Errno::EFBIG, "the limit on the size of files is too low for a launch: see 'ulimit -f'; --limit fsize is for the command alone"),
-];
+fn scarce(errno: Errno) -> Option<String> {
+    Some(match errno {
+        Errno::EMFILE => getrlimit(Resource::RLIMIT_NOFILE)
+            .map_or_else(|_| too_few_files(0, u64::MAX), |(soft, hard)| too_few_files(soft, hard)),
+        Errno::ENFILE => "the host has as many files open as fs.file-max allows".to_owned(),
+        Errno::EFBIG => "the limit on the size of files is too low for a launch: see 'ulimit -f'; --limit fsize is for the command alone".to_owned(),
+        _ => return None,
+    })
+}
+
+/// The limit in numbers. All of it may be taken already, so what is advised is on top of it.
+fn too_few_files(soft: u64, hard: u64) -> String {
+    let enough = soft.saturating_add(LAUNCH_TAKES);
+    let by_whom = match hard < enough {
+        true => format!(", as root: the hard limit is {hard}"),
+        false => String::new(),
+    };
+    format!(
+        "the limit on open files is {soft}, and a launch takes up to {LAUNCH_TAKES} besides those that are open: raise it, with 'ulimit -n {enough}'{by_whom}"
+    )
+}
 
 /// For each step its likeliest errnos, and what to do; no errno means any. `{object}` stands for
 /// what the step was done to. The first row that fits counts.
@@ -283,6 +302,14 @@ mod tests {
         }
         let told = advise(Step::Init, Errno::EFBIG, || None).unwrap_or_default();
         assert!(told.contains("ulimit -f"), "{told}");
+    }
+
+    #[test]
+    fn a_limit_of_files_that_only_root_can_raise_is_told_so() {
+        let told = too_few_files(16, 37);
+        assert!(told.ends_with("'ulimit -n 37'"), "{told}");
+        let told = too_few_files(16, 36);
+        assert!(told.ends_with("as root: the hard limit is 36"), "{told}");
     }
 
     #[test]
