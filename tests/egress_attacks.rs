@@ -327,11 +327,11 @@ while sys.stdin.readline():
 #[test]
 fn a_name_that_leads_to_the_host_itself_is_not_dialled_there() {
     let script = r#"
-print(attempt("own.example", 70))
+print(attempt(NAME, 70))
 for family in (socket.AF_INET, socket.AF_INET6):
     with socket.socket(family, socket.SOCK_DGRAM) as s:
         s.settimeout(2)
-        s.connect(socket.getaddrinfo("own.example", 70, family)[0][4])
+        s.connect(socket.getaddrinfo(NAME, 70, family)[0][4])
         try:
             s.send(b"x")
             print(s.recv(1))
@@ -339,25 +339,45 @@ for family in (socket.AF_INET, socket.AF_INET6):
             print(e)
 "#;
     in_lab(|lab, user| {
-        for engine in ENGINES {
-            let name = ["own.example:70", "udp://own.example:70"];
-            let options = [
-                "-q", "--egress", engine, "--allow", name[0], "--allow", name[1],
-            ];
-            let out = printed(user, &mut lab.python(user, &options, script));
-            let refused =
-                ["ECONNRESET", "ECONNREFUSED"].map(|no| format!("{no}\ntimed out\ntimed out"));
-            assert!(refused.contains(&out), "{engine} as {}: {out}", user.name);
+        // The second is of another address in the first one's network, and of one that no link has.
+        for (name, address) in [
+            ("own.example", "11.1.0.1"),
+            ("also-own.example", "11.1.0.5"),
+        ] {
+            let script = format!("NAME = {name:?}\n{script}");
+            let rules = |of: &str| [format!("{of}:70"), format!("udp://{of}:70")];
+            let options = |rules: &[String]| {
+                let allow = rules
+                    .iter()
+                    .flat_map(|rule| ["--allow".to_owned(), rule.clone()]);
+                ["-q".to_owned()]
+                    .into_iter()
+                    .chain(allow)
+                    .collect::<Vec<_>>()
+            };
+            let said = |options: &[String]| {
+                let options: Vec<&str> = options.iter().map(String::as_str).collect();
+                printed(user, &mut lab.python(user, &options, &script))
+            };
+            for engine in ENGINES {
+                let mut options = options(&rules(name));
+                options.extend(["--egress", engine].map(str::to_owned));
+                let out = said(&options);
+                let refused =
+                    ["ECONNRESET", "ECONNREFUSED"].map(|no| format!("{no}\ntimed out\ntimed out"));
+                assert!(
+                    refused.contains(&out),
+                    "{name} {engine} as {}: {out}",
+                    user.name
+                );
+            }
+            // Control: where a rule names the address, it may be the host's; and bare.
+            let answered = "x\nb'X'\nb'X'";
+            let out = said(&options(&[rules(name), rules(address)].concat()));
+            assert_eq!(out, answered, "{name} as {}", user.name);
+            let out = printed(user, &mut lab.python(user, &BARE, &script));
+            assert_eq!(out, answered, "{name} as {}", user.name);
         }
-        // Control: where a rule names the address, it may be the host's; and bare.
-        let four = ["11.1.0.1:70", "udp://11.1.0.1:70"];
-        let allow = ["own.example:70", "udp://own.example:70", four[0], four[1]];
-        let allow: Vec<&str> = allow.iter().flat_map(|rule| ["--allow", rule]).collect();
-        let options = [&["-q"], &allow[..]].concat();
-        let out = printed(user, &mut lab.python(user, &options, script));
-        assert_eq!(out, "x\nb'X'\nb'X'", "as {}", user.name);
-        let out = printed(user, &mut lab.python(user, &BARE, script));
-        assert_eq!(out, "x\nb'X'\nb'X'", "as {}", user.name);
     });
 }
 

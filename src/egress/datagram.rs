@@ -22,8 +22,8 @@ use nix::sys::socket::{
 use super::asking::{self, Asking, Resolution};
 use super::budget::{Budgets, Share};
 use super::destination::{Asked, Protocol};
-use super::dial;
 use super::engine::{EDGES, Key};
+use super::host::Host;
 use super::journal::{Journal, Outcome, Wish};
 use super::lookup::Failure;
 use super::names::Names;
@@ -79,6 +79,7 @@ pub(super) struct Around<'a> {
     pub(super) rules: &'a Rules,
     pub(super) names: &'a Names,
     pub(super) resolution: &'a mut Resolution,
+    pub(super) host: &'a mut Host,
     pub(super) budgets: &'a mut Budgets,
     pub(super) journal: &'a mut Journal,
     pub(super) callers: &'a Callers,
@@ -308,7 +309,8 @@ impl Datagrams {
         let opened = found
             .map_err(|failure| Fault::Failed(failure.to_string()))
             .and_then(|found| {
-                let admitted = around.rules.admit(Protocol::Udp, &found, port, dial::whose);
+                let whose = |address| around.host.whose(address);
+                let admitted = around.rules.admit(Protocol::Udp, &found, port, whose);
                 admitted.map_err(Fault::Refused)
             })
             .and_then(|admitted| {
@@ -561,6 +563,7 @@ mod tests {
             rules: &rules,
             names: &Names::new(&Setup::closed()),
             resolution: &mut Resolution::read(&rules),
+            host: &mut Host::open().unwrap(),
             budgets: &mut Budgets::new(&Limits::default(), now),
             journal: &mut Journal::new(Events::default(), Recorder::default(), now),
             callers: &Callers::default(),

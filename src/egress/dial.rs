@@ -15,36 +15,12 @@ use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrStorage, connect, getsockopt, socket, sockopt,
 };
 
-use super::rules::Whose;
-use super::who::own_address;
-
 /// How long one address may be the only one (RFC 8305, section 5).
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long all of them together may take.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The most addresses that one dial tries.
 const MOST_ADDRESSES: usize = 16;
-
-/// Whose `address` is. Where a host would send to itself, it sends from the very same address; and the kernel
-/// says so before anything is sent (udp(7)). Asked anew each time: a host's addresses come and go.
-pub(super) fn whose(address: IpAddr) -> Whose {
-    let family = match address {
-        IpAddr::V4(_) => AddressFamily::Inet,
-        IpAddr::V6(_) => AddressFamily::Inet6,
-    };
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    // Any port: nothing is sent there.
-    let to = SockaddrStorage::from(SocketAddr::new(address, 9));
-    let sends_from = socket(family, SockType::Datagram, flags, None).and_then(|socket| {
-        connect(socket.as_raw_fd(), &to)?;
-        Ok(own_address(socket.as_fd()).map(|from| from.ip()))
-    });
-    match sends_from {
-        Ok(Some(from)) if from == address => Whose::Own,
-        // Where there is no way to an address, nothing can be dialled there.
-        _ => Whose::Another,
-    }
-}
 
 /// How a dial stands.
 #[derive(Debug)]

@@ -55,6 +55,7 @@ use super::datagram::{Around, Datagrams};
 use super::destination::Asked;
 use super::dial::Dial;
 use super::direct::{Dialler, Order};
+use super::host::Host;
 use super::inner::Inner;
 use super::journal::{Inbound, Journal, Wish};
 use super::names::Names;
@@ -141,6 +142,7 @@ pub(crate) struct Engine {
     names: Names,
     inquiries: Inquiries,
     resolution: Resolution,
+    host: Host,
     datagrams: Datagrams,
     listeners: Vec<TcpListener>,
     proxies: Vec<TcpListener>,
@@ -251,6 +253,7 @@ impl Engine {
             rules: &self.rules,
             names: &self.names,
             resolution: &mut self.resolution,
+            host: &mut self.host,
             budgets: &mut self.budgets,
             journal: &mut self.journal,
             callers: &self.callers,

@@ -25,6 +25,7 @@ mod datagram;
 mod dial;
 pub(crate) mod direct;
 pub(crate) mod engine;
+mod host;
 mod inner;
 mod journal;
 mod names;

@@ -209,7 +209,7 @@ impl Rules {
         protocol: Protocol,
         address: IpAddr,
         port: u16,
-        whose: impl Fn(IpAddr) -> Whose,
+        mut whose: impl FnMut(IpAddr) -> Whose,
     ) -> Result<(), Refusal> {
         let asked = Asked::Address(address.to_canonical());
         if let Some(rule) = self.denying(protocol, &asked, port) {
@@ -239,12 +239,12 @@ impl Rules {
         protocol: Protocol,
         addresses: &[IpAddr],
         port: u16,
-        whose: impl Fn(IpAddr) -> Whose,
+        mut whose: impl FnMut(IpAddr) -> Whose,
     ) -> Result<Vec<IpAddr>, Refusal> {
         let mut first = None;
         let mut admitted = Vec::new();
         for &address in addresses {
-            match self.judge(protocol, address, port, &whose) {
+            match self.judge(protocol, address, port, &mut whose) {
                 Ok(()) => admitted.push(address.to_canonical()),
                 Err(refusal) => first = first.or(Some(refusal)),
             }

@@ -139,7 +139,7 @@ impl Connection {
     }
 
     /// On `socket`, as [`SOCKET`] says, in the namespace that is called `label`.
-    pub(super) fn on(socket: OwnedFd, label: String) -> Result<Self> {
+    pub(crate) fn on(socket: OwnedFd, label: String) -> Result<Self> {
         let mut socket = netlink::socket(socket);
         let prepared = socket
             .bind(&SocketAddr::new(0, 0))

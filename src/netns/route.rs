@@ -16,13 +16,14 @@ use netlink_packet_route::route::{
 };
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
 use serde::Serialize;
 
 use super::address::{as_text, family};
 use super::link::Mac;
 use super::name::LinkName;
 use super::netlink::{Connection, Request};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// The table that is looked up where no rule says otherwise.
 pub const MAIN_TABLE: u32 = 254;
@@ -546,6 +547,17 @@ impl Neighbour {
     }
 }
 
+/// Where a packet would go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leads {
+    /// To another host.
+    Away,
+    /// To this host itself: an address of its own, or one that it answers for (local, anycast, broadcast).
+    Here,
+    /// No route leads there.
+    Nowhere,
+}
+
 impl Connection {
     /// Every route of every table, of both families.
     ///
@@ -564,6 +576,40 @@ impl Connection {
             }));
         }
         Ok(routes)
+    }
+
+    /// Where a packet of this process to `address` would go.
+    ///
+    /// # Errors
+    /// When the kernel does not say.
+    pub(crate) fn leads(&mut self, address: IpAddr) -> Result<Leads> {
+        let mut message = RouteMessage::default();
+        let (family, bits, destination) = match address {
+            IpAddr::V4(four) => (AddressFamily::Inet, 32, RouteAddress::Inet(four)),
+            IpAddr::V6(six) => (AddressFamily::Inet6, 128, RouteAddress::Inet6(six)),
+        };
+        message.header.address_family = family;
+        message.header.destination_prefix_length = bits;
+        let destination = RouteAttribute::Destination(destination);
+        message.attributes.push(destination);
+        match self.get(RouteNetlinkMessage::GetRoute(message), "look for the route") {
+            Ok(Some(RouteNetlinkMessage::NewRoute(route))) => Ok(match route.header.kind {
+                RouteType::Unicast => Leads::Away,
+                _ => Leads::Here,
+            }),
+            // The last two: a kernel, or a host, without IPv6.
+            Err(Error::Network {
+                errno:
+                    Errno::ENETUNREACH
+                    | Errno::EHOSTUNREACH
+                    | Errno::EACCES
+                    | Errno::EAFNOSUPPORT
+                    | Errno::EOPNOTSUPP,
+                ..
+            }) => Ok(Leads::Nowhere),
+            Err(error) => Err(error),
+            Ok(_) => Err(Error::host("look for", "the route", Errno::ENOMSG)),
+        }
     }
 
     /// Every rule, of both families.

@@ -20,6 +20,8 @@ import threading
 
 HOST, SERVER = ("11.1.0.1", "11.1.0.2")
 HOST6, SERVER6 = ("2a00:1::1", "2a00:1::2")
+# Further addresses of the host: the second of its network, and one of a network that is the host's as a whole.
+HOST_TOO, HOST6_TOO = ("11.1.0.5", "2a00:2::1")
 # Further addresses of the server.
 OTHERS = ["11.1.0.3", "11.1.0.4"]
 
@@ -31,6 +33,7 @@ def run(line):
 def serve(address, port, handle, family=socket.AF_INET):
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bind_to_any(listener, family)
     listener.bind((address, port))
     listener.listen(4096)
 
@@ -40,6 +43,13 @@ def serve(address, port, handle, family=socket.AF_INET):
             threading.Thread(target=guarded, args=(handle, connection, peer), daemon=True).start()
 
     threading.Thread(target=loop, daemon=True).start()
+
+
+def bind_to_any(bound, family):
+    """Bind to an address that the kernel takes packets for, and that no link has."""
+    if family == socket.AF_INET6:
+        ipv6_freebind = 78
+        bound.setsockopt(socket.IPPROTO_IPV6, ipv6_freebind, 1)
 
 
 def guarded(handle, connection, peer):
@@ -93,6 +103,7 @@ def http(connection, peer):
 
 def udp_echo(address, port, family=socket.AF_INET):
     server = socket.socket(family, socket.SOCK_DGRAM)
+    bind_to_any(server, family)
     server.bind((address, port))
 
     def loop():
@@ -129,6 +140,7 @@ ZONE = {
     "circle.example": "circle.example",
     # The host itself, by addresses that others reach it by as well.
     "own.example": [HOST, HOST6],
+    "also-own.example": [HOST_TOO, HOST6_TOO],
 }
 # Addresses that a public name has no business to have: special-N.example.
 SPECIAL = [
@@ -321,14 +333,18 @@ def main():
     run("ip link set outside up")
     run(f"ip address add {HOST}/24 dev outside")
     run(f"ip address add {HOST6}/64 dev outside nodad")
+    run(f"ip address add {HOST_TOO}/24 dev outside")
+    run("ip route add local 2a00:2::/64 dev lo")
     # An address that takes what is sent to it and never answers.
     run("ip neighbour add 11.1.0.99 lladdr 02:00:00:00:00:99 dev outside nud permanent")
     # Servers of the host itself, which nobody may reach unless they are named.
     serve("127.0.0.1", 7, echo)
-    serve(HOST, 70, echo)
-    serve(HOST6, 70, echo, socket.AF_INET6)
-    udp_echo(HOST, 70)
-    udp_echo(HOST6, 70, socket.AF_INET6)
+    for address in [HOST, HOST_TOO]:
+        serve(address, 70, echo)
+        udp_echo(address, 70)
+    for address in [HOST6, HOST6_TOO]:
+        serve(address, 70, echo, socket.AF_INET6)
+        udp_echo(address, 70, socket.AF_INET6)
     config = os.path.join(sys.argv[1], "resolv.conf")
     with open(config, "w") as file:
         file.write(f"nameserver {SERVER}\noptions timeout:1 attempts:2\n")

@@ -180,10 +180,8 @@ impl Engine {
             return;
         };
         let port = flow.wish.port;
-        match self
-            .rules
-            .admit(flow.wish.protocol, &found, port, dial::whose)
-        {
+        let whose = |address| self.host.whose(address);
+        match self.rules.admit(flow.wish.protocol, &found, port, whose) {
             Err(refusal) => {
                 self.journal.refused(&flow.wish, &refusal, now);
                 self.flows.insert(number, flow);

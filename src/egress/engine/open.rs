@@ -21,6 +21,7 @@ use crate::egress::asking::Resolution;
 use crate::egress::budget::Budgets;
 use crate::egress::carry::Told;
 use crate::egress::datagram::Datagrams;
+use crate::egress::host::Host;
 use crate::egress::inner::Inner;
 use crate::egress::journal::Journal;
 use crate::egress::names::Names;
@@ -87,6 +88,7 @@ impl Engine {
             names: kept.names,
             inquiries: Inquiries::default(),
             resolution: Resolution::read(&setup.rules),
+            host: Host::open()?,
             datagrams: kept.datagrams,
             listeners: kept.listeners,
             proxies: kept.proxies,
