@@ -149,8 +149,8 @@ impl Events {
         }
         // One write a line, so that lines of several launchers do not mix.
         let written = file.write_all(page(&format!("{line}\n")).as_bytes());
-        // A reader that went away, or a full disk, is no reason to end the command. Who went away knows; whoever
-        // reads a file later would take it for the whole.
+        // A reader that went away, or a full disk, is no reason to end the command. Who went away knows;
+        // whoever reads a file later would take it for the whole.
         if let Err(error) = written
             && error.kind() != ErrorKind::BrokenPipe
             && !self.lost

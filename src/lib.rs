@@ -1,8 +1,9 @@
 //! Run a program that you do not trust so that it cannot reach the network.
 //!
-//! [`Sandbox`] is a builder like [`std::process::Command`]. What it starts is in fresh namespaces with an empty
-//! network, has no capability, sees none of the host's Unix sockets, and runs behind a system-call filter, as
-//! root and as an ordinary user. If any of that cannot be had, nothing is run and the [`Error`] says why.
+//! [`Sandbox`] is a builder like [`std::process::Command`]. What it starts is in fresh namespaces with an
+//! empty network, has no capability, sees none of the host's Unix sockets, and runs behind a system-call
+//! filter, as root and as an ordinary user. If any of that cannot be had, nothing is run and the [`Error`]
+//! says why.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -38,8 +39,8 @@
 //! | networks with a name | [`netns`] |
 //! | a test's network of many nodes | [`Lab`] |
 //!
-//! The other modules are what the program `sandbox` is made of; `docs/architecture.md` shows how a launch goes
-//! through them.
+//! The other modules are what the program `sandbox` is made of; `docs/architecture.md` shows how a launch
+//! goes through them.
 
 mod account;
 pub mod broker;

@@ -73,7 +73,8 @@ pub(crate) fn leave_refusals_out() {
     WITHOUT_REFUSALS.store(true, Ordering::Relaxed);
 }
 
-/// The longest line once nobody is waited for: as much as a pipe that can be written to takes whole (pipe(7)).
+/// The longest line once nobody is waited for: as much as a pipe that can be written to takes whole
+/// (pipe(7)).
 const LONGEST: usize = 4096;
 
 /// Standard error once nobody is waited for; as a file of our own, where it can be opened anew.

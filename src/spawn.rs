@@ -344,8 +344,8 @@ impl Launch {
     }
 }
 
-/// Why a launch came to nothing, if it did: of what a child has said and of what went wrong here, that which was not
-/// the consequence of the other.
+/// Why a launch came to nothing, if it did: of what a child has said and of what went wrong here, that which
+/// was not the consequence of the other.
 fn cause(said: Option<Failure>, here: std::result::Result<(), Errno>) -> Option<Failure> {
     let Err(errno) = here else {
         return said;

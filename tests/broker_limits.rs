@@ -278,10 +278,11 @@ fn a_worker_that_never_says_hello_is_cut_off_after_thirty_seconds() {
     assert!(broker.all("ready").is_empty());
 }
 
-/// A broker in a user namespace of its own, whose limit of network namespaces is nobody else's (namespaces(7)).
+/// A broker in a user namespace of its own, whose limit of network namespaces is nobody else's
+/// (namespaces(7)).
 ///
-/// The kernel frees a namespace some time after its end, and nobody is told when: so it is the limit that goes up
-/// and down, and not the number of those that are there.
+/// The kernel frees a namespace some time after its end, and nobody is told when: so it is the limit that
+/// goes up and down, and not the number of those that are there.
 struct Confined {
     broker: Broker,
     limit: BufReader<UnixStream>,
@@ -333,8 +334,8 @@ impl Confined {
         clients
     }
 
-    /// What comes of `clients` and of one who comes after them: each is served, or has waited ten seconds for that,
-    /// and the last one cannot have.
+    /// What comes of `clients` and of one who comes after them: each is served, or has waited ten seconds for
+    /// that, and the last one cannot have.
     #[track_caller]
     fn end(mut self, user: &User, clients: Vec<TcpStream>) {
         let mut served = 0;

@@ -362,8 +362,8 @@ fn a_view_of_the_host_is_read_only_to_root_too() {
     });
 }
 
-/// The same of what shows the host, its memory's pages and its users' keys: by mode it is root's, and most of it
-/// asks for no capability.
+/// The same of what shows the host, its memory's pages and its users' keys: by mode it is root's, and most of
+/// it asks for no capability.
 #[test]
 fn what_shows_the_host_in_proc_is_empty_to_root_too() {
     let files = [

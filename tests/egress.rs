@@ -347,7 +347,8 @@ fn a_refused_port_of_a_name_is_told_by_the_name() {
     });
 }
 
-/// The command is connected before anybody is dialled: it sees a reset, and nobody but the supervisor knows why.
+/// The command is connected before anybody is dialled: it sees a reset, and nobody but the supervisor knows
+/// why.
 #[test]
 fn what_is_allowed_and_not_there_is_told_once() {
     in_lab(|lab, user| {
@@ -555,7 +556,8 @@ fn a_budget_for_what_nothing_allows_is_refused() {
             assert_eq!(output.status.code(), Some(125), "as {}", user.name);
             assert_eq!(text(&output.stdout), "", "as {}", user.name);
         }
-        // The controls: one that is about part of what is allowed, and one in a policy that allows nothing yet.
+        // The controls: one that is about part of what is allowed, and one in a policy that allows nothing
+        // yet.
         for options in [
             &["--allow=*.example:7", "--max-bytes=a.example:1-9=1M"][..],
             &["--max-bytes=a.example:7=1M"],

@@ -1338,8 +1338,8 @@ fn a_socket_of_the_host_cannot_be_aimed_anew() {
     let listen = [("listen", [bad, 0, 0, 0, 0, 0])];
     assert_eq!(make(Some(&program), &listen), [0]);
     assert_eq!(make(None, &listen), [errno(libc::EBADF)]);
-    // One that the command is given once it is connected (`--egress direct`): what is the supervisor's to make
-    // is not here.
+    // One that the command is given once it is connected (`--egress direct`): what is the supervisor's to
+    // make is not here.
     let direct = self::program("default", |context| context.direct = true);
     let options = refused
         .iter()

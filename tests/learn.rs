@@ -672,7 +672,8 @@ fn calls_of_which_the_profile_says_nothing_are_learned_and_what_it_refuses_stays
             );
         }
 
-        // Under the policy they go on too, and no other sockets than those that the profile `default` permits.
+        // Under the policy they go on too, and no other sockets than those that the profile `default`
+        // permits.
         let out = run(&["-q", "--policy", &file]);
         let sockets = "ok ESOCKTNOSUPPORT EPROTONOSUPPORT EAFNOSUPPORT";
         let learned = format!("ok EBADF\n{refused} ENOSYS\n{sockets}");

@@ -2,8 +2,8 @@
 //!
 //! In the broker's loop only. What to do is [`super::pool`]'s decision; here it is done. Both ways to
 //! hand over to workers that stay are here: those of a pool have a channel and credits; those that have
-//! the listening sockets themselves are taken for ready once they have run for a while, and asked to finish by
-//! a signal.
+//! the listening sockets themselves are taken for ready once they have run for a while, and asked to finish
+//! by a signal.
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};

@@ -6,12 +6,12 @@
 //! ```
 //!
 //! The broker reads what clients and workers send, so it gives up every privilege; a launch needs
-//! some. Hence two processes. [`Keeper::start_with_files`] makes the plan, while everything that is wrong with it
-//! can still be said before anything is accepted, and forks the keeper off, which keeps the privileges
-//! and never reads a byte from a worker or a client. All that a broker which was taken over could get
-//! from it is launches of that plan: of a request it takes a number, a signal, values of the variables
-//! that describe a connection ([`super::connection`]), and descriptors of the one kind that its
-//! [`Shape`] has. A request of any other form ends the keeper, and every sandbox with it.
+//! some. Hence two processes. [`Keeper::start_with_files`] makes the plan, while everything that is wrong
+//! with it can still be said before anything is accepted, and forks the keeper off, which keeps the
+//! privileges and never reads a byte from a worker or a client. All that a broker which was taken over could
+//! get from it is launches of that plan: of a request it takes a number, a signal, values of the variables
+//! that describe a connection ([`super::connection`]), and descriptors of the one kind that its [`Shape`]
+//! has. A request of any other form ends the keeper, and every sandbox with it.
 //!
 //! The keeper ends when the broker does (end of file on their socket). A worker's end is for the broker
 //! to read off the status socket ([`crate::init::Record`]) that it gets for each sandbox; the keeper

@@ -126,7 +126,8 @@ struct NetworkOptions {
     ///
     /// HOST:PORT, *.HOST:PORT (every name below HOST), IP:PORT, IP/BITS:PORT or [IPv6]:PORT; PORT may
     /// be a list with ranges, as 80,443,8000-8010. TCP, or UDP after udp://. Or unix:PATH, a Unix socket of
-    /// the host; or @SET, what the file of that name lists. The command stays in its empty network: this program makes each connection for it, and refuses all others at once. Needs
+    /// the host; or @SET, what the file of that name lists. The command stays in its empty network: this
+    /// program makes each connection for it, and refuses all others at once. Needs
     /// --net loopback. May be given several times. Danger: what is reached may pass anything on.
     #[arg(long, value_name = "DEST", value_parser = bytes(spec::destination))]
     allow: Vec<Destination>,
@@ -192,10 +193,10 @@ struct NetworkOptions {
 
     /// Offer a proxy at PORT inside, and name it in the environment
     ///
-    /// For programs that insist on a proxy; others need none. It is at the loopback's PORT, speaks HTTP (CONNECT and http:// URLs) and
-    /// SOCKS5, and reaches what --allow allows. Sets HTTP_PROXY, HTTPS_PROXY, ALL_PROXY and NO_PROXY, in
-    /// capitals and small letters, unless --env does. PORT is 3128 if it is left out.
-    /// Off by default; needs --allow.
+    /// For programs that insist on a proxy; others need none. It is at the loopback's PORT, speaks HTTP
+    /// (CONNECT and http:// URLs) and SOCKS5, and reaches what --allow allows. Sets HTTP_PROXY, HTTPS_PROXY,
+    /// ALL_PROXY and NO_PROXY, in capitals and small letters, unless --env does. PORT is 3128 if it is left
+    /// out. Off by default; needs --allow.
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true, default_missing_value = "3128", value_parser = text(spec::proxy_port))]
     proxy_env: Option<u16>,
 }

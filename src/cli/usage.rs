@@ -119,7 +119,8 @@ fn called(argv: &[OsString]) -> String {
     }
 }
 
-/// Whether the subcommand of `argv` has an option that is `word` behind dashes, as where ip(8) has the bare word.
+/// Whether the subcommand of `argv` has an option that is `word` behind dashes, as where ip(8) has the bare
+/// word.
 fn is_long_option(argv: &[OsString], word: &str) -> bool {
     let mut command = super::command();
     for name in argv.iter().skip(1) {

@@ -196,8 +196,8 @@ pub(crate) fn options_of(socket: BorrowedFd<'_>) -> Vec<SocketOption> {
     options
 }
 
-/// Have `given` wait in close(2) as `before` does. Not before it is given away: the supervisor closes sockets as
-/// well, and its loop must wait for no peer.
+/// Have `given` wait in close(2) as `before` does. Not before it is given away: the supervisor closes sockets
+/// as well, and its loop must wait for no peer.
 pub(crate) fn lingers_as(before: BorrowedFd<'_>, given: BorrowedFd<'_>) {
     let mut value = [0; 8];
     if notify::get_option(before, libc::SOL_SOCKET, libc::SO_LINGER, &mut value) == Ok(8) {

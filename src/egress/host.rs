@@ -1,8 +1,8 @@
 //! Whose an address is, this host's own or another's, as the kernel's routes have it now.
 //!
-//! In the supervisor's loop. A name's owner must not choose what listens on this host. Which addresses are its
-//! own is the kernel's to say, by the route that a packet would take (rtnetlink(7)): it may have several in one
-//! network, or whole networks of them, and so from where it would send to one says nothing.
+//! In the supervisor's loop. A name's owner must not choose what listens on this host. Which addresses are
+//! its own is the kernel's to say, by the route that a packet would take (rtnetlink(7)): it may have several
+//! in one network, or whole networks of them, and so from where it would send to one says nothing.
 #![forbid(unsafe_code)]
 
 use std::net::IpAddr;

@@ -279,8 +279,8 @@ impl Journal {
         self.say_if_last();
     }
 
-    /// `wish` is allowed, and nobody was there: the command was connected by then, and sees a reset. The event
-    /// follows at the connection's end.
+    /// `wish` is allowed, and nobody was there: the command was connected by then, and sees a reset. The
+    /// event follows at the connection's end.
     pub(super) fn not_reached(&mut self, wish: &Wish, reason: &str) {
         let (protocol, destination) = (wish.protocol.to_string(), wish.destination());
         if self.is_news(format!("not reached {protocol} {destination}")) {

@@ -5,10 +5,10 @@
 //! in [`DIRECTORY`] says so before any of it is done, so that it can be undone by name whatever happens
 //! meanwhile: [`disconnect`] takes the link and the table away and sets the uplink back to what it was, once
 //! nobody else here needs it. Nothing else of the caller's network is touched, and from the namespace
-//! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind the
-//! uplink; what has another source address than the wire's own goes nowhere. Nor does what comes in by an uplink
-//! that did not forward before get anywhere but to such wires: its neighbours would have the host's other
-//! links within reach else. Other tables of the host may forbid more.
+//! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind
+//! the uplink; what has another source address than the wire's own goes nowhere. Nor does what comes in by an
+//! uplink that did not forward before get anywhere but to such wires: its neighbours would have the host's
+//! other links within reach else. Other tables of the host may forbid more.
 //!
 //! For IPv6 a link's `forwarding` is not asked whether packets pass: it makes the host a router, which
 //! forgets the routes that it was told by routers (ip-sysctl). `force_forwarding`, which came with

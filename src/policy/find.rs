@@ -10,11 +10,11 @@
 //! 4. the profiles shipped with the program.
 //!
 //! The user's wins because the tool has no privilege that the user lacks: whoever can write that
-//! file could also leave the sandbox out. What is another user's is an error ([`read_trusted`]). But a file stands *over* what it has below, it does not
-//! take its place: without `extends` it is laid over the policy of the same name from the next place
-//! down, or over `default` if there is none, so that an administrator's additions are not lost by
-//! accident. `extends` with the file's own name says the same; with `"nothing"`, it starts from
-//! [`Policy::nothing`](super::Policy::nothing).
+//! file could also leave the sandbox out. What is another user's is an error ([`read_trusted`]). But a file
+//! stands *over* what it has below, it does not take its place: without `extends` it is laid over the policy
+//! of the same name from the next place down, or over `default` if there is none, so that an administrator's
+//! additions are not lost by accident. `extends` with the file's own name says the same; with `"nothing"`, it
+//! starts from [`Policy::nothing`](super::Policy::nothing).
 
 use std::ffi::OsStr;
 use std::fs::File;

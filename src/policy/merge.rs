@@ -4,8 +4,8 @@
 //! grouped does not matter; laying a layer over itself changes nothing. Lists add up (an element
 //! keeps its first place), tables add up by name, and of everything else the last layer's word stands.
 //!
-//! [`lay`] lays one layer over another, [`mod@consistent`] refuses what contradicts itself, [`convert`] makes a
-//! policy of the outcome; [`wide`] tells in which ways that is wide, and [`mod@explain`] who has said what.
+//! [`lay`] lays one layer over another, [`mod@consistent`] refuses what contradicts itself, [`convert`] makes
+//! a policy of the outcome; [`wide`] tells in which ways that is wide, and [`mod@explain`] who has said what.
 
 mod consistent;
 mod convert;

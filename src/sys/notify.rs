@@ -256,8 +256,8 @@ pub(crate) fn copy_descriptor(task: BorrowedFd<'_>, number: i32) -> Result<Owned
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// kcmp(2) `KCMP_EPOLL_TFD`: whether that task's epoll set at descriptor `set` watches something by the number
-/// `number`. Since Linux 4.13. Nothing is copied, however much the set watches.
+/// kcmp(2) `KCMP_EPOLL_TFD`: whether that task's epoll set at descriptor `set` watches something by the
+/// number `number`. Since Linux 4.13. Nothing is copied, however much the set watches.
 ///
 /// Not async-signal-safe: uses libc's errno.
 pub(crate) fn epoll_watches(tid: i32, set: i32, number: i32) -> Result<bool, Errno> {

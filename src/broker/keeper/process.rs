@@ -1,8 +1,8 @@
 //! The keeper's own half: one loop over the broker's requests, the launches under way and the
 //! sandboxes that run.
 //!
-//! Runs in the process that [`super::Keeper::start_with_files`] forks, with the launcher's privileges, single-
-//! threaded, every signal blocked: a terminal's or a service manager's are for the broker, which says
+//! Runs in the process that [`super::Keeper::start_with_files`] forks, with the launcher's privileges,
+//! single-threaded, every signal blocked: a terminal's or a service manager's are for the broker, which says
 //! what becomes of the sandboxes. It reads from nobody but the broker and its own children before they
 //! execute anything.
 //!
