@@ -67,6 +67,7 @@ pub mod log;
 mod lower;
 pub mod mounts;
 pub mod netns;
+mod nproc;
 pub mod owner;
 mod pinned;
 pub mod plan;

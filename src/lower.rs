@@ -7,6 +7,7 @@ use std::borrow::Cow;
 
 use tracing::warn;
 
+use crate::nproc;
 use crate::policy::{Network, Policy, Strictness, UnixSockets, UserNamespace, View};
 use crate::probe::{CAP_SYS_ADMIN, Id, Report, Status, Support};
 
@@ -24,6 +25,7 @@ pub(crate) fn to_what_can_be_had(policy: &Policy) -> Lowered<'_> {
         &Support::thorough(),
         Support::quick().has(CAP_SYS_ADMIN),
     );
+    without_void_limit(&mut lowered);
     for loss in &lowered.losses {
         warn!(lost = loss, "less protection than the policy asks for");
     }
@@ -126,6 +128,18 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
     if policy.network != Network::Loopback {
         without_egress(policy, losses);
     }
+}
+
+fn without_void_limit(lowered: &mut Lowered<'_>) {
+    let Some(void) = nproc::void(&lowered.policy).map(|limit| limit.resource) else {
+        return;
+    };
+    let policy = lowered.policy.to_mut();
+    policy.limits.retain(|limit| limit.resource != void);
+    lowered.losses.push(format!(
+        "limits.nproc: {}; its processes are not counted",
+        nproc::REASON
+    ));
 }
 
 fn without_egress(policy: &mut Policy, losses: &mut Vec<String>) {

@@ -39,6 +39,7 @@ use crate::error::{Error, Result};
 use crate::filter::{self, Program};
 use crate::learn::Learning;
 use crate::mounts::Mount;
+use crate::nproc;
 use crate::owner::NetworkOwner;
 use crate::policy::{Cgroup, Egress, Limit, Namespaces, Network, Policy, Seccomp, UnixSockets};
 use crate::prepare::Identity;
@@ -230,6 +231,7 @@ pub fn plan(policy: &Policy, situation: &Situation) -> Result<Plan> {
         None => situation.directory.clone(),
     };
     let account = decide_account(policy, id_maps, network_owner)?;
+    nproc::check(policy)?;
     let (environment, sets_listen_pid) = environment(policy, situation, account.as_ref());
     let argv: Vec<OsString> = situation
         .command

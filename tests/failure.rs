@@ -23,7 +23,7 @@ use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, TargetArch,
 };
-use support::{User, each_user, skip, success, text};
+use support::{User, each_user, have, skip, success, text};
 
 /// A system call that fails for the launcher and its children, with EDOM: no kernel gives that.
 #[derive(Clone, Copy)]
@@ -529,6 +529,87 @@ fn limit_not_set() {
     each_user(|user| {
         let expected = message(Step::Limits, "nofile", "Operation not permitted");
         fails(user, &["--limit", "nofile=1:99999999"], &expected, |_| {});
+    });
+}
+
+/// Starts nine processes, and says so when it could.
+const MANY: &str = "for i in 1 2 3 4 5 6 7 8 9; do sleep 60 & done 2>/dev/null; echo all";
+
+#[test]
+fn a_limit_of_processes_holds_or_is_refused() {
+    let map = fs::read_to_string("/proc/self/uid_map").expect("there is /proc");
+    let first = map.split_whitespace().eq(["0", "0", "4294967295"]);
+    each_user(|user| {
+        let run = |options: &[&str]| user.output(&[options, &["--", "sh", "-c", MANY]].concat());
+        let held = |output: &Output| {
+            assert_eq!(text(&output.stdout), "", "as {}", user.name);
+            let status = output.status.code();
+            assert!(
+                status.is_some_and(|code| code != 0 && code != 125),
+                "as {}: {status:?}: {}",
+                user.name,
+                text(&output.stderr)
+            );
+        };
+        assert_eq!(text(&run(&[]).stdout), "all", "as {}", user.name);
+        if !user.is_root() {
+            held(&run(&["--limit", "nproc=5"]));
+            // Root of a user namespace is an ordinary user to the limit.
+            let inside = user
+                .command("unshare")
+                .arg("-Ur")
+                .arg(&user.sandbox)
+                .args(["--limit", "nproc=5", "--", "sh", "-c", MANY])
+                .output();
+            held(&inside.expect("unshare is there"));
+            return;
+        }
+        held(&run(&["--user", "65534", "--limit", "nproc=5"]));
+        if !first {
+            skip("root and nproc", "root is an ordinary user here");
+            return;
+        }
+        for options in [
+            &["--limit", "nproc=5"][..],
+            &["--limit=nproc=5", "--user=0"],
+        ] {
+            let output = run(options);
+            assert_eq!(
+                text(&output.stderr),
+                "sandbox: this host cannot give --limit nproc=5: the kernel exempts root from it\n  \
+                 hint: '--cgroup pids=5' holds root too; or run the command as another user (--user)"
+            );
+            assert_eq!(output.status.code(), Some(125));
+            assert_eq!(text(&output.stdout), "");
+        }
+        // Who gives up protection is told.
+        let output = run(&["--best-effort", "--limit", "nproc=5"]);
+        assert_eq!(text(&output.stdout), "all");
+        let said = text(&output.stderr);
+        assert!(
+            said.contains("limits.nproc: the kernel exempts root from it"),
+            "{said}"
+        );
+        // Whom a server becomes with the capability that it keeps is held.
+        if !have("python3") {
+            return;
+        }
+        let become_another = |options: &[&str]| {
+            let become_it =
+                "import os, sys; os.setuid(65534); os.execvp('sh', ['sh', '-c', sys.argv[1]])";
+            let keeping = [
+                "--cap-add",
+                "SETUID",
+                "--",
+                "python3",
+                "-c",
+                become_it,
+                MANY,
+            ];
+            user.output(&[options, &keeping].concat())
+        };
+        assert_eq!(text(&become_another(&[]).stdout), "all");
+        held(&become_another(&["--limit", "nproc=5"]));
     });
 }
 

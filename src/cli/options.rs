@@ -379,7 +379,8 @@ struct LimitOptions {
     /// Set a resource limit as NAME=SOFT or NAME=SOFT:HARD
     ///
     /// NAME as in prlimit(2) in lower case without RLIMIT_ (nofile, nproc, as, cpu, fsize, core and others);
-    /// sizes take K, M, G and T; "unlimited" is a value. May be given several times.
+    /// sizes take K, M, G and T; "unlimited" is a value. nproc does not hold root, and is an error then:
+    /// "--cgroup pids=N" does. May be given several times.
     #[arg(long, value_name = "NAME=SOFT[:HARD]", value_parser = text(spec::limit))]
     limit: Vec<Limit>,
 

@@ -384,7 +384,7 @@ keys! {
         "rss": Kind::Limit, "--limit rss=SIZE", "\"1G\"", "Resident memory; no effect since Linux 2.4.30",
             read read_limit, value |layer| show_limit(layer, "rss");
         "nproc": Kind::Limit, "--limit nproc=NUMBER", "\"500\"",
-            "Processes and threads of the user, everywhere; [cgroup] pids counts the sandbox alone",
+            "Processes and threads of the user, everywhere, which root is not held to; [cgroup] pids counts the sandbox alone",
             read read_limit, value |layer| show_limit(layer, "nproc");
         "nofile": Kind::Limit, "--limit nofile=NUMBER", "\"1024:4096\"", "Open descriptors of a process",
             read read_limit, value |layer| show_limit(layer, "nofile");
