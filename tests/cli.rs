@@ -560,7 +560,7 @@ fn names_of_policies_and_sets_are_completed() {
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1))
 cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}
-[ "$prev" = @ ] && cur=@$cur
+[ "${prev%@}" = "$prev" ] || cur=@$cur
 _sandbox sandbox "$cur" "$prev"
 printf '%s\n' "${COMPREPLY[@]}"
 "#;
@@ -598,4 +598,13 @@ printf '%s\n' "${COMPREPLY[@]}"
     assert!(!home.path().join("ran").exists());
     assert_eq!(asked(&["--allow", ""]), "@example @here");
     assert_eq!(asked(&["learn", "--deny", "@", "h"]), "@here");
+    // "--policy=ag" and the like, as bash takes them apart.
+    assert_eq!(asked(&["--policy", "=", "ag"]), "agent");
+    assert_eq!(asked(&["--require", "=", "f"]), "full");
+    assert_eq!(asked(&["--allow", "=@", "h"]), "@here");
+    for verb in ["show", "check", "explain", "test"] {
+        assert_eq!(asked(&["policy", verb, "ag"]), "agent", "{verb}");
+    }
+    assert_eq!(asked(&["policy", "diff", "agent", "m"]), "mine");
+    assert_eq!(asked(&["policy", "list", "m"]), "", "the control");
 }

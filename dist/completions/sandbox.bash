@@ -7,7 +7,7 @@ _sandbox() {
         cur="${COMP_WORDS[COMP_CWORD]}"
     fi
     prev="$3"
-    if [[ "${prev}" == @ && "${cur}" == @* ]]; then
+    if [[ "${prev}" == = || "${prev}" == ?(=)@ && "${cur}" == @* ]]; then
         prev="${COMP_WORDS[COMP_CWORD-2]}"
     fi
     cmd=""
@@ -2136,7 +2136,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__check)
-            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --json --verbose --quiet --log-format --help $(sandbox completions --words policies 2>/dev/null)"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2154,7 +2154,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__diff)
-            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --json --verbose --quiet --log-format --help $(sandbox completions --words policies 2>/dev/null)"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2172,7 +2172,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__explain)
-            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --json --verbose --quiet --log-format --help $(sandbox completions --words policies 2>/dev/null)"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2208,7 +2208,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__show)
-            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --json --verbose --quiet --log-format --help $(sandbox completions --words policies 2>/dev/null)"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -2226,7 +2226,7 @@ _sandbox() {
             return 0
             ;;
         sandbox__subcmd__policy__subcmd__test)
-            opts="-v -q -h --json --verbose --quiet --log-format --help"
+            opts="-v -q -h --json --verbose --quiet --log-format --help $(sandbox completions --words policies 2>/dev/null)"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -33,11 +33,11 @@ enum Words {
 }
 
 impl Words {
-    /// Which options take such words.
-    const fn options(self) -> &'static [&'static str] {
+    /// Whether `argument` takes such words.
+    fn fit(self, argument: &clap::Arg) -> bool {
         match self {
-            Self::Policies => &["policy"],
-            Self::Sets => &["allow", "deny"],
+            Self::Policies => ["policy", "old", "new"].contains(&argument.get_id().as_str()),
+            Self::Sets => ["allow", "deny"].contains(&argument.get_id().as_str()),
         }
     }
 
@@ -73,11 +73,11 @@ impl Words {
 /// The long name that a hidden option has in what the generators make.
 const HIDDEN: &str = "hidden-from-completions";
 
-/// How the script for bash knows which option a word belongs to. The shell takes the "@" of a set for a word
-/// of its own.
+/// How the script for bash knows which option a word belongs to. The shell takes the "=" before a value, the "@"
+/// of a set, and both together for words of their own.
 const BASH_PREVIOUS: &str = "    prev=\"$3\"\n";
-const BASH_PREVIOUS_OF_SET: &str = "    prev=\"$3\"
-    if [[ \"${prev}\" == @ && \"${cur}\" == @* ]]; then
+const BASH_PREVIOUS_OF_VALUE: &str = "    prev=\"$3\"
+    if [[ \"${prev}\" == = || \"${prev}\" == ?(=)@ && \"${cur}\" == @* ]]; then
         prev=\"${COMP_WORDS[COMP_CWORD-2]}\"
     fi
 ";
@@ -105,6 +105,10 @@ fn script(shell: Shell) -> Result<String> {
     let script = String::from_utf8(script)
         .map_err(|_| Error::usage("completions", "the script is no text"))?;
     let script = without_hidden(shell, &script);
+    let script = match shell {
+        Shell::Bash => script.replacen(BASH_PREVIOUS, BASH_PREVIOUS_OF_VALUE, 1),
+        _ => script,
+    };
     let words = Words::value_variants().iter();
     Ok(words.fold(script, |script, words| with_words(shell, script, *words)))
 }
@@ -114,7 +118,7 @@ fn marked(command: clap::Command) -> clap::Command {
     let command = command.mut_args(|argument| {
         let name = argument.get_long().unwrap_or_default();
         let mut words = Words::value_variants().iter();
-        match words.find(|words| words.options().contains(&name)) {
+        match words.find(|words| words.fit(&argument)) {
             Some(words) => argument.value_parser(PossibleValuesParser::new([words.marker()])),
             None if argument.is_hide_set() && !name.is_empty() => argument.long(HIDDEN),
             None => argument,
@@ -147,13 +151,10 @@ fn with_words(shell: Shell, script: String, words: Words) -> String {
     let (marker, command) = (words.marker(), words.command());
     match shell {
         // Where no word fits, files are offered (complete -o default).
-        Shell::Bash => {
-            let script = script.replace(marker, &format!("$({command})"));
-            match words {
-                Words::Policies => script,
-                Words::Sets => script.replacen(BASH_PREVIOUS, BASH_PREVIOUS_OF_SET, 1),
-            }
-        }
+        // Two arguments that take the same words are two of a kind.
+        Shell::Bash => script
+            .replace(&format!("{marker} {marker}"), marker)
+            .replace(marker, &format!("$({command})")),
         Shell::Zsh => {
             let files = match words {
                 Words::Policies => "; _files",
