@@ -7,6 +7,8 @@
 //! * *floor*: accept(2), sendmsg(2) with the descriptor to the workers by turns, close(2); a worker does
 //!   recvmsg(2), reads, writes, closes. No header, no credits, no isolation, and nothing that would notice
 //!   a worker's death. *floor, sandboxed*: the same loop and workers, these under the policy `worker`.
+//! * *floor, told*: the same, but each worker sends a byte for each connection that it is done with, and the
+//!   broker reads them now and then: the least that a broker needs to know who has room.
 //! * *pool*: [`sandbox::Broker`] and [`sandbox::worker`], as in the examples.
 //! * *alone*: one process that accepts for itself.
 //!
@@ -28,7 +30,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::socket::{
-    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socketpair,
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recv, recvmsg, send,
+    socketpair,
 };
 use sandbox::worker::Worker;
 use sandbox::{Broker, Policy, Sandbox};
@@ -47,8 +50,9 @@ fn main() {
     let words: Vec<String> = std::env::args().collect();
     match words.get(1).map(String::as_str) {
         Some("--alone") => alone(),
-        Some("--floor") => floor(number(&words), Isolation::None),
-        Some("--floor-sandboxed") => floor(number(&words), Isolation::Sandbox),
+        Some("--floor") => floor(number(&words), Isolation::None, Words::None),
+        Some("--floor-told") => floor(number(&words), Isolation::None, Words::Done),
+        Some("--floor-sandboxed") => floor(number(&words), Isolation::Sandbox, Words::None),
         Some("--pool") => pool(number(&words)),
         Some("--floor-worker") => floor_worker(),
         Some("--pool-worker") => pool_worker(),
@@ -90,7 +94,17 @@ enum Isolation {
     Sandbox,
 }
 
-fn floor(workers: usize, isolation: Isolation) {
+/// Whether the floor's workers say when they are done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Words {
+    None,
+    Done,
+}
+
+/// What is heard of the floor's workers after so many connections.
+const HEARD_AFTER: usize = 16;
+
+fn floor(workers: usize, isolation: Isolation, words: Words) {
     let itself = std::env::current_exe().unwrap();
     let mut children = Vec::new();
     let mut sandboxes = Vec::new();
@@ -107,6 +121,7 @@ fn floor(workers: usize, isolation: Isolation) {
                 Isolation::None => {
                     let mut worker = Command::new(&itself);
                     worker.arg("--floor-worker").arg("0").stdin(theirs);
+                    worker.args((words == Words::Done).then_some("told"));
                     children.push(worker.spawn().unwrap());
                 }
                 Isolation::Sandbox => {
@@ -123,28 +138,39 @@ fn floor(workers: usize, isolation: Isolation) {
         })
         .collect();
     let listener = announce();
-    for channel in channels.iter().cycle() {
+    for (count, channel) in channels.iter().cycle().enumerate() {
         let (stream, _) = listener.accept().unwrap();
         channel.send_with_fd(b"x", &[stream.as_raw_fd()]).unwrap();
+        if words == Words::Done && count % HEARD_AFTER == 0 {
+            for channel in &channels {
+                while recv(channel.as_raw_fd(), &mut [0], MsgFlags::MSG_DONTWAIT).is_ok() {}
+            }
+        }
     }
 }
 
 fn floor_worker() {
     let channel: RawFd = std::env::args().nth(2).unwrap().parse().unwrap();
+    let tells = std::env::args().nth(3).is_some();
     let mut space = nix::cmsg_space!([RawFd; 1]);
     loop {
         let mut byte = [0];
         let mut buffers = [IoSliceMut::new(&mut byte)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(channel, &mut buffers, Some(&mut space), flags).unwrap();
-        if message.bytes == 0 {
+        let message = recvmsg::<()>(channel, &mut buffers, Some(&mut space), flags);
+        // A broker that was killed with words unread has reset it.
+        let Some(message) = message.ok().filter(|message| message.bytes > 0) else {
             return;
-        }
+        };
         for control in message.cmsgs().unwrap() {
             if let ControlMessageOwned::ScmRights(descriptors) = control {
                 for descriptor in descriptors {
                     let mut stream = TcpStream::from(own(descriptor));
                     answer(&mut stream);
+                    drop(stream);
+                    if tells {
+                        send(channel, b"d", MsgFlags::empty()).unwrap();
+                    }
                 }
             }
         }
@@ -251,9 +277,11 @@ fn measure() {
     let servers = [
         Server::start("floor, 1 worker", &["--floor", "1"]),
         Server::start("floor, 1 worker, sandboxed", &["--floor-sandboxed", "1"]),
+        Server::start("floor, 1 worker, told", &["--floor-told", "1"]),
         Server::start("pool, 1 worker", &["--pool", "1"]),
         Server::start("floor, 2 workers", &["--floor", "2"]),
         Server::start("floor, 2 workers, sandboxed", &["--floor-sandboxed", "2"]),
+        Server::start("floor, 2 workers, told", &["--floor-told", "2"]),
         Server::start("pool, 2 workers", &["--pool", "2"]),
         Server::start("alone", &["--alone"]),
     ];
@@ -279,7 +307,7 @@ fn measure() {
         );
         for (at, server) in servers.iter().enumerate() {
             let floor = match server.name.contains('2') {
-                true => 3,
+                true => 4,
                 false => 0,
             };
             let mut ratios: Vec<f64> = rates[at]
