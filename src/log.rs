@@ -4,6 +4,7 @@
 //! instruction. Every line starts with `sandbox: `; control characters are written as escapes
 //! ([`crate::printable`]), so that a name from inside cannot talk to the caller's terminal.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::fs::File;
 use std::io::Write as _;
@@ -104,11 +105,10 @@ struct StandardError;
 
 impl std::io::Write for StandardError {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let cut = line.get(..LONGEST).unwrap_or(line);
         match UNWAITED.get() {
             None => return std::io::stderr().write(line),
-            Some(Some(file)) => drop({ file }.write(cut)),
-            Some(None) if takes_some() => drop(std::io::stderr().write(cut)),
+            Some(Some(file)) => drop({ file }.write(&cut(line))),
+            Some(None) if takes_some() => drop(std::io::stderr().write(&cut(line))),
             Some(None) => {}
         }
         Ok(line.len())
@@ -117,6 +117,15 @@ impl std::io::Write for StandardError {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// `line`, which ends, or as much of it as is not too long, which ends too: the next is a line of its own.
+fn cut(line: &[u8]) -> Cow<'_, [u8]> {
+    if line.len() <= LONGEST {
+        return Cow::Borrowed(line);
+    }
+    let begins = line.iter().take(LONGEST - 1).copied();
+    Cow::Owned(begins.chain([b'\n']).collect())
 }
 
 /// Whether standard error can be written to.
@@ -345,6 +354,14 @@ mod tests {
             describe(&error),
             "sandbox: --chdir a\\u{1b}[2J\\nb\\u{202e}: no\n"
         );
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_ends_all_the_same() {
+        let whole = [&[b'a'; LONGEST - 1][..], b"\n"].concat();
+        assert_eq!(cut(&whole), whole);
+        let long = [&[b'a'; LONGEST][..], b"\n"].concat();
+        assert_eq!(cut(&long), whole);
     }
 
     #[test]
