@@ -153,7 +153,7 @@ impl Destination {
     /// Whether something is asked for that is of both. A set, which stands for others, has nothing in common
     /// with any.
     #[must_use]
-    pub fn meets(&self, other: &Self) -> bool {
+    pub(crate) fn meets(&self, other: &Self) -> bool {
         match (self, other) {
             (
                 Self::Network {

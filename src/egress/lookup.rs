@@ -7,7 +7,7 @@
 //!
 //! Only a [`Permitted`] name can be looked up, so nothing else is ever asked outside. An answer counts
 //! only with the number and the question that were sent, and of its records only those to which the name
-//! leads (CNAME). The addresses are *not* checked here: [`Rules::admit`](super::rules::Rules::admit).
+//! leads (CNAME). The addresses are *not* checked here: `Rules::admit` does that.
 //!
 //! Here is the state machine; [`files`] reads what the host says, [`answer`] what a server does.
 #![forbid(unsafe_code)]

@@ -2,7 +2,7 @@
 //! reason.
 //!
 //! Pure. Two questions are asked, at two moments: [`Rules::decide`] when the command asks (for a name or
-//! an address), and [`Rules::judge`] for every address to which a name was resolved outside, before it is
+//! an address), and `Rules::admit` for every address to which a name was resolved outside, before it is
 //! dialled. Deny beats allow, by name and by address; without a rule the answer is no. Only [`Rules`]
 //! makes a [`Permitted`], without which no name is looked up outside.
 #![forbid(unsafe_code)]
@@ -90,7 +90,7 @@ pub struct Allowed {
 
 /// Whose an address is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Whose {
+pub(crate) enum Whose {
     /// This host's.
     Own,
     /// Some other host's.
@@ -160,7 +160,7 @@ impl Rules {
 
     /// Whether a rule of `allow`, before any denial, is about something of `destination`.
     #[must_use]
-    pub fn may_reach(&self, destination: &Destination) -> bool {
+    pub(crate) fn may_reach(&self, destination: &Destination) -> bool {
         let rule = |rule: &Rule| Destination::Network {
             protocol: rule.protocol,
             hosts: rule.hosts.clone(),
@@ -173,8 +173,8 @@ impl Rules {
                 .any(|allow| rule(allow).meets(destination))
     }
 
-    /// Whether the command may talk to `port` of `asked`. For a name, [`Rules::judge`] is to be asked
-    /// besides, for each address that it is resolved to.
+    /// Whether the command may talk to `port` of `asked`. For a name, those addresses that it
+    /// is resolved to are judged besides, once they are known.
     ///
     /// # Errors
     /// When not, with the reason.
@@ -204,7 +204,7 @@ impl Rules {
     ///
     /// # Errors
     /// When not, with the reason.
-    pub fn judge(
+    fn judge(
         &self,
         protocol: Protocol,
         address: IpAddr,
@@ -234,7 +234,7 @@ impl Rules {
     ///
     /// # Errors
     /// When none may, with the reason for the first.
-    pub fn admit(
+    pub(crate) fn admit(
         &self,
         protocol: Protocol,
         addresses: &[IpAddr],

@@ -55,7 +55,7 @@ pub fn rules(egress: &Egress) -> Result<Rules> {
 ///
 /// # Errors
 /// When there is one. Where no host is allowed there is nothing to be held to it.
-pub fn all_held(limits: &Limits, rules: &Rules) -> Result<()> {
+pub(crate) fn all_held(limits: &Limits, rules: &Rules) -> Result<()> {
     if !rules.allow_hosts() {
         return Ok(());
     }
