@@ -324,6 +324,8 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
         netns nat inner --uplink wan --json | grep -c '"network": "10.203.0.0/30"'
         netns sysctl . net.ipv4.conf.wan.forwarding
         ! netns ping internet 198.51.100.2 --timeout 200ms
+        # What that link asks for by the uplink is answered.
+        netns ping other 192.0.2.2 | cut -d' ' -f1,2
         netns ping inner 192.0.2.2 | cut -d' ' -f1,2
         # Neither what is on another link, nor a port of the host's, is reached.
         ! netns ping inner 198.51.100.2 --timeout 200ms
@@ -352,6 +354,7 @@ fn a_way_out_is_made_by_a_named_uplink_and_undone_with_the_name() {
             "1",
             "net.ipv4.conf.wan.forwarding = 1",
             "198.51.100.2 did not answer",
+            "192.0.2.2 answered",
             "192.0.2.2 answered",
             "198.51.100.2 did not answer",
             "not reached",

@@ -7,8 +7,8 @@
 //! nobody else here needs it. Nothing else of the caller's network is touched, and from the namespace
 //! no port of the host is reached (its end of the wire answers pings), and no network but what lies behind
 //! the uplink; what has another source address than the wire's own goes nowhere. Nor does what comes in by an
-//! uplink that did not forward before get anywhere but to such wires: its neighbours would have the host's
-//! other links within reach else. Other tables of the host may forbid more.
+//! uplink that did not forward before get anywhere but to such wires, unless it was asked for: its neighbours
+//! would have the host's other links within reach else. Other tables of the host may forbid more.
 //!
 //! For IPv6 a link's `forwarding` is not asked whether packets pass: it makes the host a router, which
 //! forgets the routes that it was told by routers (ip-sysctl). `force_forwarding`, which came with
@@ -273,10 +273,6 @@ fn undo(name: &NamespaceName, nat: &Nat) -> Result<()> {
     if host.link(&link).is_ok() {
         host.perform(&[link::delete(&link)])?;
     }
-    own.apply_nft(&format!(
-        "table inet {0}\ndelete table inet {0}\n",
-        nat.table
-    ))?;
     let shared = others(name).any(|other| other.uplink == nat.uplink);
     let uplink: LinkName = nat.uplink.parse()?;
     let is_there = host.link(&uplink).is_ok();
@@ -288,6 +284,11 @@ fn undo(name: &NamespaceName, nat: &Nat) -> Result<()> {
     if nat.network6.is_some() && !shared && !nat.forwarded6 && is_there {
         own.set_sysctl(&force_forwarding(&nat.uplink)?, "0")?;
     }
+    // Last: without it the uplink, as long as it forwards, does so for its neighbours.
+    own.apply_nft(&format!(
+        "table inet {0}\ndelete table inet {0}\n",
+        nat.table
+    ))?;
     remove(name)
 }
 
@@ -447,7 +448,9 @@ fn script(nat: &Nat) -> Result<String> {
         sources += &format!("\t\tiifname \"{link}\" {family} saddr {network} accept\n");
         behind += &format!("\t\toifname \"{uplink}\" {family} saddr {network} masquerade\n");
     }
-    // A link forwards to every other one; the wires of other namespaces have tables of their own.
+    // A link forwards to every other one; the wires of other namespaces have tables of their own. What others
+    // of the host's links have asked for is answered: whoever lets them out meanwhile, as a container engine
+    // does, finds the uplink forwarding already.
     let mut strangers = String::new();
     let opened = [
         (!nat.forwarded, "ipv4"),
@@ -455,7 +458,7 @@ fn script(nat: &Nat) -> Result<String> {
     ];
     for (_, family) in opened.into_iter().filter(|(opened, _)| *opened) {
         strangers += &format!(
-            "\t\tiifname \"{uplink}\" meta nfproto {family} oifname != \"{WIRES}*\" drop\n"
+            "\t\tiifname \"{uplink}\" meta nfproto {family} oifname != \"{WIRES}*\" ct state new,invalid,untracked drop\n"
         );
     }
     Ok(format!(
