@@ -211,7 +211,9 @@ impl Rules {
         port: u16,
         mut whose: impl FnMut(IpAddr) -> Whose,
     ) -> Result<(), Refusal> {
-        let asked = Asked::Address(address.to_canonical());
+        // The one that is dialled.
+        let address = address.to_canonical();
+        let asked = Asked::Address(address);
         if let Some(rule) = self.denying(protocol, &asked, port) {
             return Err(Refusal {
                 reason: Reason::Denied(Arc::clone(&rule.text)),
@@ -225,7 +227,7 @@ impl Rules {
             return Ok(());
         }
         Err(Refusal {
-            reason: Reason::Special(address.to_canonical(), "an address of this host itself"),
+            reason: Reason::Special(address, "an address of this host itself"),
             remedy: Some(as_a_rule(protocol, &asked, port)),
         })
     }

@@ -140,7 +140,7 @@ ZONE = {
     "circle.example": "circle.example",
     # The host itself, by addresses that others reach it by as well.
     "own.example": [HOST, HOST6],
-    "also-own.example": [HOST_TOO, HOST6_TOO],
+    "also-own.example": [HOST_TOO, HOST6_TOO, "::ffff:" + HOST],
 }
 # Addresses that a public name has no business to have: special-N.example.
 SPECIAL = [

@@ -20,7 +20,11 @@ fn anothers(_: IpAddr) -> Whose {
 fn a_name_leads_to_the_host_itself_only_where_a_rule_names_that_address() {
     let judged = |allow: &[&str], address: &str| {
         let judge = |rules: &Rules| {
-            let own = |_| Whose::Own;
+            // The kernel is asked for the address that will be dialled.
+            let own = |address: IpAddr| match address.to_canonical() == address {
+                true => Whose::Own,
+                false => Whose::Another,
+            };
             rules.judge(Protocol::Tcp, address.parse().unwrap(), 443, own)
         };
         let rules = rules(allow, &[]);
