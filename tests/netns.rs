@@ -12,7 +12,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use support::netns::{done, netns, root};
-use support::{User, have, success, text, with_a_limit_of_network_namespaces};
+use support::{User, each_user, have, success, text, users, with_a_limit_of_network_namespaces};
 
 /// A name that no other test has; deleted at the end, whatever has become of it.
 struct Name(String);
@@ -239,6 +239,38 @@ fn several_are_made_or_none() {
     done(root, &["add", &taken]);
     refused(root, &["add", &first, &second, &taken]);
     assert!(!first.path().exists() && !second.path().exists() && taken.path().exists());
+}
+
+#[test]
+fn of_an_unknown_name_it_is_told_where_names_are_listed_and_the_nearest() {
+    let Some(root) = root("unknown_name") else {
+        return;
+    };
+    let name = Name::new();
+    done(root, &["add", &name]);
+    let near = format!("{}x", &*name);
+    let listed = "'sandbox netns list' lists those that there are";
+    each_user(|user| {
+        for (verb, arguments) in [("delete", ["delete", &near]), ("open", ["show", &near])] {
+            assert_eq!(
+                refused(user, &arguments),
+                format!(
+                    "sandbox: cannot {verb} the namespace {near}: No such file or directory\n  \
+                     hint: did you mean '{}'? {listed}",
+                    &*name
+                ),
+                "as {}",
+                user.name
+            );
+        }
+        let said = refused(user, &["delete", "nothing-that-is-like-it"]);
+        assert!(said.ends_with(&format!("hint: {listed}")), "{said}");
+    });
+    let user = users().iter().find(|user| !user.is_root());
+    if let Some(user) = user {
+        let said = refused(user, &["delete", &name]);
+        assert!(said.ends_with("are root's: run as root"), "{said}");
+    }
 }
 
 #[test]

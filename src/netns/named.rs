@@ -27,6 +27,7 @@ use super::netlink::{Connection, Request};
 use super::user::Home;
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
+use crate::policy::spec::nearest;
 
 /// Where iproute2 keeps names.
 pub const DIRECTORY: &str = "/run/netns";
@@ -181,9 +182,8 @@ pub fn open(name: &NamespaceName) -> Result<Namespace> {
     let path = system_path_of(name);
     let missing = |errno| Error::host("open the namespace", name.to_string(), errno);
     let file = File::open(&path).map_err(|error| {
-        let hint = (error.kind() == ErrorKind::NotFound)
-            .then(|| "'sandbox netns list' lists those that there are".to_owned());
-        missing(errno_of(&error)).with_hint(hint)
+        let errno = errno_of(&error);
+        missing(errno).with_hint(unknown(name, errno))
     })?;
     Namespace::from_descriptor_called(file.into(), name.to_string()).map_err(|_| {
         missing(Errno::EINVAL).with_hint(Some(format!(
@@ -191,6 +191,22 @@ pub fn open(name: &NamespaceName) -> Result<Namespace> {
             path.display()
         )))
     })
+}
+
+/// What to do about a `name` that there is none of.
+fn unknown(name: &NamespaceName, errno: Errno) -> Option<String> {
+    if errno != Errno::ENOENT {
+        return None;
+    }
+    let known = names().unwrap_or_default();
+    Some(
+        match nearest(name.as_str(), known.iter().map(NamespaceName::as_str)) {
+            Some(near) => {
+                format!("did you mean '{near}'? 'sandbox netns list' lists those that there are")
+            }
+            None => "'sandbox netns list' lists those that there are".to_owned(),
+        },
+    )
 }
 
 /// Take the name `name` away. The namespace goes on while processes, descriptors or links keep it.
@@ -207,6 +223,12 @@ pub fn delete(name: &NamespaceName) -> Result<()> {
         return home.delete(name);
     }
     let path = system_path_of(name);
+    let failed = |errno| Error::host("delete the namespace", name.to_string(), errno);
+    // First: of a name that there is none of, an ordinary user would hear that it is root's.
+    if let Err(error) = fs::symlink_metadata(&path) {
+        let errno = errno_of(&error);
+        return Err(failed(errno).with_hint(unknown(name, errno)));
+    }
     if path.exists() {
         nat::disconnect(name)?;
     }
@@ -214,16 +236,12 @@ pub fn delete(name: &NamespaceName) -> Result<()> {
         // EINVAL: nothing is mounted there.
         Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
         Err(errno) => {
-            return Err(
-                Error::host("delete the namespace", name.to_string(), errno).with_hint(
-                    (errno == Errno::EPERM)
-                        .then(|| "names in /run/netns are root's: run as root".to_owned()),
-                ),
-            );
+            let hint = (errno == Errno::EPERM)
+                .then(|| "names in /run/netns are root's: run as root".to_owned());
+            return Err(failed(errno).with_hint(hint));
         }
     }
-    fs::remove_file(&path)
-        .map_err(|error| Error::host("delete the namespace", name.to_string(), errno_of(&error)))
+    fs::remove_file(&path).map_err(|error| failed(errno_of(&error)))
 }
 
 /// What there is behind a name.
