@@ -12,7 +12,7 @@ use std::io::{IsTerminal, Write as _, stdout};
 
 use crate::error::{Error, Result};
 use crate::plan::errno_of;
-use crate::probe::{Finding, Group, Need, Report, SANDBOX, Status, Support};
+use crate::probe::{FIREJAIL, Finding, Group, Need, Report, SANDBOX, Status, Support};
 
 pub use hint::hint;
 pub use verdict::Verdict;
@@ -83,6 +83,7 @@ fn to_text(report: &Report, verdict: &Verdict, paint: Paint) -> String {
         .as_ref()
         .map(|name| match name.as_str() {
             SANDBOX => ", in a sandbox".to_owned(),
+            FIREJAIL => ", in firejail".to_owned(),
             name => format!(", in a {name} container"),
         })
         .unwrap_or_default();

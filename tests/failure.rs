@@ -380,6 +380,36 @@ fn a_foreign_proc_is_named_where_ids_cannot_be_mapped() {
 }
 
 #[test]
+fn in_firejail_it_is_told_what_refuses_a_sandbox() {
+    if !have("firejail") {
+        return;
+    }
+    each_user(|user| {
+        // It serves only those of /etc/passwd, of whom the tests' ordinary user is none.
+        if !user.is_root() {
+            return;
+        }
+        let firejail = |words: &[&str]| {
+            let mut command = user.command("firejail");
+            command.args(["--quiet", "--noprofile"]).args(words);
+            command.output().expect("firejail is there")
+        };
+        if !firejail(&["true"]).status.success() {
+            skip("firejail", "does not run here");
+            return;
+        }
+        let sandbox = user.sandbox.to_str().expect("text");
+        let output = firejail(&[sandbox, "--", "echo", "ran"]);
+        let said = text(&output.stderr);
+        let hint =
+            "hint: this runs inside firejail, which refuses it; start sandbox outside of firejail";
+        assert!(said.contains(hint), "{said}");
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert_eq!(text(&output.stdout), "");
+    });
+}
+
+#[test]
 fn root_that_cannot_be_mapped_is_told_why() {
     each_user(|user| {
         if !user.is_root() {

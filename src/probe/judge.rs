@@ -6,7 +6,7 @@
 use nix::errno::Errno;
 
 use super::acts::{Failure, Stage};
-use super::{CAP_SYS_ADMIN, Feature, Id, Readings, SANDBOX};
+use super::{CAP_SYS_ADMIN, FIREJAIL, Feature, Id, Readings, SANDBOX};
 use crate::error;
 
 /// How a feature stands on this host.
@@ -137,17 +137,28 @@ pub(crate) fn explain(id: Id, failure: Failure, readings: &Readings) -> Option<C
         })
 }
 
-/// A sandbox of ours refuses all that another would need.
+/// A sandbox of ours refuses all that another would need, and so does firejail, whatever its profile: it makes
+/// `/proc/sys` read-only and covers other parts of `/proc`.
 fn inside_a_sandbox(failure: Failure, readings: &Readings) -> Option<Cause> {
     let by_a_wall = matches!(
         failure.errno,
         Errno::EPERM | Errno::EACCES | Errno::ENOSYS | Errno::ENOSPC | Errno::EROFS
     ) || failure.stage == Stage::Killed;
-    let inside = readings.container.as_deref() == Some(SANDBOX);
-    (by_a_wall && inside).then(|| {
-        Cause::blocked(
-            "this runs inside a sandbox already, which refuses it",
+    let (around, remedy) = match readings.container.as_deref() {
+        Some(SANDBOX) => (
+            "a sandbox already",
             "leave the inner sandbox out (what it would run is confined as it is), or start it outside of the other one",
+        ),
+        Some(FIREJAIL) => (
+            FIREJAIL,
+            "start sandbox outside of firejail, of which no option permits a sandbox inside",
+        ),
+        _ => return None,
+    };
+    by_a_wall.then(|| {
+        Cause::blocked(
+            format!("this runs inside {around}, which refuses it"),
+            remedy,
         )
     })
 }
@@ -483,6 +494,10 @@ mod tests {
         sandbox
             .sysctls
             .insert("user.max_user_namespaces".to_owned(), 0);
+        let firejail = Readings {
+            container: Some(FIREJAIL.to_owned()),
+            ..docker.clone()
+        };
         let mut service = host();
         service.support.filtered = true;
         let mut old = host();
@@ -594,6 +609,13 @@ mod tests {
                 at(Stage::Clone, Errno::ENOSPC),
                 "inside a sandbox already",
                 "outside of the other one",
+            ),
+            (
+                &firejail,
+                Id::NestedUserNamespaces,
+                at(Stage::Act, Errno::EROFS),
+                "inside firejail",
+                "outside of firejail",
             ),
             (
                 &service,

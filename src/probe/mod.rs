@@ -25,7 +25,7 @@ pub use readings::{Cgroups, Readings};
 pub use report::Report;
 
 pub(crate) use judge::explain;
-pub(crate) use readings::SANDBOX;
+pub(crate) use readings::{FIREJAIL, SANDBOX};
 pub(crate) use report::{Around, attempt};
 
 /// `CAP_SYS_ADMIN` (capabilities(7)).

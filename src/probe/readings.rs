@@ -43,6 +43,9 @@ pub struct Cgroups {
 /// [`Readings::container`] inside a sandbox of ours.
 pub(crate) const SANDBOX: &str = "sandbox";
 
+/// The same inside firejail(1), which says so in a variable, as engines do.
+pub(crate) const FIREJAIL: &str = "firejail";
+
 /// What the host says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -289,6 +292,10 @@ fn is_sandbox(
 }
 
 fn container() -> Option<String> {
+    // First: the marks of a container around it are seen through.
+    if std::env::var_os("container").is_some_and(|name| name == FIREJAIL) {
+        return Some(FIREJAIL.to_owned());
+    }
     if Path::new("/run/.containerenv").exists() {
         return Some("podman".to_owned());
     }
