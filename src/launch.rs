@@ -23,6 +23,7 @@ pub(crate) fn plan(lowered: &Lowered<'_>, situation: &Situation) -> Result<Plan>
 fn plan_with(lowered: &Lowered<'_>, policy: &Policy, situation: &Situation) -> Result<Plan> {
     let mut plan = plan::plan(policy, situation)?;
     plan.network_namespace &= lowered.network_namespace;
+    plan.forbids_user_namespaces &= lowered.forbids_user_namespaces;
     plan.losses.clone_from(&lowered.losses);
     Ok(plan)
 }

@@ -16,6 +16,7 @@ pub(crate) fn to_what_can_be_had(policy: &Policy) -> Lowered<'_> {
         policy: Cow::Borrowed(policy),
         losses: Vec::new(),
         network_namespace: true,
+        forbids_user_namespaces: true,
     };
     if policy.strictness != Strictness::BestEffort {
         return lowered;
@@ -41,6 +42,8 @@ pub(crate) struct Lowered<'a> {
     pub(crate) losses: Vec<String>,
     /// Whether a network namespace can be had.
     pub(crate) network_namespace: bool,
+    /// Whether user namespaces inside can be forbidden.
+    pub(crate) forbids_user_namespaces: bool,
 }
 
 impl Lowered<'_> {
@@ -50,6 +53,7 @@ impl Lowered<'_> {
             policy: Cow::Owned(self.policy.into_owned()),
             losses: self.losses,
             network_namespace: self.network_namespace,
+            forbids_user_namespaces: self.forbids_user_namespaces,
         }
     }
 }
@@ -59,6 +63,7 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
         policy,
         losses,
         network_namespace,
+        forbids_user_namespaces,
     } = lowered;
     let policy = policy.to_mut();
     let mut lacks = |id: Id, consequence: &str| {
@@ -82,6 +87,11 @@ fn lower(lowered: &mut Lowered<'_>, report: &Report, privileged: bool) {
             return;
         }
     }
+    *forbids_user_namespaces = policy.user_namespace == UserNamespace::No
+        || !lacks(
+            Id::NestedUserNamespaces,
+            "user namespaces inside are the filter's alone to refuse",
+        );
     let own_network = matches!(
         policy.network,
         Network::Loopback | Network::None | Network::Fds

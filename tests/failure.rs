@@ -481,13 +481,20 @@ fn nested_user_namespaces_not_forbidden() {
     each_user(|user| {
         let script =
             "mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec \"$@\"";
-        let output = user
-            .command("unshare")
-            .args(["-Urm", "sh", "-c", script, "sh"])
-            .arg(&user.sandbox)
-            .args(["--", "echo", "ran"])
-            .output()
-            .expect("unshare is there");
+        let run = |options: &[&str]| {
+            let mut command = user.command("unshare");
+            command.args(["-Urm", "sh", "-c", script, "sh"]);
+            command.arg(&user.sandbox).args(options);
+            let output = command.args(["--", "echo", "ran"]).output();
+            output.expect("unshare is there")
+        };
+        // As the hint says, one may do without, and is told.
+        let output = run(&["--best-effort"]);
+        let said = text(&output.stderr);
+        assert_eq!(text(&output.stdout), "ran", "as {}: {said}", user.name);
+        let lost = "lost=\"forbid-nested-user-namespaces: ";
+        assert!(said.contains(lost), "as {}: {said}", user.name);
+        let output = run(&[]);
         let said = text(&output.stderr);
         let expected = message(Step::ForbidUserNamespaces, "", "Read-only file system");
         assert_eq!(
