@@ -170,10 +170,12 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
         ))
     };
     let (report_reader, report_writer) = pair(Step::Clone)?;
-    let release = if plan.id_maps == IdMaps::All {
-        Some(pair(Step::IdMaps)?)
+    // Before the clone: where there is no /proc, the children would fail as well, at one step or another.
+    let (release, maps) = if plan.id_maps == IdMaps::All {
+        let maps = identity_maps().map_err(on(Step::IdMaps))?;
+        (Some(pair(Step::IdMaps)?), maps)
     } else {
-        None
+        (None, <[String; 2]>::default())
     };
     let landlock = if plan.landlock_scopes {
         let ruleset = scopes_ruleset().map_err(on(Step::Landlock))?;
@@ -256,7 +258,7 @@ pub(crate) fn start(plan: &Plan, order: Order<'_>) -> Result<Launch> {
     restored.map_err(on(Step::Signals))?;
     launch.released = release.map_or(Ok(()), |(reader, writer)| {
         drop(reader);
-        write_id_maps(pid)?;
+        write_id_maps(pid, &maps)?;
         write(&writer, &[0; 2]).map(drop)
     });
     Ok(launch)
@@ -574,19 +576,27 @@ fn kernels_reason(error: &(dyn std::error::Error + 'static)) -> Option<Errno> {
     kernels_reason(error.source()?)
 }
 
-/// Every id of this namespace, as itself (user_namespaces(7)).
-fn write_id_maps(pid: i32) -> std::result::Result<(), Errno> {
-    for file in ["uid_map", "gid_map"] {
+/// The files of a process's id maps (user_namespaces(7)).
+const MAPS: [&str; 2] = ["uid_map", "gid_map"];
+
+/// Every id of this namespace, as itself: the contents of [`MAPS`].
+fn identity_maps() -> std::result::Result<[String; 2], Errno> {
+    let identity = |file| {
         let own = proc_file::read_text(format!("/proc/self/{file}")).map_err(|e| errno_of(&e))?;
-        let identity: String = own
-            .lines()
-            .filter_map(|line| {
-                let mut words = line.split_whitespace();
-                let (first, _, count) = (words.next()?, words.next()?, words.next()?);
-                Some(format!("{first} {first} {count}\n"))
-            })
-            .collect();
-        fs::write(format!("/proc/{pid}/{file}"), identity).map_err(|e| errno_of(&e))?;
+        let lines = own.lines().filter_map(|line| {
+            let mut words = line.split_whitespace();
+            let (first, _, count) = (words.next()?, words.next()?, words.next()?);
+            Some(format!("{first} {first} {count}\n"))
+        });
+        Ok(lines.collect())
+    };
+    let [users, groups] = MAPS;
+    Ok([identity(users)?, identity(groups)?])
+}
+
+fn write_id_maps(pid: i32, maps: &[String; 2]) -> std::result::Result<(), Errno> {
+    for (file, map) in MAPS.iter().zip(maps) {
+        fs::write(format!("/proc/{pid}/{file}"), map).map_err(|e| errno_of(&e))?;
     }
     Ok(())
 }
