@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::broker::{Broker, exchange, script, tcp, versioned_policy};
-use support::{User, each_user};
+use support::{FILLED, User, each_user};
 
 const PYTHON: &str = "/usr/bin/python3";
 
@@ -161,16 +161,8 @@ fn a_listener_that_a_worker_has_shut_down_listens_again_for_the_next() {
 
 #[test]
 fn a_worker_that_fills_standard_error_holds_up_nobody() {
-    const FILLS: &str = r#"
-import os, socket
-os.set_blocking(2, False)
-for size in (4096, 1):
-    try:
-        while True:
-            os.write(2, b"x" * size)
-    except BlockingIOError:
-        pass
-os.set_blocking(2, True)
+    const SERVES: &str = r#"
+import socket
 client, _ = socket.socket(fileno=3).accept()
 client.sendall(b"served")
 os._exit(1)
@@ -180,7 +172,7 @@ os._exit(1)
         let address = free.local_addr().unwrap();
         drop(free);
         let listen = format!("tcp:{address}");
-        let server: PathBuf = script(user, "fills.py", FILLS);
+        let server: PathBuf = script(user, "fills.py", &format!("{FILLED}{SERVES}"));
         let mut command = user.sandbox(&["serve", "--listen", &listen, "--"]);
         // Nobody reads what the broker says of each worker that has ended.
         let errors = command.arg(PYTHON).arg(server).stderr(Stdio::piped());

@@ -91,6 +91,33 @@ fn fails(user: &User, options: &[&str], expected: &str, around: impl FnOnce(&mut
     assert!(!proof.exists(), "as {}: the command has run", user.name);
 }
 
+/// Launch within namespaces that unshare(1) makes, with these words before the launcher's: that nothing was
+/// run, and what was said.
+#[track_caller]
+fn fails_within(user: &User, unshare: &[&str]) -> String {
+    let output = user
+        .command("unshare")
+        .args(unshare)
+        .arg(&user.sandbox)
+        .args(["--", "echo", "ran"])
+        .output()
+        .expect("unshare is there");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "as {}: {said}", user.name);
+    assert_eq!(text(&output.stdout), "");
+    said
+}
+
+#[track_caller]
+fn begins_with_line(user: &User, said: &str, expected: &str) {
+    assert_eq!(
+        said.lines().next(),
+        Some(expected),
+        "as {}: {said}",
+        user.name
+    );
+}
+
 fn rand() -> u128 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.expect("after 1970").as_nanos()
@@ -218,34 +245,15 @@ fn no_namespaces() {
 #[test]
 fn ids_not_mapped() {
     each_user(|user| {
-        let output = user
-            .command("unshare")
-            .args([
-                "-Urm",
-                "sh",
-                "-c",
-                "mount -t tmpfs none /proc && exec \"$@\"",
-                "sh",
-            ])
-            .arg(&user.sandbox)
-            .args(["--", "echo", "ran"])
-            .output()
-            .expect("unshare is there");
-        let said = text(&output.stderr);
+        let script = "mount -t tmpfs none /proc && exec \"$@\"";
+        let said = fails_within(user, &["-Urm", "sh", "-c", script, "sh"]);
         let expected = message(Step::IdMaps, "", "No such file or directory");
-        assert_eq!(
-            said.lines().next(),
-            Some(&*expected),
-            "as {}: {said}",
-            user.name
-        );
+        begins_with_line(user, &said, &expected);
         assert!(
             said.contains("there is no /proc here"),
             "as {}: {said}",
             user.name
         );
-        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
-        assert_eq!(text(&output.stdout), "");
     });
 }
 
@@ -281,55 +289,28 @@ fn a_program_in_a_covered_directory_is_told_what_covers_it() {
 fn a_read_only_proc_is_named_where_ids_cannot_be_mapped() {
     each_user(|user| {
         let script = "mount -o remount,bind,ro /proc && exec \"$@\"";
-        let output = user
-            .command("unshare")
-            .args(["-Urmpf", "--mount-proc", "sh", "-c", script, "sh"])
-            .arg(&user.sandbox)
-            .args(["--", "echo", "ran"])
-            .output()
-            .expect("unshare is there");
-        let said = text(&output.stderr);
+        let within = ["-Urmpf", "--mount-proc", "sh", "-c", script, "sh"];
+        let said = fails_within(user, &within);
         let expected = message(Step::IdMaps, "", "Read-only file system");
-        assert_eq!(
-            said.lines().next(),
-            Some(&*expected),
-            "as {}: {said}",
-            user.name
-        );
+        begins_with_line(user, &said, &expected);
         assert!(
             said.contains("hint: /proc is mounted read-only here"),
             "{said}"
         );
-        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
-        assert_eq!(text(&output.stdout), "");
     });
 }
 
 #[test]
 fn a_user_namespace_without_ids_is_named() {
     each_user(|user| {
-        let output = user
-            .command("unshare")
-            .args(["--user", "--"])
-            .arg(&user.sandbox)
-            .args(["--", "echo", "ran"])
-            .output()
-            .expect("unshare is there");
-        let said = text(&output.stderr);
+        let said = fails_within(user, &["--user", "--"]);
         let expected = message(Step::Clone, "", "Operation not permitted");
-        assert_eq!(
-            said.lines().next(),
-            Some(&*expected),
-            "as {}: {said}",
-            user.name
-        );
+        begins_with_line(user, &said, &expected);
         assert!(
             said.contains("the user namespace around this has no ids mapped; map them"),
             "as {}: {said}",
             user.name
         );
-        assert_eq!(output.status.code(), Some(125), "as {}", user.name);
-        assert_eq!(text(&output.stdout), "");
     });
 }
 
@@ -362,20 +343,11 @@ fn a_foreign_proc_is_named_where_ids_cannot_be_mapped() {
         if !user.is_root() {
             return;
         }
-        let output = user
-            .command("unshare")
-            .args(["-Urpf", "--"])
-            .arg(&user.sandbox)
-            .args(["--", "echo", "ran"])
-            .output()
-            .expect("unshare is there");
-        let said = text(&output.stderr);
+        let said = fails_within(user, &["-Urpf", "--"]);
         assert!(
             said.contains("/proc here is another process namespace's"),
             "{said}"
         );
-        assert_eq!(output.status.code(), Some(125), "{said}");
-        assert_eq!(text(&output.stdout), "");
     });
 }
 

@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use nix::unistd::Pid;
 use serde_json::Value;
-use support::{User, each_user, have, skip, success, text};
+use support::{FILLED, User, each_user, have, skip, success, text};
 
 /// How long anything that must end may take: only a failure ever waits for it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -186,17 +186,8 @@ fn a_command_whose_time_is_over_is_ended_with_124() {
 
 #[test]
 fn a_command_that_fills_standard_error_has_no_more_time() {
-    const FILL: &str = r#"
-import os, socket, time
-os.set_blocking(2, False)
-for size in (4096, 1):
-    try:
-        while True:
-            os.write(2, b"x" * size)
-    except BlockingIOError:
-        pass
-# As it was: O_NONBLOCK is everybody's who has the pipe.
-os.set_blocking(2, True)
+    const REFUSED: &str = r#"
+import socket, time
 for port in range(1, 9):
     try:
         socket.create_connection(("192.0.2.2", port))
@@ -214,7 +205,8 @@ time.sleep(45)
             "192.0.2.1:80",
         ];
         let mut launch = user.command(&user.sandbox);
-        launch.args(options).args(["--", "python3", "-c", FILL]);
+        let program = format!("{FILLED}{REFUSED}");
+        launch.args(options).args(["--", "python3", "-c", &program]);
         let (mut child, stdout) = started(launch.stderr(Stdio::piped()));
         // Nobody reads what it says of its refusals.
         let out = to_the_end(stdout.into_inner());

@@ -429,6 +429,20 @@ pub(crate) fn shared_file(path: &str) -> PathBuf {
     copy_of(&file, name.expect("a file has a name"))
 }
 
+/// For Python: fill standard error, which nobody reads.
+pub(crate) const FILLED: &str = r#"
+import os
+os.set_blocking(2, False)
+for size in (4096, 1):
+    try:
+        while True:
+            os.write(2, b"x" * size)
+    except BlockingIOError:
+        pass
+# As it was: O_NONBLOCK is everybody's who has the pipe.
+os.set_blocking(2, True)
+"#;
+
 /// For Python: whether a signal's handler runs while `peer` waits to be connected to `address`.
 pub(crate) const INTERRUPTED: &str = r#"
 import signal, time
