@@ -11,10 +11,8 @@ use nix::unistd::geteuid;
 use crate::account;
 use crate::error::{Error, Result};
 use crate::policy::{Limit, Policy};
+use crate::probe::CAP_SETUID;
 use crate::proc_file;
-
-/// CAP_SETUID (capabilities(7)).
-const CAP_SETUID: u8 = 7;
 
 /// The limit of processes that `policy` has and nobody would be held to.
 pub(crate) fn void(policy: &Policy) -> Option<&Limit> {

@@ -726,7 +726,7 @@ mod tests {
             (network, Err(Errno::ESRCH), network),
             (network, Err(Errno::EPIPE), network),
             (maps(Errno::EPERM), Err(Errno::EPIPE), maps(Errno::EPERM)),
-            // Without /proc both fail, each for itself: the earlier step is told.
+            // Both failed, each for itself: the earlier step is told.
             (network, Err(Errno::ENOENT), maps(Errno::ENOENT)),
         ] {
             assert_eq!(cause(said, here), told, "{said:?} {here:?}");

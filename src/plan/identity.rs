@@ -8,12 +8,8 @@ use crate::error::{Error, Result};
 use crate::owner::{self, NetworkOwner};
 use crate::policy::{Network, Policy, UserNamespace};
 use crate::prepare::Identity;
-use crate::probe::{CAP_SYS_ADMIN, Support};
+use crate::probe::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN, Support};
 use crate::{account, proc_file};
-
-/// CAP_SETGID, CAP_SETUID (capabilities(7)).
-const CAP_SETGID: u8 = 6;
-const CAP_SETUID: u8 = 7;
 
 /// Who has made the user namespace that owns the network has every capability over both from outside,
 /// even without one to its name (user_namespaces(7)): so root's command has to be inside, as well as

@@ -12,10 +12,9 @@ use crate::egress::setup::{Place, Setup};
 use crate::error::{Error, Result};
 use crate::learn::Learning;
 use crate::policy::{Network, Policy, merge};
+use crate::probe::CAP_NET_BIND_SERVICE;
 use crate::sys::child::Family;
 
-/// CAP_NET_BIND_SERVICE (capabilities(7)).
-const CAP_NET_BIND_SERVICE: u8 = 10;
 /// Below this, a new network lets nobody bind without that capability (ip(7),
 /// `ip_unprivileged_port_start`).
 const FIRST_OPEN_PORT: u16 = 1024;

@@ -28,6 +28,12 @@ pub(crate) use judge::explain;
 pub(crate) use readings::{FIREJAIL, SANDBOX};
 pub(crate) use report::{Around, attempt};
 
+/// `CAP_SETGID` (capabilities(7)).
+pub(crate) const CAP_SETGID: u8 = 6;
+/// `CAP_SETUID` (capabilities(7)).
+pub(crate) const CAP_SETUID: u8 = 7;
+/// `CAP_NET_BIND_SERVICE` (capabilities(7)).
+pub(crate) const CAP_NET_BIND_SERVICE: u8 = 10;
 /// `CAP_SYS_ADMIN` (capabilities(7)).
 pub const CAP_SYS_ADMIN: u8 = 21;
 /// `CAP_SETFCAP` (capabilities(7)).
